@@ -1,0 +1,32 @@
+"""Transformers as functions of their embeddings, with every nonlinear coefficient open to freezing.
+
+Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`models.decoder` first.
+"""
+
+from models.checkpoint import Checkpoint, find, load_tokenizer
+from models.config import DecoderConfig, RopeConfig
+from models.decoder import Decoder, record, replay
+from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
+from models.errors import ModelError
+from models.weights import load_decoder, weights_hash
+
+#: How jaxlin tells this package from another one of the same name.
+PROJECT = "jaxlin"
+
+__all__ = [
+    "POLICIES",
+    "PROJECT",
+    "Checkpoint",
+    "Decoder",
+    "DecoderConfig",
+    "FreezePolicy",
+    "ModelError",
+    "RopeConfig",
+    "UnknownModuleKind",
+    "find",
+    "load_decoder",
+    "load_tokenizer",
+    "record",
+    "replay",
+    "weights_hash",
+]

@@ -1,0 +1,129 @@
+"""Where a checkpoint is and what it says of itself: paths, hub ids, the demos; config.json; tokenizer."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from models import families
+from models.config import DecoderConfig
+from models.errors import ModelError
+
+DEMOS = {
+    f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")
+}
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this disk. ``revision`` is the hub commit it came from, if it did."""
+
+    name: str
+    directory: Path
+    revision: str | None
+    hf_config: PreTrainedConfig
+    config: DecoderConfig
+
+
+def find(name: str) -> Checkpoint:
+    """The checkpoint called ``name``: ``demo-llama|gemma|qwen``, a directory, or ``org/name@revision``.
+
+    Hub ids are downloaded to the hub's cache (``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` hold), safetensors
+    only.
+
+    Raises:
+        ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
+    """
+    directory, revision = _locate(name)
+    hf_config = _read_config(directory)
+    return Checkpoint(name, directory, revision, hf_config, families.decoder_config(hf_config))
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The checkpoint's own tokenizer; :class:`ModelError` if it has none that can be read."""
+    if not any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model")):
+        raise ModelError(
+            f"{checkpoint.directory} has no tokenizer.json; give the prompt as --token-ids instead"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the tokenizer in {checkpoint.directory} cannot be read ({_one_line(error)}); "
+            f"give the prompt as --token-ids instead"
+        ) from error
+
+
+def _locate(name: str) -> tuple[Path, str | None]:
+    if name in DEMOS:
+        return DEMOS[name], None
+    if Path(name).is_dir():
+        return Path(name), None
+    match = _HUB_ID.fullmatch(name)
+    if match is None or Path(name).exists():
+        raise ModelError(
+            f"no model {name!r}: give a directory with config.json and safetensors, a hub id "
+            f"org/name@revision, or one of {', '.join(DEMOS)}"
+        )
+    return _download(match["id"], match["revision"])
+
+
+def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
+    try:
+        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{hub_id} is gated: accept its licence on the hub and set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            f"{hub_id} has no revision {revision!r}; check the name after @"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub knows no model {hub_id} (or HF_TOKEN has no access to it), and there is no such directory"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{hub_id} is not in the local cache and the hub cannot be reached ({_one_line(error)}); "
+            f"connect, or give a local directory"
+        ) from error
+    return path, path.name  # the cache names a snapshot's folder by its commit
+
+
+def _read_config(directory: Path) -> PreTrainedConfig:
+    path = directory / "config.json"
+    if not path.exists():
+        raise ModelError(f"{directory} has no config.json; give the folder of a whole checkpoint")
+    try:
+        model_type = json.loads(path.read_text()).get("model_type")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ModelError(
+            f"{path} is not a JSON object ({_one_line(error)}); fetch it anew"
+        ) from error
+    families.family(model_type)
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{path} is not a valid config ({_one_line(error)})") from error
+
+
+def _one_line(error: BaseException) -> str:
+    """The first line of an error's message, short enough to stand inside a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:160].rstrip(". ")

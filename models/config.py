@@ -1,0 +1,92 @@
+"""What a decoder is made of, in the field's terms: one frozen dataclass for every family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LayerType = Literal["full", "sliding"]
+LAYER_TYPES: tuple[LayerType, ...] = ("full", "sliding")
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """One rotary embedding.
+
+    ``kind`` is ``default``, ``linear`` (position interpolation, arXiv:2306.15595), ``llama3`` (Llama 3.1
+    report, arXiv:2407.21783) or ``yarn`` (arXiv:2309.00071). Fields that a kind does not use keep
+    their defaults.
+    """
+
+    theta: float
+    kind: Literal["default", "linear", "llama3", "yarn"] = "default"
+    factor: float = 1.0
+    original_max_positions: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    #: Multiplies cos and sin (yarn's temperature); 1 elsewhere.
+    attention_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Everything that :class:`models.decoder.Decoder` needs to know, whatever the family.
+
+    Sizes are counts of features, heads, layers, tokens or positions. ``layer_types`` has one entry a
+    layer; a ``sliding`` layer sees the last ``sliding_window`` positions, itself included.
+    """
+
+    family: str
+    vocab_size: int
+    embed_dim: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    max_positions: int
+    norm_eps: float
+    activation: str
+    rope_full: RopeConfig
+    #: Rotary embedding of the sliding layers (Gemma 3 has another base there).
+    rope_sliding: RopeConfig
+    layer_types: tuple[LayerType, ...]
+    sliding_window: int | None
+    #: Attention scores are multiplied by this before the softmax.
+    query_scale: float
+    #: Embedding rows are multiplied by this on their way to layer 0 (Gemma's √d).
+    embed_scale: float = 1.0
+    #: Norms scale by 1 + w instead of w.
+    norm_plus_one: bool = False
+    #: Norms over each head of q and k.
+    qk_norm: bool = False
+    #: Norms on the output of attention and MLP, before they join the residual stream.
+    post_norms: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    tie_embeddings: bool = True
+    #: Logits become cap·tanh(logits/cap).
+    final_logit_softcap: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_layers:
+            raise ValueError(
+                f"layer_types names {len(self.layer_types)} layers, but num_layers is {self.num_layers}"
+            )
+        unknown = sorted(set(self.layer_types) - set(LAYER_TYPES))
+        if unknown:
+            raise ValueError(f"unknown layer types {unknown}: a layer is one of {LAYER_TYPES}")
+        if "sliding" in self.layer_types and not self.sliding_window:
+            raise ValueError("sliding layers need a sliding_window of at least 1 position")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
+            )
+
+    @property
+    def queries_per_kv(self) -> int:
+        """How many query heads share one key/value head."""
+        return self.num_heads // self.num_kv_heads

@@ -1,0 +1,226 @@
+"""THE decoder, once, for every family.
+
+What is unusual about it:
+
+* the embeddings are its input, not the token ids: the detached Jacobian is taken with respect to them;
+* blocks are stacked along a leading layer axis and scanned, so compile time does not grow with depth;
+* every nonlinear coefficient is asked of a ``mode`` (see :mod:`models.detach`), so that forward, detached
+  forward, record and replay are one piece of code;
+* any number of leading axes may stand before the position axis: a batch of prompts when computing, a
+  block of probes when replaying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from models.attention import Attention, Positions
+from models.config import LAYER_TYPES, DecoderConfig
+from models.detach import Mode, Plain, Record, Replay
+from models.modules import ACTIVATIONS, GatedMLP, RMSNorm, contract
+from models.rope import rotary_table
+
+Recorded = Mapping[str, Mapping[str, Array]]
+
+#: The meaning of every weight's axes, so that sharding is a table and not a rewrite.
+LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
+    "embedding": ("vocab", "embed"),
+    "head": ("vocab", "embed"),
+    "final_norm.scale": ("embed",),
+    "layers.attention_norm.scale": ("layer", "embed"),
+    "layers.attention.query.kernel": ("layer", "embed", "heads", "head_dim"),
+    "layers.attention.query.bias": ("layer", "heads", "head_dim"),
+    "layers.attention.key.kernel": ("layer", "embed", "kv_heads", "head_dim"),
+    "layers.attention.key.bias": ("layer", "kv_heads", "head_dim"),
+    "layers.attention.value.kernel": ("layer", "embed", "kv_heads", "head_dim"),
+    "layers.attention.value.bias": ("layer", "kv_heads", "head_dim"),
+    "layers.attention.output.kernel": ("layer", "heads", "head_dim", "embed"),
+    "layers.attention.output.bias": ("layer", "embed"),
+    "layers.attention.query_norm.scale": ("layer", "head_dim"),
+    "layers.attention.key_norm.scale": ("layer", "head_dim"),
+    "layers.attention_post_norm.scale": ("layer", "embed"),
+    "layers.mlp_norm.scale": ("layer", "embed"),
+    "layers.mlp.gate.kernel": ("layer", "embed", "mlp"),
+    "layers.mlp.gate.bias": ("layer", "mlp"),
+    "layers.mlp.up.kernel": ("layer", "embed", "mlp"),
+    "layers.mlp.up.bias": ("layer", "mlp"),
+    "layers.mlp.down.kernel": ("layer", "mlp", "embed"),
+    "layers.mlp.down.bias": ("layer", "embed"),
+    "layers.mlp_post_norm.scale": ("layer", "embed"),
+}
+
+
+class Block(nnx.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); with post-norms on both branches in Gemma."""
+
+    kind: ClassVar[str] = "container"
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype) -> None:
+        norm = partial(RMSNorm, config.embed_dim, config, dtype=dtype)
+        self.attention_norm = norm(site="attention_norm")
+        self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype)
+        self.attention_post_norm = norm(site="attention_post_norm") if config.post_norms else None
+        self.mlp_norm = norm(site="mlp_norm")
+        self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype)
+        self.mlp_post_norm = norm(site="mlp_post_norm") if config.post_norms else None
+
+    def __call__(
+        self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
+    ) -> Float[Array, "... t d"]:
+        branch = self.attention(self.attention_norm(x, mode), positions, mode)
+        if self.attention_post_norm is not None:
+            branch = self.attention_post_norm(branch, mode)
+        x = x + branch
+        branch = self.mlp(self.mlp_norm(x, mode), mode)
+        if self.mlp_post_norm is not None:
+            branch = self.mlp_post_norm(branch, mode)
+        return x + branch
+
+
+class Decoder(nnx.Module):
+    """A decoder-only transformer as a function of its embeddings [..., T, d].
+
+    Weights are drawn at random (norms at identity); :mod:`models.weights` fills them from a checkpoint.
+    """
+
+    kind: ClassVar[str] = "container"
+
+    def __init__(
+        self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32
+    ) -> None:
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"unknown activation {config.activation!r}: known ones are {sorted(ACTIVATIONS)}"
+            )
+        self.config = config
+        rows = (config.vocab_size, config.embed_dim)
+        spread = jnp.asarray(config.embed_dim**-0.5, dtype)
+        self.embedding = nnx.Param(jax.random.normal(rngs.params(), rows, dtype) * spread)
+        self.head = (
+            None
+            if config.tie_embeddings
+            else nnx.Param(jax.random.normal(rngs.params(), rows, dtype) * spread)
+        )
+        self.final_norm = RMSNorm(config.embed_dim, config, site="final_norm", dtype=dtype)
+
+        @nnx.split_rngs(splits=config.num_layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(rngs: nnx.Rngs) -> Block:
+            return Block(config, rngs=rngs, dtype=dtype)
+
+        self.layers = stack(rngs)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Storage dtype of the weights, and dtype of everything the decoder returns."""
+        return self.embedding[...].dtype
+
+    def kinds(self) -> frozenset[str]:
+        """The kinds of all modules in this decoder, for a freeze policy to check."""
+        return frozenset(type(module).kind for _, module in nnx.iter_modules(self))
+
+    def embed(self, token_ids: Int[Array, "... t"]) -> Float[Array, "... t d"]:
+        """The embeddings as they enter layer 0: rows of the table, after Gemma's √d scaling."""
+        scale = jnp.asarray(self.config.embed_scale, self.dtype)
+        return self.embedding[...][token_ids] * scale
+
+    def __call__(
+        self, x: Float[Array, "... t d"], mode: Mode | None = None
+    ) -> Float[Array, "... t d"]:
+        """Hidden states [..., T, d] of all positions, after the final norm.
+
+        Args:
+            x: embeddings as they enter layer 0, in the decoder's dtype.
+            mode: how coefficients are obtained, ``Plain()`` or ``Detached(policy)``; plain if not given.
+        """
+        mode = Plain() if mode is None else mode
+        return self.run(x, lambda _: mode)[0]
+
+    def run(
+        self,
+        x: Float[Array, "... t d"],
+        mode_for: Callable[[Mapping[str, Array]], Mode],
+        recorded: Recorded | None = None,
+        position: int | None = None,
+    ) -> tuple[Float[Array, "... d"], Recorded]:
+        """The one pass behind forward, detached forward, record and replay.
+
+        Args:
+            x: embeddings as they enter layer 0, or probes of them.
+            mode_for: makes the mode of one part (a layer, the final norm) from that part's ``recorded``.
+            recorded: coefficients of an earlier run, for modes that read them.
+            position: the one output position wanted [..., d]; all of them [..., T, d] if None.
+
+        Returns:
+            the output, and the coefficients kept on the way (stacked over layers).
+        """
+        recorded = {"layers": {}, "final": {}} if recorded is None else recorded
+        graphdef, params = nnx.split(self.layers)
+        positions_of = self._positions(x)
+
+        def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Array]]:
+            params, index, recorded = layer
+            mode = mode_for(recorded)
+            return nnx.merge(graphdef, params)(x, positions_of(index), mode), mode.kept
+
+        layers = (params, jnp.arange(self.config.num_layers), recorded["layers"])
+        x, kept = jax.lax.scan(step, x, layers)
+        final = mode_for(recorded["final"])
+        y = self.final_norm(x if position is None else x[..., position, :], final)
+        return y, {"layers": kept, "final": final.kept}
+
+    def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
+        """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
+        table = self.embedding if self.head is None else self.head
+        logits = contract("...d,vd->...v", hidden, table[...])
+        cap = self.config.final_logit_softcap
+        return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+    def _positions(self, x: Float[Array, "... t d"]) -> Callable[[Int[Array, ""]], Positions]:
+        """What each layer needs to know about positions, as a function of the layer's index."""
+        config, length = self.config, x.shape[-2]
+        kinds = jnp.asarray([LAYER_TYPES.index(kind) for kind in config.layer_types])
+        ropes = {"full": config.rope_full, "sliding": config.rope_sliding}
+        tables = [
+            rotary_table(ropes[kind], config.head_dim, length, x.dtype) for kind in LAYER_TYPES
+        ]
+        cos, sin = (jnp.stack(pair) for pair in zip(*tables, strict=True))
+        reach = jnp.asarray([length, config.sliding_window or length])
+        distance = jnp.arange(length)[:, None] - jnp.arange(length)
+
+        def positions_of(layer: Int[Array, ""]) -> Positions:
+            kind = kinds[layer]
+            visible = (distance >= 0) & (distance < reach[kind])
+            return Positions(visible, cos[kind], sin[kind])
+
+        return positions_of
+
+
+def record(
+    decoder: Decoder, x: Float[Array, "t d"], position: int
+) -> tuple[Float[Array, " d"], Recorded]:
+    """Output at ``position`` (after the final norm) and all coefficients of the pass, frozen."""
+    return decoder.run(x, lambda _: Record(), position=position)
+
+
+def replay(
+    decoder: Decoder,
+    recorded: Recorded,
+    v: Float[Array, "... t d"],
+    position: int,
+    *,
+    biases: bool = False,
+) -> Float[Array, "... d"]:
+    """The recorded pass applied to other embeddings: J·v, or J·v + c with ``biases``.
+
+    Touches the linear path alone: values, outputs, up, down and the frozen scalings. Exactly linear in
+    ``v``, so ``jax.linear_transpose`` of it is Jᵀ.
+    """
+    return decoder.run(v, partial(Replay, biases=biases), recorded, position)[0]

@@ -1,0 +1,39 @@
+"""The supported families, by the ``model_type`` of their config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from transformers import PreTrainedConfig
+
+from models.config import DecoderConfig
+from models.errors import ModelError
+from models.families import gemma, llama, qwen
+
+FAMILIES: Mapping[str, ModuleType] = {
+    "llama": llama,
+    "gemma3_text": gemma,
+    "gemma3": gemma,
+    "qwen3": qwen,
+}
+
+
+def family(model_type: str | None) -> ModuleType:
+    """The family of a ``model_type``; :class:`ModelError` names the supported ones if there is none."""
+    if model_type not in FAMILIES:
+        raise ModelError(
+            f"unknown architecture: config.json says model_type {model_type!r}; supported are "
+            f"{', '.join(sorted(FAMILIES))}"
+        )
+    return FAMILIES[model_type]
+
+
+def decoder_config(hf: PreTrainedConfig) -> DecoderConfig:
+    """Our config from transformers' config object, of whatever supported family."""
+    return family(hf.model_type).decoder_config(hf)
+
+
+def weight_names(hf: PreTrainedConfig) -> Mapping[str, str]:
+    """Parameter path -> tensor name after the checkpoint's prefix, ``{layer}`` to be filled in."""
+    return family(hf.model_type).NAMES

@@ -1,0 +1,58 @@
+"""Gemma 3, text-only or the text part of a multimodal checkpoint.
+
+(1 + w) norms, also after attention and MLP; √d embedding scaling; sliding layers with a rotary base of their own.
+Two keys of its config are ignored because the stock model ignores them: ``attn_logit_softcapping``
+always, ``final_logit_softcapping`` in multimodal checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from transformers import Gemma3Config, Gemma3TextConfig
+
+from models.config import DecoderConfig
+from models.errors import ModelError
+from models.families.common import (
+    HEAD_NORM_NAMES,
+    LLAMA_NAMES,
+    activation,
+    layer_types,
+    rope_config,
+    shared_fields,
+)
+
+NAMES: Mapping[str, str] = {
+    **LLAMA_NAMES,
+    **HEAD_NORM_NAMES,
+    "layers.attention_post_norm.scale": "layers.{layer}.post_attention_layernorm.weight",
+    "layers.mlp_norm.scale": "layers.{layer}.pre_feedforward_layernorm.weight",
+    "layers.mlp_post_norm.scale": "layers.{layer}.post_feedforward_layernorm.weight",
+}
+
+
+def decoder_config(hf: Gemma3Config | Gemma3TextConfig) -> DecoderConfig:
+    """Translate a transformers config; of a multimodal one, its text part."""
+    multimodal = isinstance(hf, Gemma3Config)
+    text = hf.text_config if multimodal else hf
+    if text.use_bidirectional_attention:
+        raise ModelError(
+            "config.json asks for bidirectional attention (an embedding model); load a causal Gemma 3"
+        )
+    ropes, positions = text.rope_parameters, text.max_position_embeddings
+    fields = shared_fields(text) | {"tie_embeddings": hf.tie_word_embeddings}
+    return DecoderConfig(
+        **fields,
+        family="gemma",
+        activation=activation(text.hidden_activation),
+        rope_full=rope_config(ropes["full_attention"], positions),
+        rope_sliding=rope_config(ropes["sliding_attention"], positions),
+        layer_types=layer_types(text.layer_types),
+        sliding_window=text.sliding_window,
+        query_scale=text.query_pre_attn_scalar**-0.5,
+        embed_scale=text.hidden_size**0.5,
+        norm_plus_one=True,
+        qk_norm=True,
+        post_norms=True,
+        final_logit_softcap=None if multimodal else text.final_logit_softcapping,
+    )
