@@ -3,9 +3,9 @@
 Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`models.decoder` first.
 """
 
-from models.checkpoint import Checkpoint, find, load_tokenizer
+from models.checkpoint import Checkpoint, find, has_tokenizer, load_tokenizer
 from models.config import DecoderConfig, RopeConfig
-from models.decoder import Decoder, record, replay
+from models.decoder import Decoder, record, replay, replay_transpose
 from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
 from models.errors import ModelError
 from models.weights import load_decoder, weights_hash
@@ -24,9 +24,11 @@ __all__ = [
     "RopeConfig",
     "UnknownModuleKind",
     "find",
+    "has_tokenizer",
     "load_decoder",
     "load_tokenizer",
     "record",
     "replay",
+    "replay_transpose",
     "weights_hash",
 ]

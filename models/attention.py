@@ -44,10 +44,10 @@ class Attention(nnx.Module):
         d, h = config.embed_dim, config.head_dim
         k, g = config.num_kv_heads, config.queries_per_kv
         linear = partial(Linear, bias=config.attention_bias, rngs=rngs, dtype=dtype)
-        self.query = linear("...td,dnh->...tnh", (d,), (k * g, h))
-        self.key = linear("...td,dkh->...tkh", (d,), (k, h))
-        self.value = linear("...td,dkh->...tkh", (d,), (k, h))
-        self.output = linear("...tnh,nhd->...td", (k * g, h), (d,))
+        self.query = linear((d,), (k * g, h))
+        self.key = linear((d,), (k, h))
+        self.value = linear((d,), (k, h))
+        self.output = linear((k * g, h), (d,))
         norm = partial(RMSNorm, h, config, dtype=dtype)
         self.query_norm = norm(site="query_norm") if config.qk_norm else None
         self.key_norm = norm(site="key_norm") if config.qk_norm else None
@@ -58,7 +58,7 @@ class Attention(nnx.Module):
         probabilities = mode.coefficient(
             self.kind, self.site, "probabilities", lambda: self.probabilities(x, positions)
         )
-        mixed = contract("...kgts,...skh->...tkgh", probabilities, self.value(x, mode))
+        mixed = _mix(probabilities, self.value(x, mode))
         return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
 
     def probabilities(
@@ -77,3 +77,20 @@ class Attention(nnx.Module):
         scores = at_least_float32(contract("...tkgh,...skh->...kgts", query, key)) * self.scale
         scores = jnp.where(positions.visible_ts, scores, -jnp.inf)
         return jax.nn.softmax(scores, axis=-1).astype(x.dtype)
+
+
+def _mix(
+    probabilities: Float[Array, "... k g t s"], values: Float[Array, "*probes s k h"]
+) -> Float[Array, "*probes t k g h"]:
+    """Pᵀ-free P·V: probes and features stand side by side, so that P is read once for all probes."""
+    if probabilities.ndim > 4:  # a batch of prompts, each with its own P
+        return contract("...kgts,...skh->...tkgh", probabilities, values)
+    batched = values.reshape(-1, *values.shape[-3:])
+    mixed = jax.lax.dot_general(
+        probabilities,
+        batched,
+        (((3,), (1,)), ((0,), (2,))),
+        precision=jax.lax.Precision.HIGHEST,
+    )  # [k, g, t, b, h]
+    mixed = mixed.transpose(3, 2, 0, 1, 4)
+    return mixed.reshape(*values.shape[:-3], *mixed.shape[1:])

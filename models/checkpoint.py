@@ -54,9 +54,14 @@ def find(name: str) -> Checkpoint:
     return Checkpoint(name, directory, revision, hf_config, families.decoder_config(hf_config))
 
 
+def has_tokenizer(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint brings a tokenizer."""
+    return any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model"))
+
+
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """The checkpoint's own tokenizer; :class:`ModelError` if it has none that can be read."""
-    if not any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model")):
+    if not has_tokenizer(checkpoint):
         raise ModelError(
             f"{checkpoint.directory} has no tokenizer.json; give the prompt as --token-ids instead"
         )

@@ -90,3 +90,8 @@ class DecoderConfig:
     def queries_per_kv(self) -> int:
         """How many query heads share one key/value head."""
         return self.num_heads // self.num_kv_heads
+
+    @property
+    def has_linear_biases(self) -> bool:
+        """Whether a bias sits on the linear path, which makes the offset c of y = J·x + c nonzero."""
+        return self.attention_bias or self.mlp_bias

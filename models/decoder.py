@@ -163,7 +163,7 @@ class Decoder(nnx.Module):
         """
         recorded = {"layers": {}, "final": {}} if recorded is None else recorded
         graphdef, params = nnx.split(self.layers)
-        positions_of = self._positions(x)
+        positions_of = self.positions(x)
 
         def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Array]]:
             params, index, recorded = layer
@@ -183,7 +183,7 @@ class Decoder(nnx.Module):
         cap = self.config.final_logit_softcap
         return logits if cap is None else cap * jnp.tanh(logits / cap)
 
-    def _positions(self, x: Float[Array, "... t d"]) -> Callable[[Int[Array, ""]], Positions]:
+    def positions(self, x: Float[Array, "... t d"]) -> Callable[[Int[Array, ""]], Positions]:
         """What each layer needs to know about positions, as a function of the layer's index."""
         config, length = self.config, x.shape[-2]
         kinds = jnp.asarray([LAYER_TYPES.index(kind) for kind in config.layer_types])
@@ -224,3 +224,27 @@ def replay(
     ``v``, so ``jax.linear_transpose`` of it is Jᵀ.
     """
     return decoder.run(v, partial(Replay, biases=biases), recorded, position)[0]
+
+
+def replay_transpose(
+    decoder: Decoder, recorded: Recorded, u: Float[Array, "... d"], length: int, position: int
+) -> Float[Array, "... t d"]:
+    """Jᵀ·u: the layers backwards, each block transposed inside the scan.
+
+    ``jax.linear_transpose`` of the whole scan would be the same map, but it first runs a scan that
+    copies every broadcast coefficient.
+    """
+    config = decoder.config
+    graphdef, params = nnx.split(decoder.layers)
+    x_like = jax.ShapeDtypeStruct((*u.shape[:-1], length, config.embed_dim), u.dtype)
+
+    def step(g: Array, layer: tuple) -> tuple[Array, None]:
+        params, index, recorded = layer
+        block, mode = nnx.merge(graphdef, params), Replay(recorded, biases=False)
+        return jax.linear_transpose(lambda x: block(x, positions_of(index), mode), x_like)(g)[0], None
+
+    final = Replay(recorded["final"], biases=False)
+    (g,) = jax.linear_transpose(lambda x: decoder.final_norm(x[..., position, :], final), x_like)(u)
+    positions_of = decoder.positions(x_like)
+    layers = (params, jnp.arange(config.num_layers), recorded["layers"])
+    return jax.lax.scan(step, g, layers, reverse=True)[0]

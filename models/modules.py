@@ -5,6 +5,7 @@ Every module class says its ``kind``, which is what a freeze policy has rules fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
@@ -36,16 +37,16 @@ def at_least_float32(x: Array) -> Array:
 
 
 class Linear(nnx.Module):
-    """x ↦ W·x + b, with W [inputs…, outputs…] in the layout that ``spec`` contracts.
+    """x ↦ x·W + b over the last axes, with W [inputs…, outputs…].
 
-    Stored as the einsum wants it, because a transpose inside a layer scan copies the weight.
+    Always one plain matrix product on flattened axes, with W as stored: an einsum over several axes leaves
+    XLA free to transpose the weight inside the layer scan, which copies it at every pass.
     """
 
     kind: ClassVar[str] = "linear"
 
     def __init__(
         self,
-        spec: str,
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
         *,
@@ -53,16 +54,17 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
         dtype: jnp.dtype,
     ) -> None:
-        self.spec = spec
-        fan_in = 1
-        for size in inputs:
-            fan_in *= size
-        normal = jax.random.normal(rngs.params(), (*inputs, *outputs), dtype)
-        self.kernel = nnx.Param(normal * jnp.asarray(fan_in**-0.5, dtype))
+        self.inputs, self.outputs = inputs, outputs
+        spread = jnp.asarray(math.prod(inputs) ** -0.5, dtype)
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (*inputs, *outputs), dtype) * spread)
         self.bias = nnx.Param(jnp.zeros(outputs, dtype)) if bias else None
 
-    def __call__(self, x: Float[Array, ...], mode: Mode) -> Float[Array, ...]:
-        y = contract(self.spec, x, self.kernel[...])
+    def __call__(self, x: Float[Array, "..."], mode: Mode) -> Float[Array, "..."]:
+        leading = x.shape[: x.ndim - len(self.inputs)]
+        fan_in = math.prod(self.inputs)
+        y = contract(
+            "...i,io->...o", x.reshape(*leading, fan_in), self.kernel[...].reshape(fan_in, -1)
+        ).reshape(*leading, *self.outputs)
         bias = None if self.bias is None else mode.bias(self.bias[...])
         return y if bias is None else y + bias
 
@@ -102,9 +104,7 @@ class GatedMLP(nnx.Module):
         self.activation = config.activation
         d, f = (config.embed_dim,), (config.mlp_dim,)
         linear = partial(Linear, bias=config.mlp_bias, rngs=rngs, dtype=dtype)
-        self.gate = linear("...d,df->...f", d, f)
-        self.up = linear("...d,df->...f", d, f)
-        self.down = linear("...f,fd->...d", f, d)
+        self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
         def gate() -> Array:

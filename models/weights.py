@@ -31,7 +31,8 @@ _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 _FLOATS = (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)
 
-Progress = Callable[[str], None]
+#: (stage, done, total, note)
+Progress = Callable[[str, int, int, str], None]
 
 
 def load_decoder(
@@ -44,7 +45,7 @@ def load_decoder(
     Args:
         source: a checkpoint, or whatever :func:`models.checkpoint.find` takes.
         dtype: float32, bfloat16, or float64 (which needs ``jax_enable_x64``).
-        progress: called with each parameter's path as it is loaded.
+        progress: called as (stage, done, total, note) for each parameter.
 
     Raises:
         ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or not finite.
@@ -56,12 +57,15 @@ def load_decoder(
         tensors = _Tensors(checkpoint.directory, stack)
         names = _names_in(tensors, checkpoint)
         filled = []
-        for path, variable in nnx.to_flat_state(state):
+        flat = list(nnx.to_flat_state(state))
+        for done, (path, variable) in enumerate(flat):
             key = _key(path)
             if progress is not None:
-                progress(key)
+                progress("loading weights", done, len(flat), key)
             value = _load(key, names[key], variable.shape, np.dtype(dtype), tensors)
             filled.append((path, variable.replace(jax.device_put(value))))
+        if progress is not None:
+            progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
 

@@ -1,0 +1,25 @@
+"""The exact linear map of a transformer's forward pass at one prompt, and its singular vectors.
+
+    model = jaxlin.load("demo-llama")
+    operator = model.jacobian("The capital of France is")
+    result = jaxlin.svd(operator, k=8)
+
+Read next: :mod:`jaxlin.operator`, then :mod:`jaxlin.svd`.
+"""
+
+from jaxlin.certificate import Certificate
+from jaxlin.errors import JaxlinError
+from jaxlin.linearize import linearize
+from jaxlin.load import load
+from jaxlin.operator import DetachedJacobian
+from jaxlin.svd import SVDResult, svd
+
+__all__ = [
+    "Certificate",
+    "DetachedJacobian",
+    "JaxlinError",
+    "SVDResult",
+    "linearize",
+    "load",
+    "svd",
+]

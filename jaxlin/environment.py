@@ -1,0 +1,46 @@
+"""What a result was made with: versions, device, arithmetic, memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import psutil
+
+_PACKAGES = ("jaxlin", "jax", "jaxlib", "flax", "matfree", "transformers", "numpy")
+#: What the contractions ask of XLA for each dtype; see models.modules.contract.
+_MATMUL = {
+    "float64": "float64 (precision HIGHEST)",
+    "float32": "float32 (precision HIGHEST, never TF32)",
+    "bfloat16": "bfloat16 products, float32 sums (precision HIGHEST)",
+}
+
+
+def environment(dtype: str) -> dict[str, Any]:
+    """Device, matmul algorithm and package versions, for the summary of a result."""
+    device = jax.local_devices()[0]
+    return {
+        "device": f"{device.platform}: {device.device_kind}",
+        "matmul_algorithm": _MATMUL[dtype],
+        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES},
+    }
+
+
+def peak_bytes() -> int:
+    """Most memory held so far: of the accelerator, or of this process where the CPU is the device."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def held_bytes() -> int:
+    """Memory held now, measured like :func:`peak_bytes`."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_in_use" in stats:
+        return stats["bytes_in_use"]
+    return psutil.Process().memory_info().rss

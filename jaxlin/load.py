@@ -1,0 +1,58 @@
+"""Where a model and the engine meet: checkpoint in, detached Jacobian out."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from jaxlin.errors import JaxlinError
+from jaxlin.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from jaxlin.model import Model
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+def load(name: str, *, dtype: str = "float32", progress: Progress = silent) -> Model:
+    """Load a checkpoint.
+
+    Args:
+        name: a directory, a hub id ``org/name@revision``, or ``demo-llama``, ``demo-gemma``, ``demo-qwen``.
+        dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
+            ``bfloat16``; weights and passes alike.
+        progress: told which parameter is being loaded.
+
+    Raises:
+        JaxlinError: unknown dtype, or another package called ``models`` hides this project's.
+        models.ModelError: the checkpoint cannot be found, read or used.
+    """
+    if dtype not in DTYPES:
+        raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    models = import_models()
+    from jaxlin.model import Model
+
+    checkpoint = models.find(name)
+    decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), progress=progress)
+    return Model(checkpoint, decoder, dtype)
+
+
+def import_models() -> ModuleType:
+    """This project's ``models`` package; :class:`JaxlinError` if another one stands in its way."""
+    try:
+        import models
+    except ImportError as error:
+        raise JaxlinError(
+            f"jaxlin's package 'models' cannot be imported ({error}): install jaxlin with pip"
+        ) from error
+    if getattr(models, "PROJECT", None) != "jaxlin":
+        place = getattr(models, "__file__", None) or list(models.__path__)[0]
+        raise JaxlinError(
+            f"another package named 'models' ({place}) hides jaxlin's: run from another directory, or "
+            f"take that one off PYTHONPATH"
+        )
+    return models

@@ -1,0 +1,148 @@
+"""A loaded model: tokens in, its detached Jacobian out.
+
+The one file that knows both :mod:`models` and the engine; :func:`jaxlin.load` imports it on demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+from transformers import PreTrainedTokenizerBase
+
+import models
+from jaxlin.errors import JaxlinError
+from jaxlin.linearize import linearize
+from jaxlin.operator import DetachedJacobian
+
+#: The output is the last token's hidden state.
+_LAST = -1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded checkpoint: the decoder, and what is needed to speak with it in tokens."""
+
+    checkpoint: Checkpoint
+    decoder: Decoder
+    dtype: str
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's own tokenizer; :class:`models.ModelError` if it has none."""
+        return models.load_tokenizer(self.checkpoint)
+
+    def tokenize(self, prompt: str | Sequence[int]) -> list[int]:
+        """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
+
+        Raises:
+            JaxlinError: nothing to work on, an id out of range, or more tokens than positions.
+        """
+        config = self.decoder.config
+        if isinstance(prompt, str) and not prompt.strip():
+            raise JaxlinError("the prompt is empty: give some text, or --token-ids")
+        ids = self.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)
+        if not ids:
+            raise JaxlinError("the prompt is empty: give some text, or --token-ids")
+        wrong = [token for token in ids if not 0 <= token < config.vocab_size]
+        if wrong:
+            raise JaxlinError(
+                f"token id {wrong[0]} is out of range: this model's ids go from 0 to {config.vocab_size - 1}"
+            )
+        if len(ids) > config.max_positions:
+            raise JaxlinError(
+                f"the prompt has {len(ids)} tokens and the model {config.max_positions} positions: shorten it"
+            )
+        return ids
+
+    def token_text(self, token: int) -> str:
+        """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
+        if not models.has_tokenizer(self.checkpoint):
+            return f"#{token}"
+        return self.tokenizer.decode([token])
+
+    def jacobian(self, prompt: str | Sequence[int], *, policy: str = "detached") -> DetachedJacobian:
+        """The map from the prompt's embeddings [T, d] to the last hidden state [d], after the final norm.
+
+        Args:
+            prompt: text, or token ids, which are used as they are.
+            policy: ``detached`` (recorded once, then replayed) or ``none`` (the ordinary Jacobian).
+
+        Raises:
+            JaxlinError: a prompt that cannot be used, or an unknown policy.
+            models.UnknownModuleKind: the policy has no rule for a module of this model.
+        """
+        if policy not in models.POLICIES:
+            raise JaxlinError(f"unknown policy {policy!r}: choose one of {', '.join(sorted(models.POLICIES))}")
+        chosen = models.POLICIES[policy]
+        chosen.check(self.decoder.kinds())
+        x = self.decoder.embed(jnp.asarray(self.tokenize(prompt)))
+        graphdef, weights = nnx.split(self.decoder)
+        if not chosen.linear:
+            return linearize(_Output(graphdef), x, weights)
+        y, recorded = _record(graphdef, weights, x)
+        state = (weights, recorded)
+        offset = jnp.zeros_like(y)
+        if self.decoder.config.has_linear_biases:
+            offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
+        return DetachedJacobian(state, x, y, offset, _Replay(graphdef), _Transpose(graphdef, len(x)), True)
+
+    def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
+        """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
+        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.dtype))
+
+    def vocabulary(self) -> Float[Array, "vocab d"]:
+        """Every token's embedding as it would enter layer 0."""
+        return self.decoder.embed(jnp.arange(self.decoder.config.vocab_size))
+
+
+@dataclass(frozen=True)
+class _Output:
+    """The ordinary forward pass, embeddings [T, d] -> last hidden state [d]."""
+
+    graphdef: nnx.GraphDef
+
+    def __call__(self, x: Array, weights: nnx.State) -> Array:
+        return nnx.merge(self.graphdef, weights)(x)[_LAST]
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """J·V: the recorded pass, linear path alone."""
+
+    graphdef: nnx.GraphDef
+    biases: bool = False
+
+    def __call__(self, state: tuple[nnx.State, Any], v: Array) -> Array:
+        weights, recorded = state
+        decoder = nnx.merge(self.graphdef, weights)
+        return models.replay(decoder, recorded, v, _LAST, biases=self.biases)
+
+
+@dataclass(frozen=True)
+class _Transpose:
+    """Jᵀ·U: the recorded pass backwards."""
+
+    graphdef: nnx.GraphDef
+    length: int
+
+    def __call__(self, state: tuple[nnx.State, Any], u: Array) -> Array:
+        weights, recorded = state
+        decoder = nnx.merge(self.graphdef, weights)
+        return models.replay_transpose(decoder, recorded, u, self.length, _LAST)
+
+
+@partial(jax.jit, static_argnums=0)
+def _record(graphdef: nnx.GraphDef, weights: nnx.State, x: Array) -> tuple[Array, Any]:
+    return models.record(nnx.merge(graphdef, weights), x, _LAST)
+
+
+@nnx.jit
+def _logits(decoder: models.Decoder, hidden: Array) -> Array:
+    return decoder.logits(hidden)

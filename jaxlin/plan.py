@@ -1,0 +1,73 @@
+"""Which method, and whether it fits: decided before the work starts, and explained in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import psutil
+
+from jaxlin.errors import JaxlinError
+from jaxlin.operator import DetachedJacobian
+from jaxlin.svd.matfree import first_steps
+from jaxlin.svd.result import solver_dtype
+
+METHODS = ("auto", "dense", "matfree")
+#: Above this the matrix is not built unless asked for.
+_DENSE_BYTES = 2 * 2**30
+#: The matrix, LAPACK's own copy of it, and the right vectors.
+_DENSE_COPIES = 4
+#: matfree's bases and their update.
+_BASIS_COPIES = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The method that will be used, why, and the bytes it needs beside the model."""
+
+    method: str
+    reason: str
+    bytes_needed: int
+
+
+def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
+    """Choose a method for the top k of this operator, or check the one asked for.
+
+    Raises:
+        JaxlinError: k out of range, an unknown method, or one that would not fit into memory.
+    """
+    m, n = operator.shape
+    if not 1 <= k <= min(m, n):
+        raise JaxlinError(f"k is {k}, but this map has {min(m, n)} singular values: choose 1 ≤ k ≤ {min(m, n)}")
+    if method not in METHODS:
+        raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
+    dense = _DENSE_COPIES * m * n * itemsize
+    bases = _BASIS_COPIES * first_steps(k, min(m, n)) * (m + n) * jnp.zeros(()).dtype.itemsize
+    free = free_bytes()
+    if method == "auto":
+        small = dense <= min(_DENSE_BYTES, free // 2)
+        method = "dense" if small else "matfree"
+    if method == "dense":
+        _refuse_if_too_large(dense, free, f"the dense matrix ({m} × {n})", "method matfree, which never builds it")
+        return Plan("dense", f"the whole {m} × {n} matrix takes {_size(dense)} to factorise", dense)
+    _refuse_if_too_large(bases, free, "matfree's bases", "a shorter prompt or a smaller k")
+    return Plan("matfree", f"the {m} × {n} matrix is not built; the bases take {_size(bases)}", bases)
+
+
+def free_bytes() -> int:
+    """Bytes that can still be allocated where the arrays live."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available
+
+
+def _refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:
+    if needed > free:
+        raise JaxlinError(f"{what} would need {_size(needed)} and {_size(free)} are free: use {way_out}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,16 @@
+"""How long work tells what it is doing: one callable, so that the engine knows nothing of terminals."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called as work goes on; may be called often and must return fast."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """``stage`` in words, ``done`` of ``total`` units, and a ``note`` (units, convergence)."""
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """Tell nobody."""

@@ -1,0 +1,115 @@
+"""What a person sees: progress while it runs, the certificate and the table when it is done."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from jaxlin.decode import Direction
+from jaxlin.environment import held_bytes
+from jaxlin.svd.result import SVDResult
+
+if TYPE_CHECKING:
+    from jaxlin.cli import Svd
+
+
+class TerminalProgress:
+    """A line per stage on stderr: a live bar on a terminal, one plain line at its end elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[memory]}"),
+            console=self._console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> TerminalProgress:
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        memory = f"{held_bytes() / 2**30:.2f} GiB"
+        if not self._console.is_terminal:
+            if done == total:
+                self._console.print(f"{stage}: {done}/{total} {note} ({memory})", highlight=False)
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note=note, memory=memory)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note, memory=memory)
+
+
+def show(config: Svd, summary: dict[str, Any], result: SVDResult, directions: list[Direction]) -> None:
+    """Print the certificate first, then the table of directions, then where the result lies."""
+    console = Console()
+    console.print(_certificate_panel(summary, result))
+    console.print(_table(result, directions))
+    console.print(f"wrote {config.out}", highlight=False)
+
+
+def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:
+    certificate = result.certificate
+    reconstruction = certificate.reconstruction_error
+    lines = [
+        f"residuals       {certificate.converged} of {certificate.wanted} triplets within "
+        f"{certificate.tolerance:.0e}·σ₁, worst {certificate.worst_residual:.1e}·σ₁",
+        f"adjoint test    {certificate.adjoint_error:.1e}",
+        "reconstruction  "
+        + (
+            "not tested: c is y − J·x by definition under this policy"
+            if reconstruction is None
+            else f"‖J·x + c − y‖ / ‖y‖ = {reconstruction:.1e}"
+        ),
+        f"{summary['model']} · {summary['tokens']} tokens · J is {result.U.shape[-1]} × "
+        f"{summary['shape'][1]} · policy {summary['policy']} · {summary['dtype']}",
+        f"method {result.method}: {result.passes} passes, {result.seconds:.1f} s, "
+        f"peak {summary['peak_bytes'] / 2**30:.2f} GiB",
+    ]
+    holds = certificate.holds
+    return Panel(
+        Text("\n".join(lines)),
+        title="certificate: holds" if holds else "certificate: NOT every triplet converged",
+        border_style="green" if holds else "red",
+        expand=False,
+    )
+
+
+def _table(result: SVDResult, directions: list[Direction]) -> Table:
+    table = Table(title_justify="left", pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("σ", justify="right")
+    table.add_column("residual", justify="right")
+    table.add_column("left vector: output tokens", ratio=2)
+    table.add_column("right vector: position token (weight) → nearest tokens", ratio=3)
+    for i, direction in enumerate(directions):
+        flag = "" if bool(result.converged[i]) else " ✗"
+        table.add_row(
+            str(i + 1),
+            f"{float(result.s[i]):.4g}",
+            f"{float(result.residuals[i]):.0e}{flag}",
+            Text(" ".join(repr(token.text) for token in direction.outputs[:5])),
+            Text("\n".join(_input_line(place) for place in direction.inputs)),
+        )
+    return table
+
+
+def _input_line(place: Any) -> str:
+    nearest = " ".join(repr(token.text) for token in place.nearest)
+    return f"{place.position} {place.text!r} ({place.norm:.2f}) → {nearest}"
