@@ -72,7 +72,11 @@ def _misfit(image: Array, s: Array, expected: Array) -> Array:
 
 
 def certify(
-    operator: DetachedJacobian, s: Float[Array, " k"], residual: Float[Array, " k"], tolerance: float, seed: int
+    operator: DetachedJacobian,
+    s: Float[Array, " k"],
+    residual: Float[Array, " k"],
+    tolerance: float,
+    seed: int,
 ) -> Certificate:
     """Put a result's residuals beside the adjoint test and the reconstruction (three more passes)."""
     relative = residual / s[0]

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> Svd:
     app = tyro.extras.SubcommandApp()
-    app.command(Svd, name="svd")
+    app.command(name="svd")(Svd)
     return app.cli(
         prog="jaxlin",
         description="The exact linear map of a transformer at one prompt, and its singular vectors.",

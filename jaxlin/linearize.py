@@ -17,10 +17,10 @@ from jaxlin.operator import DetachedJacobian
 
 
 def linearize(
-    f: Callable[..., Float[Array, "..."]],
-    x: Float[Array, "..."],
+    f: Callable[..., Float[Array, ...]],
+    x: Float[Array, ...],
     *parameters: Any,
-    offset: Float[Array, "..."] | None = None,
+    offset: Float[Array, ...] | None = None,
 ) -> DetachedJacobian:
     """The derivative of ``f`` at ``x`` as an operator: detached where ``f`` stops gradients.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64", "bfloat16")
 
+
 def load(name: str, *, dtype: str = "float32", progress: Progress = silent) -> Model:
     """Load a checkpoint.
 
@@ -50,7 +51,7 @@ def import_models() -> ModuleType:
             f"jaxlin's package 'models' cannot be imported ({error}): install jaxlin with pip"
         ) from error
     if getattr(models, "PROJECT", None) != "jaxlin":
-        place = getattr(models, "__file__", None) or list(models.__path__)[0]
+        place = getattr(models, "__file__", None) or next(iter(models.__path__))
         raise JaxlinError(
             f"another package named 'models' ({place}) hides jaxlin's: run from another directory, or "
             f"take that one off PYTHONPATH"

@@ -29,8 +29,8 @@ _LAST = -1
 class Model:
     """A loaded checkpoint: the decoder, and what is needed to speak with it in tokens."""
 
-    checkpoint: Checkpoint
-    decoder: Decoder
+    checkpoint: models.Checkpoint
+    decoder: models.Decoder
     dtype: str
 
     @cached_property
@@ -65,7 +65,7 @@ class Model:
         """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
         if not models.has_tokenizer(self.checkpoint):
             return f"#{token}"
-        return self.tokenizer.decode([token])
+        return str(self.tokenizer.decode([token]))
 
     def jacobian(self, prompt: str | Sequence[int], *, policy: str = "detached") -> DetachedJacobian:
         """The map from the prompt's embeddings [T, d] to the last hidden state [d], after the final norm.
@@ -79,7 +79,9 @@ class Model:
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
         if policy not in models.POLICIES:
-            raise JaxlinError(f"unknown policy {policy!r}: choose one of {', '.join(sorted(models.POLICIES))}")
+            raise JaxlinError(
+                f"unknown policy {policy!r}: choose one of {', '.join(sorted(models.POLICIES))}"
+            )
         chosen = models.POLICIES[policy]
         chosen.check(self.decoder.kinds())
         x = self.decoder.embed(jnp.asarray(self.tokenize(prompt)))

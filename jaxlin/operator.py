@@ -19,6 +19,9 @@ from jaxtyping import Array, Float, PyTree
 from jaxlin.errors import JaxlinError
 from jaxlin.progress import Progress, silent
 
+#: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
+Leaf = Any
+
 #: Probes that one pass carries when many are needed anyway: most of the matrix rate, little memory.
 PROBES_PER_PASS = 8
 
@@ -39,9 +42,9 @@ class DetachedJacobian:
     """
 
     state: PyTree
-    x: Float[Array, "..."]
-    y: Float[Array, "..."]
-    offset: Float[Array, "..."]
+    x: Leaf
+    y: Leaf
+    offset: Leaf
     forward: Callable[[Any, Array], Array] = field(metadata={"static": True})
     backward: Callable[[Any, Array], Array] = field(metadata={"static": True})
     offset_independent: bool = field(metadata={"static": True})
@@ -66,11 +69,11 @@ class DetachedJacobian:
         """Dtype of inputs, outputs and the passes between them."""
         return self.y.dtype
 
-    def matvec(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
+    def matvec(self, v: Float[Array, ...]) -> Float[Array, ...]:
         """J·v: ``input_shape`` -> ``output_shape``. One pass."""
         return self.matmat(jnp.asarray(v)[None])[0]
 
-    def rmatvec(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+    def rmatvec(self, u: Float[Array, ...]) -> Float[Array, ...]:
         """Jᵀ·u: ``output_shape`` -> ``input_shape``. One pass."""
         return self.rmatmat(jnp.asarray(u)[None])[0]
 

@@ -39,7 +39,9 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
     """
     m, n = operator.shape
     if not 1 <= k <= min(m, n):
-        raise JaxlinError(f"k is {k}, but this map has {min(m, n)} singular values: choose 1 ≤ k ≤ {min(m, n)}")
+        raise JaxlinError(
+            f"k is {k}, but this map has {min(m, n)} singular values: choose 1 ≤ k ≤ {min(m, n)}"
+        )
     if method not in METHODS:
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
@@ -50,7 +52,9 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
         small = dense <= min(_DENSE_BYTES, free // 2)
         method = "dense" if small else "matfree"
     if method == "dense":
-        _refuse_if_too_large(dense, free, f"the dense matrix ({m} × {n})", "method matfree, which never builds it")
+        _refuse_if_too_large(
+            dense, free, f"the dense matrix ({m} × {n})", "method matfree, which never builds it"
+        )
         return Plan("dense", f"the whole {m} × {n} matrix takes {_size(dense)} to factorise", dense)
     _refuse_if_too_large(bases, free, "matfree's bases", "a shorter prompt or a smaller k")
     return Plan("matfree", f"the {m} × {n} matrix is not built; the bases take {_size(bases)}", bases)

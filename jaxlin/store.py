@@ -37,9 +37,7 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise JaxlinError(
-            f"cannot write to {out.parent} ({error.strerror}): choose another --out"
-        ) from error
+        raise JaxlinError(f"cannot write to {out.parent} ({error.strerror}): choose another --out") from error
     try:
         yield staging
         _publish(staging, out)
@@ -91,7 +89,10 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _publish(staging: Path, out: Path) -> None:
-    staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets
+    mask = _umask()  # mkdtemp and safetensors write for their owner alone
+    staging.chmod(0o777 & ~mask)
+    for file in staging.iterdir():
+        file.chmod(0o666 & ~mask)
     if out.exists():
         retired = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
         os.replace(out, retired)

@@ -43,13 +43,16 @@ class TerminalProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         memory = f"{held_bytes() / 2**30:.2f} GiB"
         if not self._console.is_terminal:
             if done == total:
-                self._console.print(f"{stage}: {done}/{total} {note} ({memory})", highlight=False)
+                self._console.print(
+                    f"{stage}: {done}/{total} {note} ({memory})", highlight=False, soft_wrap=True
+                )
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, note=note, memory=memory)

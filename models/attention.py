@@ -13,6 +13,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from models.config import DecoderConfig
@@ -36,9 +37,7 @@ class Attention(nnx.Module):
 
     kind: ClassVar[str] = "softmax_attention"
 
-    def __init__(
-        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: jnp.dtype
-    ) -> None:
+    def __init__(self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.site = site
         self.scale = config.query_scale
         d, h = config.embed_dim, config.head_dim
@@ -61,9 +60,7 @@ class Attention(nnx.Module):
         mixed = _mix(probabilities, self.value(x, mode))
         return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
 
-    def probabilities(
-        self, x: Float[Array, "... t d"], positions: Positions
-    ) -> Float[Array, "... k g t s"]:
+    def probabilities(self, x: Float[Array, "... t d"], positions: Positions) -> Float[Array, "... k g t s"]:
         """softmax(q·kᵀ·scale) over the visible positions, in float32 or better.
 
         Always plain inside: what is frozen about attention is P as a whole.

@@ -22,9 +22,7 @@ from models import families
 from models.config import DecoderConfig
 from models.errors import ModelError
 
-DEMOS = {
-    f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")
-}
+DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
 
@@ -41,10 +39,10 @@ class Checkpoint:
 
 
 def find(name: str) -> Checkpoint:
-    """The checkpoint called ``name``: ``demo-llama|gemma|qwen``, a directory, or ``org/name@revision``.
+    """The checkpoint called ``name``: a demo (``demo-llama``), a directory, or ``org/name@revision``.
 
-    Hub ids are downloaded to the hub's cache (``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` hold), safetensors
-    only.
+    Hub ids are downloaded to the hub's cache, safetensors only; ``HF_HOME``, ``HF_TOKEN`` and
+    ``HF_HUB_OFFLINE`` hold.
 
     Raises:
         ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
@@ -92,16 +90,12 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     try:
         path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
     except GatedRepoError as error:
-        raise ModelError(
-            f"{hub_id} is gated: accept its licence on the hub and set HF_TOKEN"
-        ) from error
+        raise ModelError(f"{hub_id} is gated: accept its licence on the hub and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
-        raise ModelError(
-            f"{hub_id} has no revision {revision!r}; check the name after @"
-        ) from error
+        raise ModelError(f"{hub_id} has no revision {revision!r}; check the name after @") from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"the hub knows no model {hub_id} (or HF_TOKEN has no access to it), and there is no such directory"
+            f"the hub knows no model {hub_id}, or HF_TOKEN has no access to it; check the name"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise ModelError(
@@ -118,9 +112,7 @@ def _read_config(directory: Path) -> PreTrainedConfig:
     try:
         model_type = json.loads(path.read_text()).get("model_type")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} is not a JSON object ({_one_line(error)}); fetch it anew"
-        ) from error
+        raise ModelError(f"{path} is not a JSON object ({_one_line(error)}); fetch it anew") from error
     families.family(model_type)
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True)

@@ -19,6 +19,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from models.attention import Attention, Positions
@@ -62,7 +63,7 @@ class Block(nnx.Module):
 
     kind: ClassVar[str] = "container"
 
-    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype) -> None:
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         norm = partial(RMSNorm, config.embed_dim, config, dtype=dtype)
         self.attention_norm = norm(site="attention_norm")
         self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype)
@@ -92,9 +93,7 @@ class Decoder(nnx.Module):
 
     kind: ClassVar[str] = "container"
 
-    def __init__(
-        self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32
-    ) -> None:
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32) -> None:
         if config.activation not in ACTIVATIONS:
             raise ValueError(
                 f"unknown activation {config.activation!r}: known ones are {sorted(ACTIVATIONS)}"
@@ -124,16 +123,15 @@ class Decoder(nnx.Module):
 
     def kinds(self) -> frozenset[str]:
         """The kinds of all modules in this decoder, for a freeze policy to check."""
-        return frozenset(type(module).kind for _, module in nnx.iter_modules(self))
+        classes = {type(module) for _, module in nnx.iter_modules(self)}
+        return frozenset(getattr(module, "kind", module.__name__) for module in classes)
 
     def embed(self, token_ids: Int[Array, "... t"]) -> Float[Array, "... t d"]:
         """The embeddings as they enter layer 0: rows of the table, after Gemma's √d scaling."""
         scale = jnp.asarray(self.config.embed_scale, self.dtype)
         return self.embedding[...][token_ids] * scale
 
-    def __call__(
-        self, x: Float[Array, "... t d"], mode: Mode | None = None
-    ) -> Float[Array, "... t d"]:
+    def __call__(self, x: Float[Array, "... t d"], mode: Mode | None = None) -> Float[Array, "... t d"]:
         """Hidden states [..., T, d] of all positions, after the final norm.
 
         Args:
@@ -163,7 +161,7 @@ class Decoder(nnx.Module):
         """
         recorded = {"layers": {}, "final": {}} if recorded is None else recorded
         graphdef, params = nnx.split(self.layers)
-        positions_of = self.positions(x)
+        positions_of = self.positions(x.shape[-2], x.dtype)
 
         def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Array]]:
             params, index, recorded = layer
@@ -183,14 +181,12 @@ class Decoder(nnx.Module):
         cap = self.config.final_logit_softcap
         return logits if cap is None else cap * jnp.tanh(logits / cap)
 
-    def positions(self, x: Float[Array, "... t d"]) -> Callable[[Int[Array, ""]], Positions]:
+    def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:
         """What each layer needs to know about positions, as a function of the layer's index."""
-        config, length = self.config, x.shape[-2]
+        config = self.config
         kinds = jnp.asarray([LAYER_TYPES.index(kind) for kind in config.layer_types])
         ropes = {"full": config.rope_full, "sliding": config.rope_sliding}
-        tables = [
-            rotary_table(ropes[kind], config.head_dim, length, x.dtype) for kind in LAYER_TYPES
-        ]
+        tables = [rotary_table(ropes[kind], config.head_dim, length, dtype) for kind in LAYER_TYPES]
         cos, sin = (jnp.stack(pair) for pair in zip(*tables, strict=True))
         reach = jnp.asarray([length, config.sliding_window or length])
         distance = jnp.arange(length)[:, None] - jnp.arange(length)
@@ -203,9 +199,7 @@ class Decoder(nnx.Module):
         return positions_of
 
 
-def record(
-    decoder: Decoder, x: Float[Array, "t d"], position: int
-) -> tuple[Float[Array, " d"], Recorded]:
+def record(decoder: Decoder, x: Float[Array, "t d"], position: int) -> tuple[Float[Array, " d"], Recorded]:
     """Output at ``position`` (after the final norm) and all coefficients of the pass, frozen."""
     return decoder.run(x, lambda _: Record(), position=position)
 
@@ -245,6 +239,6 @@ def replay_transpose(
 
     final = Replay(recorded["final"], biases=False)
     (g,) = jax.linear_transpose(lambda x: decoder.final_norm(x[..., position, :], final), x_like)(u)
-    positions_of = decoder.positions(x_like)
+    positions_of = decoder.positions(length, u.dtype)
     layers = (params, jnp.arange(config.num_layers), recorded["layers"])
     return jax.lax.scan(step, g, layers, reverse=True)[0]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array
@@ -76,6 +76,7 @@ NONE = FreezePolicy(name="none", rules=dict.fromkeys(DETACHED.rules, _NOTHING), 
 POLICIES: Mapping[str, FreezePolicy] = {policy.name: policy for policy in (DETACHED, NONE)}
 
 
+@runtime_checkable
 class Mode(Protocol):
     """How one part of the model (a layer, the final norm) comes by its coefficients and biases."""
 

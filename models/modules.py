@@ -13,6 +13,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from models.config import DecoderConfig
@@ -52,14 +53,14 @@ class Linear(nnx.Module):
         *,
         bias: bool,
         rngs: nnx.Rngs,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         spread = jnp.asarray(math.prod(inputs) ** -0.5, dtype)
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (*inputs, *outputs), dtype) * spread)
         self.bias = nnx.Param(jnp.zeros(outputs, dtype)) if bias else None
 
-    def __call__(self, x: Float[Array, "..."], mode: Mode) -> Float[Array, "..."]:
+    def __call__(self, x: Float[Array, ...], mode: Mode) -> Float[Array, ...]:
         leading = x.shape[: x.ndim - len(self.inputs)]
         fan_in = math.prod(self.inputs)
         y = contract(
@@ -74,7 +75,7 @@ class RMSNorm(nnx.Module):
 
     kind: ClassVar[str] = "rms_norm"
 
-    def __init__(self, size: int, config: DecoderConfig, *, site: str, dtype: jnp.dtype) -> None:
+    def __init__(self, size: int, config: DecoderConfig, *, site: str, dtype: DTypeLike) -> None:
         self.site = site
         self.eps = config.norm_eps
         self.plus_one = config.norm_plus_one
@@ -97,9 +98,7 @@ class GatedMLP(nnx.Module):
 
     kind: ClassVar[str] = "gated_mlp"
 
-    def __init__(
-        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: jnp.dtype
-    ) -> None:
+    def __init__(self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.site = site
         self.activation = config.activation
         d, f = (config.embed_dim,), (config.mlp_dim,)

@@ -11,6 +11,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
@@ -61,7 +62,7 @@ def _yarn(frequencies: NDArray[np.float64], rope: RopeConfig, head_dim: int) -> 
 
 
 def rotary_table(
-    rope: RopeConfig, head_dim: int, length: int, dtype: jnp.dtype
+    rope: RopeConfig, head_dim: int, length: int, dtype: DTypeLike
 ) -> tuple[Float[Array, "t half"], Float[Array, "t half"]]:
     """cos and sin of positions 0 … length-1, each [length, head_dim / 2], times ``attention_factor``."""
     frequencies = inverse_frequencies(rope, head_dim)

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def load_decoder(
-    source: Checkpoint | Path | str, dtype: jnp.dtype, progress: Progress | None = None
+    source: Checkpoint | Path | str, dtype: DTypeLike, progress: Progress | None = None
 ) -> Decoder:
     """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
 
@@ -48,7 +48,8 @@ def load_decoder(
         progress: called as (stage, done, total, note) for each parameter.
 
     Raises:
-        ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or not finite.
+        ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or
+            not finite.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
     decoder = nnx.eval_shape(lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype))
@@ -112,9 +113,7 @@ def _weight_map(directory: Path) -> Mapping[str, str]:
     try:
         return json.loads((directory / _INDEX).read_text())["weight_map"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{directory / _INDEX} is not a safetensors index; fetch it anew"
-        ) from error
+        raise ModelError(f"{directory / _INDEX} is not a safetensors index; fetch it anew") from error
 
 
 class _Tensors:
@@ -167,9 +166,7 @@ def _key(path: tuple) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _load(
-    key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors
-) -> NDArray:
+def _load(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
     if "{layer}" not in name:
         return _from_stock(key, name, shape, dtype, tensors)
     stacked = np.empty(shape, dtype)
@@ -178,9 +175,7 @@ def _load(
     return stacked
 
 
-def _from_stock(
-    key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors
-) -> NDArray:
+def _from_stock(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
     value = tensors.read(name)
     expected = _stock_shape(key, shape)
     if value.shape != expected:

@@ -62,7 +62,9 @@ def _prompt(config: Svd) -> str | list[int]:
         try:
             return config.prompt_file.read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise JaxlinError(f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file") from error
+            raise JaxlinError(
+                f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file"
+            ) from error
     assert config.token_ids is not None
     try:
         return [int(token) for token in config.token_ids.split(",") if token.strip()]

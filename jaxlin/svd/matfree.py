@@ -1,7 +1,7 @@
 """Golub-Kahan bidiagonalisation by matfree (Krämer et al., arXiv:2405.17277), driven to a tolerance.
 
-matfree takes a fixed number of steps and keeps every left and right vector. It is restarted with twice the steps
-until the residuals, recomputed from fresh passes, meet the tolerance.
+matfree takes a fixed number of steps and keeps every left and right vector. It is restarted with twice
+the steps until the residuals, recomputed from fresh passes, meet the tolerance.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from matfree.decomp import bidiag
-from matfree.eig import svd_partial
 
 from jaxlin.certificate import residuals
 from jaxlin.errors import JaxlinError
@@ -29,27 +28,28 @@ def matfree_svd(
     """The top k triplets by restarted bidiagonalisation; the last round's if none met the tolerance.
 
     Raises:
-        JaxlinError: the Krylov space closed before k vectors were found (the map's rank is small).
+        JaxlinError: the Krylov space closes before it holds k vectors, or the passes return NaN.
     """
     most = min(operator.shape)
     steps, passes = first_steps(k, most), 0
     while True:
-        u, s, v = _round(operator, steps, seed, progress)
+        u, s, v, held = _round(operator, steps, seed, progress)
         passes += 2 * steps
-        if not bool(jnp.isfinite(s[:k]).all()):
+        if held == 0:
+            raise JaxlinError("the operator's passes return NaN: check the weights, or use a wider dtype")
+        if held < k:
             raise JaxlinError(
-                f"matfree broke down within {steps} steps, as it does when the map's rank is smaller than that "
-                f"(or a pass returned NaN); use method dense"
+                f"this map's Krylov space closes at {held} vectors (small rank, or repeated singular "
+                f"values): ask for k ≤ {held}, or use method dense"
             )
         triplets = Triplets(u[:k], s[:k], v[:k], passes)
-        if steps == most:
-            return triplets
+        if held < steps or steps == most:
+            return triplets  # all there is to find
         relative = _residuals(operator, triplets, progress) / s[0]
         passes += 2 * k
         met = int((relative <= tolerance).sum())
-        progress(
-            "converged", met, k, f"of {k}, worst residual {float(relative.max()):.1e}·σ₁ at {steps} steps"
-        )
+        worst = float(relative.max())
+        progress("converging", met, k, f"triplets, worst residual {worst:.1e}·σ₁ at {steps} steps")
         if met == k:
             return Triplets(u[:k], s[:k], v[:k], passes)
         steps = min(2 * steps, most)
@@ -68,8 +68,11 @@ def _residuals(operator: DetachedJacobian, found: Triplets, progress: Progress) 
 
 def _round(
     operator: DetachedJacobian, steps: int, seed: int, progress: Progress
-) -> tuple[Float[Array, "steps m"], Float[Array, " steps"], Float[Array, "steps n"]]:
-    """One whole bidiagonalisation, flat vectors as rows, telling ``progress`` of every step."""
+) -> tuple[Float[Array, "steps m"], Float[Array, " steps"], Float[Array, "steps n"], int]:
+    """One whole bidiagonalisation and the SVD of what it found, telling ``progress`` of every step.
+
+    Returns flat left vectors as rows, values, right vectors, and how many of them hold.
+    """
     counter = itertools.count(1)
 
     def tick() -> None:
@@ -78,13 +81,16 @@ def _round(
     # Without anybody listening the program is the same every time, and so is compiled once.
     on_pass = None if progress is silent else tick
     with jax.default_matmul_precision("highest"):
-        return jax.block_until_ready(_bidiagonalise(operator, seed, steps, on_pass))
+        bases, bidiagonal = _bidiagonalise(operator, seed, steps, on_pass)
+        *found, held = _ritz_triplets(*bases, *bidiagonal)
+    return *found, int(held)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _bidiagonalise(
-    operator: DetachedJacobian, seed: Array, steps: int, on_pass: Callable[[], None] | None
-) -> tuple[Array, Array, Array]:
+    operator: DetachedJacobian, seed: int | Array, steps: int, on_pass: Callable[[], None] | None
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """matfree's bases (left and right vectors as rows) and bidiagonal (diagonal, superdiagonal)."""
     # matfree works in JAX's default float dtype whatever its start vector's, so start in it.
     work = jnp.zeros(()).dtype
 
@@ -102,4 +108,26 @@ def _bidiagonalise(
         return jax.custom_derivatives.linear_call(forward, backward, operator, v)
 
     start = jax.random.normal(jax.random.key(seed), (operator.shape[1],), work)
-    return svd_partial(bidiag(steps))(apply, start, operator)
+    found = bidiag(steps, materialize=False)(apply, start, operator)
+    return found.Q_tall, found.J_small
+
+
+@jax.jit
+def _ritz_triplets(
+    u: Float[Array, "steps m"], v: Float[Array, "steps n"], diagonal: Array, above: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Singular triplets from a bidiagonalisation, without what followed a breakdown.
+
+    At a map of smaller rank than steps the recurrence divides rounding by rounding and goes on with
+    vectors that mean nothing (ghosts). They begin at the first coefficient that is lost in rounding.
+    """
+    in_order = jnp.stack([diagonal, jnp.append(above, 0)], axis=1).ravel()[:-1]
+    floor = 100 * jnp.finfo(in_order.dtype).eps * jnp.nanmax(in_order)
+    sound = jnp.cumprod(in_order > floor).astype(bool)
+    in_order = jnp.where(sound, in_order, 0)
+    left_sound, right_sound = sound[::2], jnp.append(True, sound[1::2])
+    small = jnp.diag(in_order[::2]) + jnp.diag(in_order[1::2], 1)
+    left, s, right = jnp.linalg.svd(small)
+    u = left.T @ jnp.where(left_sound[:, None], u, 0)
+    v = right @ jnp.where(right_sound[:, None], v, 0)
+    return u, s, v, left_sound.sum()

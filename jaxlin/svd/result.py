@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxlin.certificate import Certificate
+from jaxlin.operator import Leaf
 
 
 @jax.tree_util.register_dataclass
@@ -28,10 +29,10 @@ class SVDResult:
         certificate: fresh checks of the result.
     """
 
-    U: Float[Array, "k ..."]
-    s: Float[Array, " k"]
-    V: Float[Array, "k ..."]
-    residuals: Float[Array, " k"]
+    U: Leaf
+    s: Leaf
+    V: Leaf
+    residuals: Leaf
     method: str = field(metadata={"static": True})
     passes: int = field(metadata={"static": True})
     seconds: float = field(metadata={"static": True})

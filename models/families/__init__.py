@@ -21,7 +21,7 @@ FAMILIES: Mapping[str, ModuleType] = {
 
 def family(model_type: str | None) -> ModuleType:
     """The family of a ``model_type``; :class:`ModelError` names the supported ones if there is none."""
-    if model_type not in FAMILIES:
+    if model_type is None or model_type not in FAMILIES:
         raise ModelError(
             f"unknown architecture: config.json says model_type {model_type!r}; supported are "
             f"{', '.join(sorted(FAMILIES))}"

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 from models.config import LayerType, RopeConfig
 from models.errors import ModelError
+
+#: A transformers config. It types every field as optional, even those that it always fills in.
+HFConfig = Any
 
 #: transformers' name of an activation -> ours.
 _ACTIVATIONS = {
@@ -50,7 +51,7 @@ HEAD_NORM_NAMES: Mapping[str, str] = {
 }
 
 
-def shared_fields(hf: PreTrainedConfig) -> dict[str, Any]:
+def shared_fields(hf: HFConfig) -> dict[str, Any]:
     """The fields of a :class:`~models.config.DecoderConfig` that every family spells alike."""
     return {
         "vocab_size": hf.vocab_size,
@@ -67,11 +68,10 @@ def shared_fields(hf: PreTrainedConfig) -> dict[str, Any]:
     }
 
 
-def single_rope(hf: PreTrainedConfig) -> dict[str, RopeConfig]:
-    """The rotary fields of a family whose layers all share one rotary embedding."""
+def single_rope(hf: HFConfig) -> RopeConfig:
+    """The rotary embedding of a family whose layers all share one."""
     truncate = hf.rope_parameters.get("truncate", True)
-    rope = rope_config(hf.rope_parameters, hf.max_position_embeddings, truncate=truncate)
-    return {"rope_full": rope, "rope_sliding": rope}
+    return rope_config(hf.rope_parameters, hf.max_position_embeddings, truncate=truncate)
 
 
 def activation(name: str) -> str:
@@ -89,15 +89,12 @@ def layer_types(names: list[str]) -> tuple[LayerType, ...]:
     unknown = sorted(set(names) - set(_LAYER_TYPES))
     if unknown:
         raise ModelError(
-            f"config.json has layers of type {', '.join(unknown)}; supported are "
-            f"{', '.join(_LAYER_TYPES)}"
+            f"config.json has layers of type {', '.join(unknown)}; supported are {', '.join(_LAYER_TYPES)}"
         )
     return tuple(_LAYER_TYPES[name] for name in names)
 
 
-def rope_config(
-    parameters: Mapping[str, Any], max_positions: int, *, truncate: bool = True
-) -> RopeConfig:
+def rope_config(parameters: Mapping[str, Any], max_positions: int, *, truncate: bool = True) -> RopeConfig:
     """A rotary embedding from transformers' ``rope_parameters`` (already standardised by its config).
 
     Args:

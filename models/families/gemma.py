@@ -1,6 +1,7 @@
 """Gemma 3, text-only or the text part of a multimodal checkpoint.
 
-(1 + w) norms, also after attention and MLP; √d embedding scaling; sliding layers with a rotary base of their own.
+(1 + w) norms, also after attention and MLP; √d embedding scaling; sliding layers with a rotary base of
+their own.
 Two keys of its config are ignored because the stock model ignores them: ``attn_logit_softcapping``
 always, ``final_logit_softcapping`` in multimodal checkpoints.
 """
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transformers import Gemma3Config, Gemma3TextConfig
+from transformers import Gemma3Config
 
 from models.config import DecoderConfig
 from models.errors import ModelError
 from models.families.common import (
     HEAD_NORM_NAMES,
     LLAMA_NAMES,
+    HFConfig,
     activation,
     layer_types,
     rope_config,
@@ -31,8 +33,8 @@ NAMES: Mapping[str, str] = {
 }
 
 
-def decoder_config(hf: Gemma3Config | Gemma3TextConfig) -> DecoderConfig:
-    """Translate a transformers config; of a multimodal one, its text part."""
+def decoder_config(hf: HFConfig) -> DecoderConfig:
+    """Translate a ``Gemma3TextConfig``, or the text part of a ``Gemma3Config``."""
     multimodal = isinstance(hf, Gemma3Config)
     text = hf.text_config if multimodal else hf
     if text.use_bidirectional_attention:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transformers import LlamaConfig
-
 from models.config import DecoderConfig
-from models.families.common import LLAMA_NAMES, activation, shared_fields, single_rope
+from models.families.common import LLAMA_NAMES, HFConfig, activation, shared_fields, single_rope
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
 
 
-def decoder_config(hf: LlamaConfig) -> DecoderConfig:
-    """Translate a transformers config."""
+def decoder_config(hf: HFConfig) -> DecoderConfig:
+    """Translate a transformers ``LlamaConfig``."""
+    rope = single_rope(hf)
     return DecoderConfig(
         **shared_fields(hf),
-        **single_rope(hf),
         family="llama",
         activation=activation(hf.hidden_act),
+        rope_full=rope,
+        rope_sliding=rope,
         layer_types=("full",) * hf.num_hidden_layers,
         sliding_window=None,
         query_scale=hf.head_dim**-0.5,

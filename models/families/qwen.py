@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transformers import Qwen3Config
-
 from models.config import DecoderConfig
 from models.families.common import (
     HEAD_NORM_NAMES,
     LLAMA_NAMES,
+    HFConfig,
     activation,
     layer_types,
     shared_fields,
@@ -19,13 +18,15 @@ from models.families.common import (
 NAMES: Mapping[str, str] = {**LLAMA_NAMES, **HEAD_NORM_NAMES}
 
 
-def decoder_config(hf: Qwen3Config) -> DecoderConfig:
-    """Translate a transformers config; ``sliding_window`` counts only with ``use_sliding_window``."""
+def decoder_config(hf: HFConfig) -> DecoderConfig:
+    """Translate a ``Qwen3Config``; ``sliding_window`` counts only with ``use_sliding_window``."""
+    rope = single_rope(hf)
     return DecoderConfig(
         **shared_fields(hf),
-        **single_rope(hf),
         family="qwen",
         activation=activation(hf.hidden_act),
+        rope_full=rope,
+        rope_sliding=rope,
         layer_types=layer_types(hf.layer_types),
         sliding_window=hf.sliding_window,
         query_scale=hf.head_dim**-0.5,

@@ -1,0 +1,43 @@
+"""Shapes and types are checked at run time, and float64 exists, in every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+# Set before anything imports jax: tests never need a GPU, and children inherit it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+from tiny_checkpoints import prompt_ids, write_checkpoint
+
+with install_import_hook(("jaxlin", "models"), "beartype.beartype"):
+    from jaxlin import DetachedJacobian, load
+    from jaxlin.model import Model
+
+jax.config.update("jax_enable_x64", True)
+
+#: One checkpoint a family: llama with biases on the linear path, gemma with windows, qwen with windows.
+FAMILIES = ("llama-biases", "gemma3-text", "qwen3-sliding")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Model]:
+    """Loads a random tiny checkpoint by name and dtype, once."""
+
+    @cache
+    def directory(name: str) -> Path:
+        return write_checkpoint(name, tmp_path_factory.mktemp(name))
+
+    return cache(lambda name, dtype: load(str(directory(name)), dtype=dtype))
+
+
+@pytest.fixture(scope="session")
+def tiny_operator(tiny_model: Callable[[str, str], Model]) -> Callable[[str, str], DetachedJacobian]:
+    """The detached Jacobian of a tiny checkpoint at its prompt, which is longer than its window."""
+    return cache(lambda name, dtype: tiny_model(name, dtype).jacobian(prompt_ids(name)))

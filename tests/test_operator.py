@@ -1,0 +1,165 @@
+"""The operator: transposes, offsets, reconstruction, shapes; of decoders and of any other JAX function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import FAMILIES
+from flax import nnx
+
+import jaxlin
+from jaxlin import DetachedJacobian, JaxlinError
+from jaxlin.certificate import certify
+from models.detach import DETACHED, Detached
+
+TinyOperator = Callable[[str, str], DetachedJacobian]
+RECONSTRUCTION = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 3e-2}
+
+
+@pytest.fixture(params=FAMILIES)
+def operator(request: pytest.FixtureRequest, tiny_operator: TinyOperator) -> DetachedJacobian:
+    return tiny_operator(request.param, "float64")
+
+
+def check(operator: DetachedJacobian) -> jaxlin.Certificate:
+    return certify(operator, jnp.ones(1), jnp.zeros(1), 1.0, seed=3)
+
+
+@pytest.mark.parametrize("dtype", RECONSTRUCTION)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_output_is_reconstructed(tiny_operator: TinyOperator, name: str, dtype: str):
+    """Σ_t J_t e_t + c = y, by a pass and by the dense matrix."""
+    operator = tiny_operator(name, dtype)
+    assert check(operator).reconstruction_error < RECONSTRUCTION[dtype]
+    arrays = (operator.dense(), operator.x, operator.offset, operator.y)
+    matrix, x, c, y = (np.asarray(a, np.float64) for a in arrays)
+    error = np.linalg.norm(np.einsum("dte,te->d", matrix, x) + c - y) / np.linalg.norm(y)
+    assert error < RECONSTRUCTION[dtype]
+
+
+def test_adjoint(operator: DetachedJacobian):
+    assert check(operator).adjoint_error < 1e-12
+
+
+def test_offset_is_zero_exactly_where_there_are_no_biases(tiny_operator: TinyOperator):
+    assert np.all(np.asarray(tiny_operator("gemma3-text", "float64").offset) == 0)
+    assert np.linalg.norm(tiny_operator("llama-biases", "float64").offset) > 0.1
+
+
+def test_probe_axis_is_a_stack_of_single_probes(operator: DetachedJacobian):
+    v = jax.random.normal(jax.random.key(0), (3, *operator.input_shape))
+    u = jax.random.normal(jax.random.key(1), (3, *operator.output_shape))
+    one_by_one = jnp.stack([operator.matvec(one) for one in v])
+    np.testing.assert_allclose(operator.matmat(v), one_by_one, rtol=1e-12, atol=1e-12)
+    one_by_one = jnp.stack([operator.rmatvec(one) for one in u])
+    np.testing.assert_allclose(operator.rmatmat(u), one_by_one, rtol=1e-12, atol=1e-12)
+
+
+def test_wrong_probe_shape_is_named(operator: DetachedJacobian):
+    with pytest.raises(JaxlinError, match=r"a probe has shape \[7\] where the operator takes"):
+        operator.matvec(jnp.ones(7))
+    with pytest.raises(JaxlinError, match=r"a probe has shape \[2, 7\]"):
+        operator.rmatvec(jnp.ones((2, 7)))
+
+
+def test_operator_is_an_argument_of_jitted_functions(operator: DetachedJacobian):
+    """One compilation serves every prompt of the same length, and no weight becomes a constant."""
+    x = operator.x
+    compiled = jax.jit(lambda op, v: op.matvec(v)).lower(operator, x).compile()
+    np.testing.assert_allclose(compiled(operator, x), operator.matvec(x), rtol=1e-12)
+    other = replace(operator, state=jax.tree.map(lambda leaf: 2 * leaf, operator.state))
+    assert not np.allclose(compiled(other, x), operator.matvec(x))
+
+
+def test_passes_copy_no_weights():
+    """Scratch memory of a pass stays below two layers' share, whatever the depth."""
+    from jaxlin.model import _Replay, _Transpose  # the two functions a decoder's operator is made of
+    from models import Decoder, DecoderConfig, RopeConfig, record
+
+    rope = RopeConfig(1e4)
+    config = DecoderConfig(
+        family="llama", vocab_size=8, embed_dim=64, num_layers=24, num_heads=4, num_kv_heads=2, head_dim=16,
+        mlp_dim=512, max_positions=64, norm_eps=1e-6, activation="silu", rope_full=rope, rope_sliding=rope,
+        layer_types=("full",) * 24, sliding_window=None, query_scale=0.25,
+    )  # fmt: skip
+    decoder = Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.float32)
+    graphdef, weights = nnx.split(decoder)
+    x = decoder.embed(jnp.arange(8))
+    state = (weights, record(decoder, x, -1)[1])
+    layer = sum(leaf.nbytes for leaf in jax.tree.leaves(weights)) / config.num_layers
+    probes = {_Replay(graphdef): x[None], _Transpose(graphdef, len(x)): x[None, 0]}
+    for apply, probe in probes.items():
+        scratch = jax.jit(apply).lower(state, probe).compile().memory_analysis().temp_size_in_bytes
+        assert scratch < 2 * layer
+
+
+# --- linearize: functions that no file in models/ provides ---
+
+
+def relu_network(x, *weights):
+    """Zero-bias ReLU network: piecewise linear, so its own derivative is its exact map."""
+    for weight in weights:
+        x = jax.nn.relu(x @ weight)
+    return x.reshape(2, -1)
+
+
+def encoder(x, weights):
+    """Bidirectional single-head attention with LayerNorm and a GLU, coefficients stopped by hand."""
+    stop = jax.lax.stop_gradient
+    centred = x - x.mean(-1, keepdims=True)
+    normed = centred * stop(jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
+    scores = (normed @ weights["q"]) @ (normed @ weights["k"]).T
+    x = x + stop(jax.nn.softmax(scores)) @ (normed @ weights["v"])
+    return (stop(jax.nn.sigmoid(x @ weights["gate"])) * (x @ weights["up"])).sum(0)
+
+
+def _normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape) / np.sqrt(shape[0])
+
+
+def relu_operator() -> DetachedJacobian:
+    weights = [_normal(i, 40, 40) for i in range(3)]
+    return jaxlin.linearize(relu_network, _normal(9, 40), *weights, offset=jnp.zeros((2, 20)))
+
+
+def encoder_operator() -> DetachedJacobian:
+    weights = {name: _normal(i, 12, 12) for i, name in enumerate(("q", "k", "v", "gate", "up"))}
+    return jaxlin.linearize(encoder, _normal(9, 7, 12), weights, offset=jnp.zeros(12))
+
+
+@pytest.mark.parametrize("make", [relu_operator, encoder_operator])
+def test_linearize_any_function(make: Callable[[], DetachedJacobian]):
+    operator = make()
+    found = check(operator)
+    assert found.adjoint_error < 1e-12
+    assert found.reconstruction_error < 1e-13
+    result = jaxlin.svd(operator, 4, method="dense")
+    other = jaxlin.svd(operator, 4, method="matfree")
+    assert result.certificate.holds
+    np.testing.assert_allclose(other.s, result.s, rtol=1e-10)
+    assert result.U.shape == (4, *operator.output_shape)
+    assert result.V.shape == (4, *operator.input_shape)
+
+
+def test_linearize_notices_a_coefficient_that_was_not_stopped():
+    """tanh is not homogeneous: claiming c = 0 for it is caught by the reconstruction."""
+    weight = _normal(0, 12, 12)
+    leaky = jaxlin.linearize(lambda x, w: jnp.tanh(x @ w), _normal(1, 12), weight, offset=jnp.zeros(12))
+    assert check(leaky).reconstruction_error > 1e-3
+    unclaimed = jaxlin.linearize(lambda x, w: jnp.tanh(x @ w), _normal(1, 12), weight)
+    assert check(unclaimed).reconstruction_error is None
+    np.testing.assert_allclose(unclaimed.matvec(unclaimed.x) + unclaimed.offset, unclaimed.y, rtol=1e-12)
+
+
+def test_linearize_is_the_reference_of_replay(tiny_operator: TinyOperator, tiny_model):
+    operator, decoder = tiny_operator("gemma3-text", "float64"), tiny_model("gemma3-text", "float64").decoder
+    closures = jaxlin.linearize(lambda x, d: d(x, Detached(DETACHED))[-1], operator.x, decoder)
+    expected = operator.dense()
+    np.testing.assert_allclose(
+        closures.dense(), expected, rtol=0, atol=1e-13 * float(jnp.abs(expected).max())
+    )
