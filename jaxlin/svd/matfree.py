@@ -36,7 +36,7 @@ def matfree_svd(
         u, s, v, held = _round(operator, steps, seed, progress)
         passes += 2 * steps
         if held == 0:
-            raise JaxlinError("the operator's passes return NaN: check the weights, or use a wider dtype")
+            raise JaxlinError("the operator's passes return zero or NaN: check the weights, or use a wider dtype")
         if held < k:
             raise JaxlinError(
                 f"this map's Krylov space closes at {held} vectors (small rank, or repeated singular "
@@ -122,7 +122,7 @@ def _ritz_triplets(
     vectors that mean nothing (ghosts). They begin at the first coefficient that is lost in rounding.
     """
     in_order = jnp.stack([diagonal, jnp.append(above, 0)], axis=1).ravel()[:-1]
-    floor = 100 * jnp.finfo(in_order.dtype).eps * jnp.nanmax(in_order)
+    floor = 100 * jnp.finfo(in_order.dtype).eps * jax.lax.cummax(in_order)
     sound = jnp.cumprod(in_order > floor).astype(bool)
     in_order = jnp.where(sound, in_order, 0)
     left_sound, right_sound = sound[::2], jnp.append(True, sound[1::2])
