@@ -1,0 +1,43 @@
+# make demo   install into .venv and run the main job on an embedded checkpoint
+# make test   install what the tests need and run them, on newer interpreters too where there are any
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-newer lint types bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/jaxlin svd --model demo-llama --prompt-file models/demo/prompt.txt -k 8 --out results/demo --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto
+	scripts/test_newer.sh
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/passes.py --json benchmarks/passes.json
+
+clean:
+	rm -rf $(VENV) .venv-newer results
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "jaxlin needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# torch first and pinned, so that nothing else pulls in another build of it.
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable ".[test,torch,lint]"
+	touch $@ $(VENV)/.installed

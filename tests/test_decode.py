@@ -1,0 +1,75 @@
+"""Decoding against brute force in numpy, one vector at a time."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_checkpoints import prompt_ids
+
+import jaxlin
+from jaxlin.decode import Direction, decode
+from jaxlin.model import Model
+from jaxlin.svd import SVDResult
+
+NAME, K = "gemma3-text-final-softcap", 3
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model) -> Model:
+    return tiny_model(NAME, "float64")
+
+
+@pytest.fixture(scope="module")
+def result(model: Model) -> SVDResult:
+    return jaxlin.svd(model.jacobian(prompt_ids(NAME)), K, method="dense")
+
+
+@pytest.fixture(scope="module")
+def directions(model: Model, result: SVDResult) -> list[Direction]:
+    return decode(
+        result, prompt_ids(NAME), logits=model.logits, vocabulary=model.vocabulary(), text="<{}>".format
+    )
+
+
+def test_left_vectors_go_through_head_and_softcap(
+    model: Model, result: SVDResult, directions: list[Direction]
+):
+    cap = model.decoder.config.final_logit_softcap
+    head = np.asarray(model.decoder.embedding[...])
+    for u, direction in zip(np.asarray(result.U), directions, strict=True):
+        scores = cap * np.tanh(head @ u / cap)
+        best = np.argsort(-scores)[:8]
+        assert [token.id for token in direction.outputs] == best.tolist()
+        np.testing.assert_allclose([token.score for token in direction.outputs], scores[best], rtol=1e-12)
+        assert direction.outputs[0].text == f"<{best[0]}>"
+
+
+def test_right_vectors_by_position_and_nearest_embedding(
+    model: Model, result: SVDResult, directions: list[Direction]
+):
+    ids = prompt_ids(NAME)
+    table = np.asarray(model.decoder.embedding[...])
+    for v, direction in zip(np.asarray(result.V), directions, strict=True):
+        norms = np.linalg.norm(v, axis=1)
+        assert [place.position for place in direction.inputs] == np.argsort(-norms)[:3].tolist()
+        for place in direction.inputs:
+            block = v[place.position]
+            cosines = table @ block / np.linalg.norm(table, axis=1) / np.linalg.norm(block)
+            best = np.argsort(-cosines)[:3]
+            assert place.id == ids[place.position]
+            np.testing.assert_allclose(place.norm, norms[place.position], rtol=1e-12)
+            assert [token.id for token in place.nearest] == best.tolist()
+            np.testing.assert_allclose([token.score for token in place.nearest], cosines[best], rtol=1e-12)
+
+
+def test_short_prompts_and_small_vocabularies_give_what_there_is():
+    result = SVDResult(
+        jnp.eye(2), jnp.ones(2), jax.random.normal(jax.random.key(0), (2, 1, 2)), jnp.zeros(2),
+        "dense", 0, 0.0, 0, jaxlin.Certificate(1.0, 0.0, 2, 2, 0.0, None),
+    )  # fmt: skip
+    one = decode(result, [1], logits=lambda u: u, vocabulary=jnp.eye(2), text=str)[0]
+    assert [token.id for token in one.outputs] == [0, 1]
+    assert [place.position for place in one.inputs] == [0]
+    assert len(one.inputs[0].nearest) == 2
