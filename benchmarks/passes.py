@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from models import POLICIES, Decoder, DecoderConfig, RopeConfig, record
 from models.detach import Detached
 
 PROBE_BLOCK = 8
+#: Square products that a machine runs at its full rate, beside the passes' own largest one.
+GEMM_SIZES = (1024, 2048)
 SHALLOW, DEEP = 4, 32
 
 
@@ -100,17 +103,17 @@ def main() -> None:
 def measure(setting: Setting) -> dict[str, Any]:
     """Every figure of this benchmark."""
     operator, closures = operators(setting)
-    seconds = side_by_side(calls(operator, closures), setting.rounds)
-    rate = gemm_flops() / statistics.median(seconds["gemm"])
+    seconds = side_by_side(gemms(setting) | calls(operator, closures), setting.rounds)
+    shapes = gemm_shapes(setting)
+    rates = [
+        max(2 * math.prod(shape) / seconds[name][i] for name, shape in shapes.items())
+        for i in range(setting.rounds)
+    ]
     block = {"matmat": PROBE_BLOCK, "rmatmat": PROBE_BLOCK}
     passes = {}
-    for name, times in seconds.items():
-        if name == "gemm":
-            continue
-        one = [t / block.get(name, 1) for t in times]
-        fractions = [
-            setting.flops() * gemm / (t * gemm_flops()) for t, gemm in zip(one, seconds["gemm"], strict=True)
-        ]
+    for name in (name for name in seconds if name not in shapes):
+        one = [t / block.get(name, 1) for t in seconds[name]]
+        fractions = [setting.flops() / (t * rate) for t, rate in zip(one, rates, strict=True)]
         passes[name] = {
             "seconds_per_pass": statistics.median(one),
             "passes_per_second": 1 / statistics.median(one),
@@ -119,7 +122,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     return {
         "setting": asdict(setting),
         **environment("float32"),
-        "gemm_gflops_per_second": rate / 1e9,
+        "gemm_gflops_per_second": statistics.median(rates) / 1e9,
         "flops_per_pass": setting.flops(),
         "passes": passes,
         "speedup_over_closures": {
@@ -150,13 +153,10 @@ def operators(setting: Setting) -> tuple[DetachedJacobian, DetachedJacobian]:
 
 def calls(operator: DetachedJacobian, closures: DetachedJacobian) -> dict[str, Callable[[], jax.Array]]:
     """What is timed, by name, ready to run."""
-    keys = jax.random.split(jax.random.key(2), 4)
-    v = jax.random.normal(keys[0], (PROBE_BLOCK, *operator.input_shape))
-    u = jax.random.normal(keys[1], (PROBE_BLOCK, *operator.output_shape))
-    a, b = (jax.random.normal(key, (GEMM_SIZE, GEMM_SIZE)) for key in keys[2:])
-    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
+    key_v, key_u = jax.random.split(jax.random.key(2))
+    v = jax.random.normal(key_v, (PROBE_BLOCK, *operator.input_shape))
+    u = jax.random.normal(key_u, (PROBE_BLOCK, *operator.output_shape))
     return {
-        "gemm": lambda: product(a, b),
         "matvec": lambda: operator.matvec(v[0]),
         "rmatvec": lambda: operator.rmatvec(u[0]),
         "matmat": lambda: operator.matmat(v),
@@ -166,13 +166,21 @@ def calls(operator: DetachedJacobian, closures: DetachedJacobian) -> dict[str, C
     }
 
 
-#: A square product large enough to run at the machine's full rate.
-GEMM_SIZE = 2048
+def gemm_shapes(setting: Setting) -> dict[str, tuple[int, int, int]]:
+    """Reference products (m, k, n); the best of them in each round is the machine's rate."""
+    own = (PROBE_BLOCK * setting.tokens, setting.dim, setting.mlp)
+    return {f"gemm {m} × {k} × {n}": (m, k, n) for m, k, n in [own, *((s, s, s) for s in GEMM_SIZES)]}
 
 
-def gemm_flops() -> int:
-    """Floating-point operations of the reference product."""
-    return 2 * GEMM_SIZE**3
+def gemms(setting: Setting) -> dict[str, Callable[[], jax.Array]]:
+    """The reference products by name, ready to run."""
+
+    def one(m: int, k: int, n: int) -> Callable[[], jax.Array]:
+        a, b = jax.random.normal(jax.random.key(3), (m, k)), jax.random.normal(jax.random.key(4), (k, n))
+        product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
+        return lambda: product(a, b)
+
+    return {name: one(*shape) for name, shape in gemm_shapes(setting).items()}
 
 
 def side_by_side(functions: dict[str, Callable[[], jax.Array]], rounds: int) -> dict[str, list[float]]:

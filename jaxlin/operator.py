@@ -27,7 +27,7 @@ PROBES_PER_PASS = 8
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetachedJacobian:
     """The linear map J of y = J·x + c, from inputs of ``input_shape`` to outputs of ``output_shape``.
 

@@ -24,11 +24,15 @@ _BASIS_COPIES = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """The method that will be used, why, and the bytes it needs beside the model."""
+    """The method that will be used, why, and the bytes it needs beside the model.
+
+    ``max_steps`` is how many steps an iterative method may take: all there are, or as many as fit.
+    """
 
     method: str
     reason: str
     bytes_needed: int
+    max_steps: int
 
 
 def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
@@ -38,15 +42,15 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
         JaxlinError: k out of range, an unknown method, or one that would not fit into memory.
     """
     m, n = operator.shape
-    if not 1 <= k <= min(m, n):
-        raise JaxlinError(
-            f"k is {k}, but this map has {min(m, n)} singular values: choose 1 ≤ k ≤ {min(m, n)}"
-        )
+    most = min(m, n)
+    if not 1 <= k <= most:
+        raise JaxlinError(f"k is {k}, but this map has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense = _DENSE_COPIES * m * n * itemsize
-    bases = _BASIS_COPIES * first_steps(k, min(m, n)) * (m + n) * jnp.zeros(()).dtype.itemsize
+    step = _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
+    bases = first_steps(k, most) * step
     free = free_bytes()
     if method == "auto":
         small = dense <= min(_DENSE_BYTES, free // 2)
@@ -55,9 +59,10 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
         _refuse_if_too_large(
             dense, free, f"the dense matrix ({m} × {n})", "method matfree, which never builds it"
         )
-        return Plan("dense", f"the whole {m} × {n} matrix takes {_size(dense)} to factorise", dense)
+        return Plan("dense", f"the whole {m} × {n} matrix takes {_size(dense)} to factorise", dense, most)
     _refuse_if_too_large(bases, free, "matfree's bases", "a shorter prompt or a smaller k")
-    return Plan("matfree", f"the {m} × {n} matrix is not built; the bases take {_size(bases)}", bases)
+    reason = f"the {m} × {n} matrix is not built; the bases take {_size(bases)}"
+    return Plan("matfree", reason, bases, min(most, free // step))
 
 
 def free_bytes() -> int:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from jaxlin.decode import Direction
+from jaxlin.decode import Direction, InputPosition, TokenScore
 from jaxlin.environment import held_bytes
 from jaxlin.svd.result import SVDResult
 
@@ -95,24 +95,32 @@ def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:
 
 
 def _table(result: SVDResult, directions: list[Direction]) -> Table:
-    table = Table(title_justify="left", pad_edge=False)
-    table.add_column("", justify="right")
+    table = Table(pad_edge=False, show_lines=True)
+    table.add_column("#", justify="right")
     table.add_column("σ", justify="right")
     table.add_column("residual", justify="right")
-    table.add_column("left vector: output tokens", ratio=2)
-    table.add_column("right vector: position token (weight) → nearest tokens", ratio=3)
+    table.add_column("left vector decodes to", ratio=2)
+    table.add_column("right vector: position, token, weight → nearest", ratio=3)
     for i, direction in enumerate(directions):
         flag = "" if bool(result.converged[i]) else " ✗"
         table.add_row(
             str(i + 1),
             f"{float(result.s[i]):.4g}",
             f"{float(result.residuals[i]):.0e}{flag}",
-            Text(" ".join(repr(token.text) for token in direction.outputs[:5])),
+            Text(_spell(direction.outputs[:6])),
             Text("\n".join(_input_line(place) for place in direction.inputs)),
         )
     return table
 
 
-def _input_line(place: Any) -> str:
-    nearest = " ".join(repr(token.text) for token in place.nearest)
-    return f"{place.position} {place.text!r} ({place.norm:.2f}) → {nearest}"
+def _input_line(place: InputPosition) -> str:
+    return f"{place.position} {_visible(place.text)} {place.norm:.2f} → {_spell(place.nearest)}"
+
+
+def _spell(tokens: tuple[TokenScore, ...]) -> str:
+    return "  ".join(_visible(token.text) for token in tokens)
+
+
+def _visible(text: str) -> str:
+    """A token as one word: its spaces as ▁, as tokenizers write them, line breaks and the like escaped."""
+    return repr(text)[1:-1].replace(" ", "▁")

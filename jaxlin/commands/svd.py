@@ -66,10 +66,16 @@ def _prompt(config: Svd) -> str | list[int]:
                 f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file"
             ) from error
     assert config.token_ids is not None
+    return [_token_id(text) for text in config.token_ids.split(",")] if config.token_ids.strip() else []
+
+
+def _token_id(text: str) -> int:
     try:
-        return [int(token) for token in config.token_ids.split(",") if token.strip()]
+        return int(text)
     except ValueError as error:
-        raise JaxlinError(f"--token-ids takes numbers with commas between, like 1,2,3 ({error})") from error
+        raise JaxlinError(
+            f"--token-ids takes numbers with commas between, like 1,2,3, and {text[:20]!r} is no number"
+        ) from error
 
 
 def _summary(

@@ -47,7 +47,14 @@ def svd(
     if chosen.method == "dense":
         found = dense_svd(operator, k, progress)
     else:
-        found = matfree_svd(operator, k, seed=seed, tolerance=tolerance, progress=progress)
+        found = matfree_svd(
+            operator,
+            k,
+            max_steps=chosen.max_steps,
+            seed=seed,
+            tolerance=tolerance,
+            progress=progress,
+        )
     precision = solver_dtype(operator.dtype)
     sign = _signs(found.u, operator.y)
     u = (sign * found.u).astype(precision).reshape(k, *operator.output_shape)

@@ -23,27 +23,36 @@ from jaxlin.svd.result import Triplets
 
 
 def matfree_svd(
-    operator: DetachedJacobian, k: int, *, seed: int, tolerance: float, progress: Progress
+    operator: DetachedJacobian,
+    k: int,
+    *,
+    max_steps: int,
+    seed: int,
+    tolerance: float,
+    progress: Progress,
 ) -> Triplets:
     """The top k triplets by restarted bidiagonalisation; the last round's if none met the tolerance.
+
+    Takes at most ``max_steps`` steps in a round, k ≤ max_steps ≤ min(m, n).
 
     Raises:
         JaxlinError: the Krylov space closes before it holds k vectors, or the passes return NaN.
     """
-    most = min(operator.shape)
-    steps, passes = first_steps(k, most), 0
+    steps, passes = first_steps(k, max_steps), 0
     while True:
         u, s, v, held = _round(operator, steps, seed, progress)
         passes += 2 * steps
         if held == 0:
-            raise JaxlinError("the operator's passes return zero or NaN: check the weights, or use a wider dtype")
+            raise JaxlinError(
+                "the operator's passes return zero or NaN: check the weights, or use a wider dtype"
+            )
         if held < k:
             raise JaxlinError(
                 f"this map's Krylov space closes at {held} vectors (small rank, or repeated singular "
                 f"values): ask for k ≤ {held}, or use method dense"
             )
         triplets = Triplets(u[:k], s[:k], v[:k], passes)
-        if held < steps or steps == most:
+        if held < steps or steps == max_steps:
             return triplets  # all there is to find
         relative = _residuals(operator, triplets, progress) / s[0]
         passes += 2 * k
@@ -52,7 +61,7 @@ def matfree_svd(
         progress("converging", met, k, f"triplets, worst residual {worst:.1e}·σ₁ at {steps} steps")
         if met == k:
             return Triplets(u[:k], s[:k], v[:k], passes)
-        steps = min(2 * steps, most)
+        steps = min(2 * steps, max_steps)
 
 
 def first_steps(k: int, most: int) -> int:

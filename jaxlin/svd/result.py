@@ -13,7 +13,7 @@ from jaxlin.operator import Leaf
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SVDResult:
     """The k largest singular triplets of an operator, J·V[i] = s[i]·U[i], and what they cost.
 
@@ -45,7 +45,7 @@ class SVDResult:
         return self.residuals <= self.certificate.tolerance * self.s[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Triplets:
     """What a method hands over: flat vectors, falling values, and the passes they cost."""
 
