@@ -1,0 +1,94 @@
+"""How exact the answers are: every demo checkpoint, float64 and float32, prompts of 400+ tokens.
+
+    python benchmarks/accuracy.py --json benchmarks/accuracy.json
+
+For each: the reconstruction ‖Σ J_t e_t + c − y‖ / ‖y‖ from the dense matrix and from a pass, the
+adjoint test, and matfree's top 16 against the dense SVD, values (relative to each σ) and subspaces (sine
+of the largest principal angle). A figure beyond its bound is marked, and the exit
+code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+from rich.console import Console
+from rich.table import Table
+
+import jaxlin
+from models.checkpoint import DEMOS
+
+K = 16
+#: What is promised, by figure and dtype.
+BOUNDS = {
+    "dense reconstruction": {"float64": 1e-13, "float32": 2e-6},
+    "reconstruction": {"float64": 1e-13, "float32": 2e-6},
+    "adjoint": {"float64": 1e-12, "float32": 1e-5},
+    "σ": {"float64": 1e-8, "float32": 1e-4},
+    "left angle": {"float64": 1e-8, "float32": 1e-4},
+    "right angle": {"float64": 1e-8, "float32": 1e-4},
+}
+
+
+def main() -> int:
+    """Measure, print, write the JSON; 1 if a bound does not hold."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="example: python benchmarks/accuracy.py"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    # float32 first: float64 switches the process over for good.
+    runs = [(demo, dtype) for dtype in ("float32", "float64") for demo in DEMOS]
+    figures = {f"{demo} {dtype}": measure(demo, dtype) for demo, dtype in runs}
+    table = Table()
+    for column in ("", "tokens", "passes", *BOUNDS):
+        table.add_column(column, justify="right" if column else "left")
+    broken = 0
+    for name, row in figures.items():
+        cells = []
+        for figure, bounds in BOUNDS.items():
+            holds = row[figure] <= bounds[name.split()[1]]
+            broken += not holds
+            cells.append(f"{row[figure]:.1e}{'' if holds else ' ✗'}")
+        table.add_row(name, str(row["tokens"]), str(row["matfree passes"]), *cells)
+    Console().print(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    return int(broken > 0)
+
+
+def measure(demo: str, dtype: str) -> dict[str, float]:
+    """The figures of one checkpoint in one dtype."""
+    operator = jaxlin.load(demo, dtype=dtype).jacobian(
+        (DEMOS[demo].parent / "prompt.txt").read_text().rstrip()
+    )
+    exact, found = (jaxlin.svd(operator, K, method=method) for method in ("dense", "matfree"))
+    arrays = (operator.dense(), operator.x, operator.offset, operator.y)
+    matrix, x, c, y = (np.asarray(array, np.float64) for array in arrays)
+    reconstructed = np.einsum("dte,te->d", matrix, x) + c
+    return {
+        "tokens": operator.input_shape[0],
+        "matfree passes": found.passes,
+        "dense reconstruction": float(np.linalg.norm(reconstructed - y) / np.linalg.norm(y)),
+        "reconstruction": exact.certificate.reconstruction_error,
+        "adjoint": exact.certificate.adjoint_error,
+        "σ": float(jnp.abs(found.s / exact.s - 1).max()),
+        "left angle": sine_of_largest_angle(found.U, exact.U),
+        "right angle": sine_of_largest_angle(found.V, exact.V),
+    }
+
+
+def sine_of_largest_angle(a: ArrayLike, b: ArrayLike) -> float:
+    """Between the spans of the rows of a and of b, each [k, …]; small angles keep their digits."""
+    a, b = (np.linalg.qr(np.asarray(rows, np.float64).reshape(len(rows), -1).T)[0] for rows in (a, b))
+    return float(np.linalg.norm(b - a @ (a.T @ b), 2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
