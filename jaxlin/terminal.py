@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -13,10 +13,8 @@ from rich.text import Text
 
 from jaxlin.decode import Direction, InputPosition, TokenScore
 from jaxlin.environment import held_bytes
+from jaxlin.options import Svd
 from jaxlin.svd.result import SVDResult
-
-if TYPE_CHECKING:
-    from jaxlin.cli import Svd
 
 
 class TerminalProgress:

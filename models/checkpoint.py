@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -23,8 +27,18 @@ from models.config import DecoderConfig
 from models.errors import ModelError
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
-_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
+#: What a config.json with values of the wrong type or size ends in, here or in transformers.
+_BAD_VALUES = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    StrictDataclassError,
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +62,7 @@ def find(name: str) -> Checkpoint:
         ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
     """
     directory, revision = _locate(name)
-    hf_config = _read_config(directory)
-    return Checkpoint(name, directory, revision, hf_config, families.decoder_config(hf_config))
+    return Checkpoint(name, directory, revision, *_read_config(directory))
 
 
 def has_tokenizer(checkpoint: Checkpoint) -> bool:
@@ -64,21 +77,23 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             f"{checkpoint.directory} has no tokenizer.json; give the prompt as --token-ids instead"
         )
     try:
-        return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        return AutoTokenizer.from_pretrained(
+            checkpoint.directory, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(
             f"the tokenizer in {checkpoint.directory} cannot be read ({_one_line(error)}); "
-            f"give the prompt as --token-ids instead"
+            f"fetch it anew, or remove it and give --token-ids"
         ) from error
 
 
 def _locate(name: str) -> tuple[Path, str | None]:
     if name in DEMOS:
         return DEMOS[name], None
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # unlike Path's, no error at a name that no file can have
         return Path(name), None
     match = _HUB_ID.fullmatch(name)
-    if match is None or Path(name).exists():
+    if match is None or os.path.exists(name):
         raise ModelError(
             f"no model {name!r}: give a directory with config.json and safetensors, a hub id "
             f"org/name@revision, or one of {', '.join(DEMOS)}"
@@ -87,8 +102,11 @@ def _locate(name: str) -> tuple[Path, str | None]:
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
+    wanted = hub_id if revision is None else f"{hub_id}@{revision}"
     try:
         path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+    except HFValidationError as error:
+        raise ModelError(f"{hub_id} is not a hub id ({_one_line(error)}); check its spelling") from error
     except GatedRepoError as error:
         raise ModelError(f"{hub_id} is gated: accept its licence on the hub and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
@@ -98,29 +116,38 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
             f"the hub knows no model {hub_id}, or HF_TOKEN has no access to it; check the name"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if is_offline_mode():
+            raise ModelError(
+                f"{wanted} is not in the local cache and HF_HUB_OFFLINE is set; unset it to download, "
+                f"or give a local directory"
+            ) from error
         raise ModelError(
-            f"{hub_id} is not in the local cache and the hub cannot be reached ({_one_line(error)}); "
+            f"{wanted} is not in the local cache and the hub cannot be reached ({_one_line(error)}); "
             f"connect, or give a local directory"
         ) from error
     return path, path.name  # the cache names a snapshot's folder by its commit
 
 
-def _read_config(directory: Path) -> PreTrainedConfig:
+def _read_config(directory: Path) -> tuple[PreTrainedConfig, DecoderConfig]:
     path = directory / "config.json"
-    if not path.exists():
+    if not path.is_file():
         raise ModelError(f"{directory} has no config.json; give the folder of a whole checkpoint")
     try:
-        model_type = json.loads(path.read_text()).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is not a JSON object ({_one_line(error)}); fetch it anew") from error
     families.family(model_type)
     try:
-        return AutoConfig.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path} is not a valid config ({_one_line(error)})") from error
+        hf_config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return hf_config, families.decoder_config(hf_config)
+    except ModelError:
+        raise
+    except _BAD_VALUES as error:
+        reason = _one_line(error.__cause__ or error)
+        raise ModelError(f"{path} is not a valid config ({reason}); fetch it anew") from error
 
 
 def _one_line(error: BaseException) -> str:
     """The first line of an error's message, short enough to stand inside a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160].rstrip(". ")
+    return textwrap.shorten(lines[0], 160, placeholder=" …").rstrip(". ")

@@ -23,8 +23,10 @@ from typing import Protocol, runtime_checkable
 import jax
 from jaxtyping import Array
 
+from models.errors import ModelError
 
-class UnknownModuleKind(ValueError):
+
+class UnknownModuleKind(ModelError):
     """The freeze policy has no rule for a kind of module that the model contains."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
@@ -14,13 +14,11 @@ from jaxlin.errors import JaxlinError
 from jaxlin.load import load
 from jaxlin.model import Model
 from jaxlin.operator import DetachedJacobian
+from jaxlin.options import Svd
 from jaxlin.plan import Plan, plan
 from jaxlin.store import staged, write
 from jaxlin.svd import SVDResult, svd
 from jaxlin.terminal import TerminalProgress, show
-
-if TYPE_CHECKING:
-    from jaxlin.cli import Svd
 
 
 def run(config: Svd) -> int:
