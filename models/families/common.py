@@ -102,7 +102,7 @@ def rope_config(parameters: Mapping[str, Any], max_positions: int, *, truncate: 
         max_positions: the model's positions, from which yarn derives a missing factor.
         truncate: yarn's rounding of its blend range to whole feature pairs.
     """
-    kind, theta = parameters["rope_type"], parameters["rope_theta"]
+    kind, theta = parameters["rope_type"], float(parameters["rope_theta"])
     if kind == "default":
         return RopeConfig(theta)  # stock ignores partial_rotary_factor here, and so do we
     if parameters.get("partial_rotary_factor", 1.0) != 1.0:
@@ -111,26 +111,26 @@ def rope_config(parameters: Mapping[str, Any], max_positions: int, *, truncate: 
             "does not have; remove the key if it is a leftover"
         )
     if kind == "linear":
-        return RopeConfig(theta, kind, factor=parameters["factor"])
+        return RopeConfig(theta, kind, factor=float(parameters["factor"]))
     if kind == "llama3":
         return RopeConfig(
             theta,
             kind,
-            factor=parameters["factor"],
+            factor=float(parameters["factor"]),
             original_max_positions=parameters["original_max_position_embeddings"],
-            low_freq_factor=parameters["low_freq_factor"],
-            high_freq_factor=parameters["high_freq_factor"],
+            low_freq_factor=float(parameters["low_freq_factor"]),
+            high_freq_factor=float(parameters["high_freq_factor"]),
         )
     if kind == "yarn":
         original = parameters["original_max_position_embeddings"]
-        factor = parameters["factor"] or max_positions / original
+        factor = float(parameters["factor"] or max_positions / original)
         return RopeConfig(
             theta,
             kind,
             factor=factor,
             original_max_positions=original,
-            beta_fast=parameters.get("beta_fast") or 32,
-            beta_slow=parameters.get("beta_slow") or 1,
+            beta_fast=float(parameters.get("beta_fast") or 32),
+            beta_slow=float(parameters.get("beta_slow") or 1),
             truncate=truncate,
             attention_factor=_yarn_attention_factor(parameters, factor),
         )

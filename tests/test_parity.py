@@ -1,0 +1,125 @@
+"""The decoder against stock transformers in torch: same checkpoint, same tokens, same numbers.
+
+The checkpoints are tiny and random (:mod:`tiny_checkpoints`), one for every variant of config and file layout
+that real models use, with prompts longer than the sliding windows. In float64 the lifted stock model agrees
+to 1e-12; the unmodified one, which takes norms, angles and softmax in float32, to 1e-6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from numpy.typing import NDArray
+from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
+
+from models import weights
+
+torch = pytest.importorskip("torch")
+import torch_oracle as oracle  # noqa: E402  (needs torch)
+
+torch.set_num_threads(1)  # tiny tensors: more threads only fight JAX for the cores
+
+LIFTED_TOLERANCE = 1e-12
+STOCK_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: what goes into layer 0, what the final norm hands out, and the logits."""
+
+    embeddings: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The same prompt through our decoder, the lifted stock model and the unmodified stock model."""
+
+    ours: Pass
+    lifted: Pass
+    stock: Pass
+
+
+def our_pass(directory: Path, ids: list[int]) -> Pass:
+    decoder = weights.load_decoder(directory, jnp.float64)
+    x = decoder.embed(jnp.asarray(ids))
+    hidden = decoder(x)
+    return Pass(*(np.asarray(a) for a in (x, hidden, decoder.logits(hidden))))
+
+
+def torch_pass(directory: Path, ids: list[int], *, lift: bool) -> Pass:
+    model = oracle.load_stock(directory, lift=lift)
+    with torch.no_grad():
+        x = oracle.embeddings(model, ids)
+        hidden = oracle.hidden_states(model, x)
+    return Pass(*(a.numpy() for a in (x, hidden, oracle.logits(model, ids))))
+
+
+@pytest.fixture(scope="module", params=CHECKPOINTS)
+def passes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Passes:
+    directory = write_checkpoint(request.param, tmp_path_factory.mktemp("checkpoint"))
+    ids = prompt_ids(request.param)
+    return Passes(
+        ours=our_pass(directory, ids),
+        lifted=torch_pass(directory, ids, lift=True),
+        stock=torch_pass(directory, ids, lift=False),
+    )
+
+
+def worst_position(ours: NDArray, theirs: NDArray) -> float:
+    """Largest relative error of any position's vector."""
+    assert ours.shape == theirs.shape
+    errors = np.linalg.norm(ours - theirs, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    return float(errors.max())
+
+
+@pytest.mark.parametrize("quantity", ["embeddings", "hidden", "logits"])
+def test_parity_with_lifted_stock(passes: Passes, quantity: str) -> None:
+    error = worst_position(getattr(passes.ours, quantity), getattr(passes.lifted, quantity))
+    assert error <= LIFTED_TOLERANCE
+
+
+@pytest.mark.parametrize("quantity", ["embeddings", "hidden", "logits"])
+def test_parity_with_unmodified_stock(passes: Passes, quantity: str) -> None:
+    ours, stock = getattr(passes.ours, quantity), getattr(passes.stock, quantity)
+    assert np.linalg.norm(ours - stock) <= STOCK_TOLERANCE * np.linalg.norm(stock)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3-text", "qwen3"])
+def test_sharded_checkpoint_equals_single_file(name: str, tmp_path: Path) -> None:
+    single = weights.load_decoder(write_checkpoint(name, tmp_path / "single"), jnp.float64)
+    sharded = weights.load_decoder(write_checkpoint(name, tmp_path / "sharded", shards=3), jnp.float64)
+    equal = jax.tree.map(jnp.array_equal, *map(parameters, (single, sharded)))
+    assert jax.tree.all(equal)
+
+
+def parameters(decoder: nnx.Module) -> dict[str, Any]:
+    return nnx.to_pure_dict(nnx.state(decoder))
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_tiny_checkpoint_mixes_positions(name: str, tmp_path: Path) -> None:
+    """Uniform or one-hot attention would hide mistakes in positions, masks and scales."""
+    model = oracle.load_stock(write_checkpoint(name, tmp_path))
+    ids = torch.as_tensor([prompt_ids(name)])
+    for layer_hts in oracle.text_model(model)(ids, output_attentions=True).attentions:
+        p_hts = layer_hts[0, :, 8:]
+        visible = (p_hts > 0).sum(-1)
+        share_used = torch.special.entr(p_hts).sum(-1).exp() / visible
+        assert 0.15 < share_used.mean() < 0.85
+
+
+@pytest.mark.parametrize("name", ["llama-yarn", "gemma3-text", "qwen3-sliding"])
+def test_parity_at_far_positions(name: str, tmp_path: Path) -> None:
+    """Rotary angles are joined from two tables of 256 positions: go past the first."""
+    directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name, length=300)
+    ours, lifted = our_pass(directory, ids), torch_pass(directory, ids, lift=True)
+    assert worst_position(ours.hidden, lifted.hidden) <= LIFTED_TOLERANCE
