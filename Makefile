@@ -1,11 +1,11 @@
 # make demo   install into .venv and run the main job on an embedded checkpoint
-# make test   install what the tests need and run them, on newer interpreters too where there are any
+# make test   install what the tests need and run them, on a newer interpreter too where there is one
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-newer lint types bench clean
+.PHONY: demo test test-lowest lint types bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-llama --prompt-file models/demo/prompt.txt -k 8 --out results/demo --overwrite
@@ -13,6 +13,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto
 	scripts/test_newer.sh
+
+# The suite at the oldest versions that pyproject.toml admits (Python 3.11, no torch).
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
+	.venv-lowest/bin/python -m pytest -n auto
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -25,7 +31,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/passes.py --json benchmarks/passes.json
 
 clean:
-	rm -rf $(VENV) .venv-newer results
+	rm -rf $(VENV) .venv-newer .venv-lowest results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
