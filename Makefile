@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-lowest lint types bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/jaxlin svd --model demo-llama --prompt-file models/demo/prompt.txt -k 8 --out results/demo --overwrite
+	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/demo/prompt.txt -k 4 --out results/demo --overwrite
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto

@@ -79,7 +79,7 @@ def certify(
     seed: int,
 ) -> Certificate:
     """Put a result's residuals beside the adjoint test and the reconstruction (three more passes)."""
-    relative = residual / s[0]
+    relative = _ratio(residual, s[0])
     return Certificate(
         tolerance=tolerance,
         worst_residual=float(relative.max()),
@@ -96,12 +96,17 @@ def _adjoint_error(operator: DetachedJacobian, seed: int) -> float:
     v = jax.random.normal(key_v, operator.input_shape, operator.dtype)
     image, pulled = operator.matvec(v), operator.rmatvec(u)
     scale = jnp.linalg.norm(_wide(image)) * jnp.linalg.norm(_wide(u))
-    return float(jnp.abs(_dot(image, u) - _dot(v, pulled)) / scale)
+    return float(_ratio(jnp.abs(_dot(image, u) - _dot(v, pulled)), scale))
 
 
 def _reconstruction_error(operator: DetachedJacobian) -> float:
     difference = _wide(operator.matvec(operator.x)) + _wide(operator.offset) - _wide(operator.y)
-    return float(jnp.linalg.norm(difference) / jnp.linalg.norm(_wide(operator.y)))
+    return float(_ratio(jnp.linalg.norm(difference), jnp.linalg.norm(_wide(operator.y))))
+
+
+def _ratio(error: Array, scale: Array) -> Array:
+    """error / scale; 0 / 0, which the zero map gives, is no error."""
+    return error / jnp.where((scale == 0) & (error == 0), 1, scale)
 
 
 def _wide(a: Array) -> Array:

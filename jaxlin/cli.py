@@ -6,8 +6,11 @@ triplet met its tolerance (results are saved and flagged), 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import tyro
@@ -18,6 +21,7 @@ from jaxlin.options import Svd
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _prepare_process()
     config = _parse(arguments)
     # Set before transformers is imported: its advice about missing torch is not for our users.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -36,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
+
+
+def _prepare_process() -> None:
+    """A polite kill cleans up like Ctrl-C; a terminal without Unicode gets escapes instead of a crash."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parse(arguments: Sequence[str] | None) -> Svd:

@@ -90,7 +90,11 @@ def decode(
 
 @jax.jit
 def _cosines(blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"]) -> Float[Array, "k p vocab"]:
-    table = vocabulary.astype(blocks.dtype)
-    table = table / jnp.linalg.norm(table, axis=-1, keepdims=True)
-    unit = blocks / jnp.linalg.norm(blocks, axis=-1, keepdims=True)
-    return jnp.einsum("kpd,vd->kpv", unit, table, precision=jax.lax.Precision.HIGHEST)
+    table = _unit(vocabulary.astype(blocks.dtype))
+    return jnp.einsum("kpd,vd->kpv", _unit(blocks), table, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit(rows: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Rows of length one; those of zeros, which unused tokens may have, stay as they are."""
+    norms = jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / jnp.where(norms > 0, norms, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from jaxlin.progress import Progress, silent
 if TYPE_CHECKING:
     from jaxlin.model import Model
 
+_MODELS = Path(__file__).parents[1] / "models" / "__init__.py"
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -44,16 +48,13 @@ def load(name: str, *, dtype: str = "float32", progress: Progress = silent) -> M
 
 def import_models() -> ModuleType:
     """This project's ``models`` package; :class:`JaxlinError` if another one stands in its way."""
-    try:
-        import models
-    except ImportError as error:
-        raise JaxlinError(
-            f"jaxlin's package 'models' cannot be imported ({error}): install jaxlin with pip"
-        ) from error
-    if getattr(models, "PROJECT", None) != "jaxlin":
-        place = getattr(models, "__file__", None) or next(iter(models.__path__))
+    spec = find_spec("models")
+    if spec is None:
+        raise JaxlinError("jaxlin's package 'models' is missing: install jaxlin with pip")
+    if spec.origin is None or not Path(spec.origin).samefile(_MODELS):  # nor is a stranger's code run
+        place = spec.origin or next(iter(spec.submodule_search_locations or ()))
         raise JaxlinError(
             f"another package named 'models' ({place}) hides jaxlin's: run from another directory, or "
             f"take that one off PYTHONPATH"
         )
-    return models
+    return import_module("models")

@@ -87,13 +87,22 @@ class Model:
         x = self.decoder.embed(jnp.asarray(self.tokenize(prompt)))
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
-            return linearize(_Output(graphdef), x, weights)
+            return self._checked(linearize(_Output(graphdef), x, weights))
         y, recorded = _record(graphdef, weights, x)
         state = (weights, recorded)
         offset = jnp.zeros_like(y)
         if self.decoder.config.has_linear_biases:
             offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
-        return DetachedJacobian(state, x, y, offset, _Replay(graphdef), _Transpose(graphdef, len(x)), True)
+        replay, transpose = _Replay(graphdef), _Transpose(graphdef, len(x))
+        return self._checked(DetachedJacobian(state, x, y, offset, replay, transpose, True))
+
+    def _checked(self, operator: DetachedJacobian) -> DetachedJacobian:
+        if not bool(jnp.isfinite(operator.y).all()):
+            raise JaxlinError(
+                f"the model's output at this prompt is not finite in {self.dtype}: choose a wider --dtype, "
+                f"or another checkpoint if it is float64 already"
+            )
+        return operator
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""

@@ -65,6 +65,13 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
     return Plan("matfree", reason, bases, min(most, free // step))
 
 
+def check_jacobian_fits(operator: DetachedJacobian) -> None:
+    """:class:`JaxlinError` if the matrix itself, which a user wants stored, would not fit."""
+    m, n = operator.shape
+    needed = 2 * m * n * operator.dtype.itemsize  # on its way from the device to the file
+    _refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no --save-jacobian")
+
+
 def free_bytes() -> int:
     """Bytes that can still be allocated where the arrays live."""
     stats = jax.local_devices()[0].memory_stats()
@@ -79,4 +86,7 @@ def _refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> Non
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"

@@ -7,17 +7,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian
-from jaxlin.svd.result import SVDResult
+from jaxlin.svd.result import SVDResult, solver_dtype
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 
@@ -31,22 +32,20 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         JaxlinError: ``out`` holds something already, or cannot be written.
     """
-    _check_free(out, overwrite)
-    made = [parent for parent in out.parents if not parent.exists()]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        _check_free(out, overwrite)
+        out = out.resolve()  # where a link points to
+        made = [parent for parent in out.parents if not parent.exists()]
     except OSError as error:
-        raise JaxlinError(f"cannot write to {out.parent} ({error.strerror}): choose another --out") from error
-    try:
-        yield staging
-        _publish(staging, out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in made:  # innermost first
-            if parent.exists() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
+        raise _unwritable(out, error) from error
+    with ExitStack() as leaving:
+        leaving.callback(_remove_empty, made)
+        workshop = _workshop(out.parent)
+        leaving.callback(shutil.rmtree, workshop, ignore_errors=True)
+        leaving.callback(_put_back, workshop / "old", out)
+        (workshop / "new").mkdir()
+        yield workshop / "new"
+        _publish(workshop, out, overwrite)
 
 
 def write(
@@ -58,8 +57,7 @@ def write(
     jacobian: Float[Array, "d t d"] | None = None,
 ) -> None:
     """Put a result's two files into ``folder``."""
-    tensors = {
-        "token_ids": np.asarray(token_ids, np.int64),
+    arrays = {
         "embeddings": operator.x,
         "output": operator.y,
         "offset": operator.offset,
@@ -69,9 +67,17 @@ def write(
         "residuals": result.residuals,
     }
     if jacobian is not None:
-        tensors["jacobian"] = jacobian
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / TENSORS)
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        arrays["jacobian"] = jacobian
+    # numpy cannot read bfloat16 back; in float32 it is the same numbers.
+    tensors = {name: np.ascontiguousarray(a, solver_dtype(a.dtype)) for name, a in arrays.items()}
+    tensors["token_ids"] = np.asarray(token_ids, np.int64)
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    try:
+        save_file(tensors, folder / TENSORS)
+        # The path of a model need not be UTF-8, and what is left of it JSON can escape.
+        (folder / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except (OSError, SafetensorError) as error:
+        raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -79,30 +85,49 @@ def _check_free(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise JaxlinError(f"{out} is a file: choose another --out")
-    held = sorted(path.name for path in out.iterdir())
+    if out.is_mount() or out.samefile(Path.cwd()):
+        raise JaxlinError(f"{out} itself cannot be replaced: choose a folder inside it as --out")
+    held = sorted(out.iterdir())
     if not held:
         return
-    if not set(held) <= {TENSORS, SUMMARY}:
-        raise JaxlinError(f"{out} holds other files ({held[0]}): choose an empty or new folder as --out")
+    others = [path.name for path in held if path.name not in (TENSORS, SUMMARY) or not path.is_file()]
+    if others:
+        raise JaxlinError(f"{out} holds other files ({others[0]}): choose an empty or new folder as --out")
     if not overwrite:
         raise JaxlinError(f"{out} already holds a result: choose another --out, or add --overwrite")
 
 
-def _publish(staging: Path, out: Path) -> None:
-    mask = _umask()  # mkdtemp and safetensors write for their owner alone
-    staging.chmod(0o777 & ~mask)
-    for file in staging.iterdir():
-        file.chmod(0o666 & ~mask)
-    if out.exists():
-        retired = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-        os.replace(out, retired)
-        os.replace(staging, out)
-        shutil.rmtree(retired)
-    else:
-        os.replace(staging, out)
+def _workshop(place: Path) -> Path:
+    """A new hidden folder in ``place``, where the new result grows and the old one waits."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".jaxlin-", dir=place))
+    except OSError as error:
+        raise _unwritable(place, error) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unwritable(place: Path, error: OSError) -> JaxlinError:
+    return JaxlinError(f"cannot write to {place} ({error.strerror}): choose another --out")
+
+
+def _publish(workshop: Path, out: Path, overwrite: bool) -> None:
+    new, old = workshop / "new", workshop / "old"
+    for file in new.iterdir():  # safetensors writes for the owner alone
+        file.chmod(new.stat().st_mode & 0o666)
+    try:
+        if overwrite and out.exists():
+            os.replace(out, old)
+        os.replace(new, out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _put_back(old: Path, out: Path) -> None:
+    if old.exists() and not out.exists():
+        os.replace(old, out)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:  # innermost first
+        with suppress(OSError):  # it was never made, or holds something
+            folder.rmdir()

@@ -48,9 +48,8 @@ class TerminalProgress:
         memory = f"{held_bytes() / 2**30:.2f} GiB"
         if not self._console.is_terminal:
             if done == total:
-                self._console.print(
-                    f"{stage}: {done}/{total} {note} ({memory})", highlight=False, soft_wrap=True
-                )
+                line = f"{stage}: {done}/{total} {note} ({memory})"
+                self._console.print(Text(line), soft_wrap=True)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, note=note, memory=memory)
@@ -62,7 +61,7 @@ def show(config: Svd, summary: dict[str, Any], result: SVDResult, directions: li
     console = Console()
     console.print(_certificate_panel(summary, result))
     console.print(_table(result, directions))
-    console.print(f"wrote {config.out}", highlight=False)
+    console.print(Text(f"wrote {config.out}"), soft_wrap=True)
 
 
 def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:

@@ -10,12 +10,8 @@ from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
 from models.errors import ModelError
 from models.weights import load_decoder, weights_hash
 
-#: How jaxlin tells this package from another one of the same name.
-PROJECT = "jaxlin"
-
 __all__ = [
     "POLICIES",
-    "PROJECT",
     "Checkpoint",
     "Decoder",
     "DecoderConfig",

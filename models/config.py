@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,11 @@ class RopeConfig:
     truncate: bool = True
     #: Multiplies cos and sin (yarn's temperature); 1 elsewhere.
     attention_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("theta", self.theta), ("factor", self.factor)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"the rotary embedding's {name} is {value}, which must be above 0")
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class DecoderConfig:
         unknown = sorted(set(self.layer_types) - set(LAYER_TYPES))
         if unknown:
             raise ValueError(f"unknown layer types {unknown}: a layer is one of {LAYER_TYPES}")
-        if "sliding" in self.layer_types and not self.sliding_window:
+        if "sliding" in self.layer_types and (self.sliding_window or 0) < 1:
             raise ValueError("sliding layers need a sliding_window of at least 1 position")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(

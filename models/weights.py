@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
-import ml_dtypes
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -29,7 +28,10 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
-_FLOATS = (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)
+#: Bytes; XLA's own for CPU buffers.
+_ALIGNMENT = 64
+#: What may be stored, by safetensors' names of it.
+_FLOATS = ("F16", "BF16", "F32", "F64")
 
 #: (stage, done, total, note)
 Progress = Callable[[str, int, int, str], None]
@@ -40,7 +42,7 @@ def load_decoder(
 ) -> Decoder:
     """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
 
-    Never holds more than the finished parameters and one stacked one besides.
+    On a CPU never holds more than the finished parameters and one tensor besides.
 
     Args:
         source: a checkpoint, or whatever :func:`models.checkpoint.find` takes.
@@ -54,19 +56,19 @@ def load_decoder(
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
     decoder = nnx.eval_shape(lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype))
     graphdef, state = nnx.split(decoder)
-    with ExitStack() as stack:
-        tensors = _Tensors(checkpoint.directory, stack)
-        names = _names_in(tensors, checkpoint)
-        filled = []
-        flat = list(nnx.to_flat_state(state))
-        for done, (path, variable) in enumerate(flat):
-            key = _key(path)
-            if progress is not None:
-                progress("loading weights", done, len(flat), key)
-            value = _load(key, names[key], variable.shape, np.dtype(dtype), tensors)
-            filled.append((path, variable.replace(jax.device_put(value))))
+    tensors = _Tensors(checkpoint.directory)
+    names = _names_in(tensors, checkpoint)
+    flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
+    for _, key, variable in flat:
+        _check(key, names[key], variable.shape, tensors)
+    filled = []
+    for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
-            progress("loading weights", len(flat), len(flat), "parameters")
+            progress("loading weights", done, len(flat), key)
+        parameter = jax.device_put(_load(key, names[key], variable.shape, np.dtype(dtype), tensors))
+        filled.append((path, variable.replace(parameter)))
+    if progress is not None:
+        progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
 
@@ -97,7 +99,7 @@ def weights_hash(checkpoint: Checkpoint) -> str:
 def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a checkpoint in name order; :class:`ModelError` if one is missing."""
     if (directory / _INDEX).exists():
-        return sorted({directory / file for file in _weight_map(directory).values()})
+        return _shards(directory)
     if (directory / _SINGLE).exists():
         return [directory / _SINGLE]
     pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
@@ -106,49 +108,72 @@ def weight_files(directory: Path) -> list[Path]:
             f"{directory} has only pickled weights ({pickles[0]}), which can run code when loaded; "
             f"convert them to safetensors"
         )
-    raise ModelError(f"{directory} has no {_SINGLE} or {_INDEX}; fetch the whole checkpoint")
+    raise ModelError(
+        f"{directory} has no {_SINGLE} or {_INDEX}; fetch the whole checkpoint, or one that has safetensors"
+    )
 
 
-def _weight_map(directory: Path) -> Mapping[str, str]:
+def _shards(directory: Path) -> list[Path]:
     try:
-        return json.loads((directory / _INDEX).read_text())["weight_map"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        weight_map = json.loads((directory / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+        paths = sorted({directory / file for file in weight_map.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{directory / _INDEX} is not a safetensors index; fetch it anew") from error
+    for path in paths:
+        if not path.exists():
+            raise ModelError(f"{path} is missing although {_INDEX} names it; fetch it again")
+    return paths
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is truncated or not safetensors ({error}); fetch it again") from error
 
 
 class _Tensors:
-    """Every tensor of a checkpoint by name, whichever file it is in."""
+    """Every tensor of a checkpoint by name, whichever file it is in.
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    Files are mapped into memory only while one tensor is read, because what is mapped counts as held.
+    """
+
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._file_of = {}
+        self._place: dict[str, tuple[Path, tuple[int, ...], str]] = {}
         for path in weight_files(directory):
-            if not path.exists():
-                raise ModelError(f"{path} is missing although {_INDEX} names it; fetch it again")
-            try:
-                file = stack.enter_context(safe_open(path, framework="numpy"))
-            except (SafetensorError, OSError) as error:
-                raise ModelError(
-                    f"{path} is truncated or not safetensors ({error}); fetch it again"
-                ) from error
-            self._file_of.update(dict.fromkeys(file.keys(), file))
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    header = file.get_slice(name)
+                    self._place[name] = (path, tuple(header.get_shape()), header.get_dtype())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._file_of
+        return name in self._place
 
-    def read(self, name: str) -> NDArray:
-        if name not in self._file_of:
+    def check(self, name: str, expected: tuple[int, ...]) -> None:
+        """Refuse a tensor that is missing, misshaped or quantised; the files' headers know."""
+        if name not in self._place:
             raise ModelError(
                 f"{self._directory} lacks the tensor {name}; the checkpoint is incomplete or its "
                 f"config.json belongs to another model"
             )
-        value = self._file_of[name].get_tensor(name)
-        if value.dtype not in _FLOATS:
+        _, shape, dtype = self._place[name]
+        if shape != expected:
             raise ModelError(
-                f"tensor {name} is stored as {value.dtype}, a quantised checkpoint; use one in "
-                f"float32, bfloat16 or float16"
+                f"tensor {name} has shape {list(shape)} where config.json implies {list(expected)}; "
+                f"config and weights belong to different models"
             )
-        return value
+        if dtype not in _FLOATS:
+            raise ModelError(
+                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
+                f"bfloat16 or float16"
+            )
+
+    def read(self, name: str) -> NDArray:
+        with _opened(self._place[name][0]) as file:
+            return file.get_tensor(name)
 
 
 def _names_in(tensors: _Tensors, checkpoint: Checkpoint) -> Mapping[str, str]:
@@ -166,28 +191,37 @@ def _key(path: tuple) -> str:
     return ".".join(str(part) for part in path)
 
 
+def _check(key: str, name: str, shape: tuple[int, ...], tensors: _Tensors) -> None:
+    if "{layer}" not in name:
+        tensors.check(name, _stock_shape(key, shape))
+        return
+    for layer in range(shape[0]):
+        tensors.check(name.format(layer=layer), _stock_shape(key, shape[1:]))
+
+
 def _load(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
     if "{layer}" not in name:
         return _from_stock(key, name, shape, dtype, tensors)
-    stacked = np.empty(shape, dtype)
+    stacked = _aligned(shape, dtype)
     for layer in range(shape[0]):
         stacked[layer] = _from_stock(key, name.format(layer=layer), shape[1:], dtype, tensors)
     return stacked
 
 
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+    """An uninitialised array that XLA takes over on CPUs as it is; it would copy one from ``np.empty``."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
 def _from_stock(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
-    value = tensors.read(name)
-    expected = _stock_shape(key, shape)
-    if value.shape != expected:
-        raise ModelError(
-            f"tensor {name} has shape {list(value.shape)} where config.json implies {list(expected)}; "
-            f"config and weights belong to different models"
-        )
-    if not np.isfinite(value.astype(np.float32, copy=False)).all():
-        raise ModelError(f"tensor {name} holds NaN or infinite values; fetch the checkpoint again")
-    if key.endswith("kernel"):
-        value = value.T
-    return value.astype(dtype, copy=False).reshape(shape)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        value = tensors.read(name).astype(dtype, copy=False)
+    if not np.isfinite(value).all():
+        raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; fetch the checkpoint again")
+    return (value.T if key.endswith("kernel") else value).reshape(shape)
 
 
 def _to_stock(key: str, value: NDArray) -> NDArray:

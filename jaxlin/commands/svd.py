@@ -11,11 +11,11 @@ import models
 from jaxlin.decode import Direction, decode
 from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
+from jaxlin.load import DTYPES, load
 from jaxlin.model import Model
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
-from jaxlin.plan import Plan, plan
+from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
 from jaxlin.store import staged, write
 from jaxlin.svd import SVDResult, svd
 from jaxlin.terminal import TerminalProgress, show
@@ -23,6 +23,7 @@ from jaxlin.terminal import TerminalProgress, show
 
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
+    _check(config)
     prompt = _prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
@@ -33,7 +34,7 @@ def run(config: Svd) -> int:
             progress("recording coefficients", 1, 1, f"{len(token_ids)} tokens")
             chosen = plan(operator, config.k, config.method)
             if config.save_jacobian:
-                plan(operator, config.k, "dense")  # refuses what does not fit
+                check_jacobian_fits(operator)
             progress("planning", 1, 1, f"method {chosen.method}: {chosen.reason}")
             result = svd(operator, config.k, method=chosen.method, seed=config.seed, progress=progress)
             directions = decode(
@@ -48,6 +49,19 @@ def run(config: Svd) -> int:
         write(folder, result, operator, token_ids, summary, jacobian)
     show(config, summary, result, directions)
     return 0 if result.certificate.holds else 3
+
+
+def _check(config: Svd) -> None:
+    """Refuse what is wrong whatever the model, before anything is loaded."""
+    choices = {"method": METHODS, "policy": tuple(models.POLICIES), "dtype": DTYPES}
+    for name, known in choices.items():
+        value = getattr(config, name)
+        if value not in known:
+            raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+    if config.k < 1:
+        raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
+    if not 0 <= config.seed < 2**32:
+        raise JaxlinError(f"the seed is {config.seed}: choose one from 0 to {2**32 - 1}")
 
 
 def _prompt(config: Svd) -> str | list[int]:

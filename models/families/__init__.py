@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -19,9 +20,9 @@ FAMILIES: Mapping[str, ModuleType] = {
 }
 
 
-def family(model_type: str | None) -> ModuleType:
+def family(model_type: Any) -> ModuleType:
     """The family of a ``model_type``; :class:`ModelError` names the supported ones if there is none."""
-    if model_type is None or model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
             f"unknown architecture: config.json says model_type {model_type!r}; supported are "
             f"{', '.join(sorted(FAMILIES))}"

@@ -51,8 +51,31 @@ HEAD_NORM_NAMES: Mapping[str, str] = {
 }
 
 
+#: Keys of config.json that count something.
+_COUNTS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+def require_positive(hf: HFConfig, names: tuple[str, ...]) -> None:
+    """:class:`ModelError` unless all these keys of config.json are above zero."""
+    for name in names:
+        if not getattr(hf, name) > 0:
+            raise ModelError(
+                f"config.json says that {name} is {getattr(hf, name)}, which must be above 0; fetch it anew"
+            )
+
+
 def shared_fields(hf: HFConfig) -> dict[str, Any]:
     """The fields of a :class:`~models.config.DecoderConfig` that every family spells alike."""
+    require_positive(hf, (*_COUNTS, "rms_norm_eps"))
     return {
         "vocab_size": hf.vocab_size,
         "embed_dim": hf.hidden_size,

@@ -20,6 +20,7 @@ from models.families.common import (
     HFConfig,
     activation,
     layer_types,
+    require_positive,
     rope_config,
     shared_fields,
 )
@@ -41,6 +42,7 @@ def decoder_config(hf: HFConfig) -> DecoderConfig:
         raise ModelError(
             "config.json asks for bidirectional attention (an embedding model); load a causal Gemma 3"
         )
+    require_positive(text, ("query_pre_attn_scalar",))
     ropes, positions = text.rope_parameters, text.max_position_embeddings
     fields = shared_fields(text) | {"tie_embeddings": hf.tie_word_embeddings}
     return DecoderConfig(
