@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -63,7 +64,7 @@ def test_files_hold_the_same_answer_as_the_library(finished):
     assert tensors["token_ids"].tolist() == model.tokenize(PROMPT)
     assert len(tensors["token_ids"]) >= 400
     v = tensors["V"].reshape(K, -1)
-    image = np.asarray(operator.matmat(tensors["V"]))
+    image = np.asarray(operator.matmat(jnp.asarray(tensors["V"])))
     np.testing.assert_allclose(image, tensors["s"][:, None] * tensors["U"], atol=rounding)
     np.testing.assert_allclose(v @ v.T, np.eye(K), atol=1e-5)
     assert summary["method"] == out.name
@@ -94,7 +95,8 @@ def test_unmet_tolerance_is_saved_flagged_and_exits_3(
 ):
     from jaxlin.cli import main
 
-    monkeypatch.setattr("jaxlin.svd.default_tolerance", lambda dtype: 1e-30)
+    # By name, because jaxlin.svd is the function and hides the module.
+    monkeypatch.setattr(sys.modules["jaxlin.svd"], "default_tolerance", lambda dtype: 1e-30)
     out = tmp_path / "out"
     code = main(["svd", "--model", "demo-gemma", "--token-ids", "1,2,3", "-k", "2", "--out", str(out)])
     assert code == 3
