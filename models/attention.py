@@ -79,7 +79,7 @@ class Attention(nnx.Module):
 def _mix(
     probabilities: Float[Array, "... k g t s"], values: Float[Array, "*probes s k h"]
 ) -> Float[Array, "*probes t k g h"]:
-    """Pᵀ-free P·V: probes and features stand side by side, so that P is read once for all probes."""
+    """P·V with probes and features side by side, so that P is read once for all probes."""
     if probabilities.ndim > 4:  # a batch of prompts, each with its own P
         return contract("...kgts,...skh->...tkgh", probabilities, values)
     batched = values.reshape(-1, *values.shape[-3:])
