@@ -2,7 +2,8 @@
 
 The checkpoints are tiny and random (:mod:`tiny_checkpoints`), one for every variant of config and file layout
 that real models use, with prompts longer than the sliding windows. In float64 the lifted stock model agrees
-to 1e-12; the unmodified one, which takes norms, angles and softmax in float32, to 1e-6.
+to 1e-12; the unmodified one, which takes norms, angles and softmax in float32, to 1e-6. The measured errors
+are printed: pytest -rP tests/test_parity.py.
 """
 
 from __future__ import annotations
@@ -84,13 +85,16 @@ def worst_position(ours: NDArray, theirs: NDArray) -> float:
 @pytest.mark.parametrize("quantity", ["embeddings", "hidden", "logits"])
 def test_parity_with_lifted_stock(passes: Passes, quantity: str) -> None:
     error = worst_position(getattr(passes.ours, quantity), getattr(passes.lifted, quantity))
+    print(f"{quantity}, worst position: {error:.1e}")
     assert error <= LIFTED_TOLERANCE
 
 
 @pytest.mark.parametrize("quantity", ["embeddings", "hidden", "logits"])
 def test_parity_with_unmodified_stock(passes: Passes, quantity: str) -> None:
     ours, stock = getattr(passes.ours, quantity), getattr(passes.stock, quantity)
-    assert np.linalg.norm(ours - stock) <= STOCK_TOLERANCE * np.linalg.norm(stock)
+    error = np.linalg.norm(ours - stock) / np.linalg.norm(stock)
+    print(f"{quantity}, all positions: {error:.1e}")
+    assert error <= STOCK_TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3-text", "qwen3"])
