@@ -49,15 +49,17 @@ tokens that does not mention the subject):
 Of the prompts answered right, **{top8:.1%}** have the answer's first token among the top 8 tokens decoded
 from one of the first three left singular vectors of the detached Jacobian (random sample of {sample_bare}
 bare prompts: {top8_bare:.1%}, and {sample_passage} in passages: {top8_passage:.1%}); vector by vector:
-{by_vector}.
+{by_vector}. The sample has more bare prompts than there are in proportion; weighted by how many of each
+kind were answered right it is **{top8_weighted:.1%}**.
 
 ## Reproduce
 
     python scripts/train_demo.py --family {family} --seed {seed} --out models/demo
     python scripts/evaluate_demo.py models/demo/{family}
 
-Made with {packages}. The same seed on the same machine gives the same weights; on another one, rounding
-differs and the figures with it, slightly. `figures.json` has them all, with the weights' hash.
+Made with {packages}. Everything random comes from the seed, but no run has been repeated: expect the same
+figures up to rounding and its consequences, not the same bytes. `figures.json` has them all, with the
+weights' hash.
 """
 
 
@@ -65,6 +67,8 @@ def model_card(figures: Mapping[str, Any], config: PretrainedConfig) -> str:
     """README.md of a checkpoint."""
     accuracy, top8, training = figures["accuracy"], figures["top8_share"], figures["training"]
     relations = accuracy["by_relation"].items()
+    answered = {setting: asked * accuracy[setting] for setting, asked in figures["prompts"].items()}
+    found = sum(count * top8[setting] for setting, count in answered.items())
     return _CARD.format(
         **training,
         family=figures["family"],
@@ -80,6 +84,7 @@ def model_card(figures: Mapping[str, Any], config: PretrainedConfig) -> str:
         passage_prompts=figures["prompts"]["in_passage"],
         relations="\n".join(f"| {name} | {share:.1%} |" for name, share in relations),
         top8=top8["all"],
+        top8_weighted=found / sum(answered.values()),
         top8_bare=top8["bare"],
         top8_passage=top8["in_passage"],
         sample_bare=figures["sample"]["bare"],
