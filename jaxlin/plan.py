@@ -9,37 +9,44 @@ import jax.numpy as jnp
 import psutil
 
 from jaxlin.errors import JaxlinError
-from jaxlin.operator import DetachedJacobian
+from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.svd.matfree import first_steps
-from jaxlin.svd.result import solver_dtype
 
-METHODS = ("auto", "dense", "matfree")
+METHODS = ("auto", "dense", "gram", "lanczos", "matfree")
 #: Above this the matrix is not built unless asked for.
 _DENSE_BYTES = 2 * 2**30
 #: The matrix, LAPACK's own copy of it, and the right vectors.
 _DENSE_COPIES = 4
 #: matfree's bases and their update.
 _BASIS_COPIES = 2
+#: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
+_STEPS_PER_TRIPLET, _STEPS_BESIDE = 2, 20
+#: Positions that one pass should carry to reach most of the matrix rate.
+_POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The method that will be used, why, and the bytes it needs beside the model.
+    """The method that will be used, why, its passes, and the bytes it needs beside the model.
 
-    ``max_steps`` is how many steps an iterative method may take: all there are, or as many as fit.
+    ``block`` is how many probes an iterative method sends at once.
     """
 
     method: str
     reason: str
+    passes: int
     bytes_needed: int
-    max_steps: int
+    block: int
 
 
-def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
+def plan(operator: DetachedJacobian, k: int, method: str = "auto", block: int | None = None) -> Plan:
     """Choose a method for the top k of this operator, or check the one asked for.
 
+    The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
+    it fits into memory, else ``gram``. Otherwise ``lanczos``.
+
     Raises:
-        JaxlinError: k out of range, an unknown method, or one that would not fit into memory.
+        JaxlinError: k or block out of range, an unknown method, or one that would not fit into memory.
     """
     m, n = operator.shape
     most = min(m, n)
@@ -47,22 +54,37 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto") -> Plan:
         raise JaxlinError(f"k is {k}, but this map has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if block is None:
+        block = _block(operator)
+    if not 1 <= block <= m:
+        raise JaxlinError(f"the block is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
-    dense = _DENSE_COPIES * m * n * itemsize
-    step = _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
-    bases = first_steps(k, most) * step
+    dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
+    lanczos_passes = min(2 * (_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
     free = free_bytes()
     if method == "auto":
-        small = dense <= min(_DENSE_BYTES, free // 2)
-        method = "dense" if small else "matfree"
+        fits = dense <= min(_DENSE_BYTES, free // 2)
+        method = "lanczos" if lanczos_passes < m else "dense" if fits else "gram"
     if method == "dense":
         _refuse_if_too_large(
-            dense, free, f"the dense matrix ({m} × {n})", "method matfree, which never builds it"
+            dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
         )
-        return Plan("dense", f"the whole {m} × {n} matrix takes {_size(dense)} to factorise", dense, most)
-    _refuse_if_too_large(bases, free, "matfree's bases", "a shorter prompt or a smaller k")
-    reason = f"the {m} × {n} matrix is not built; the bases take {_size(bases)}"
-    return Plan("matfree", reason, bases, min(most, free // step))
+        return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
+    if method == "gram":
+        return Plan("gram", f"its {m} rows, streamed, give every singular value", m, 3 * kept, block)
+    if method == "matfree":
+        steps = first_steps(k, most)
+        bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
+        _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
+        return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+    reason = f"about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
+    return Plan("lanczos", reason, lanczos_passes, 3 * kept, block)
+
+
+def _block(operator: DetachedJacobian) -> int:
+    """Probes at once: several at short prompts, whose passes alone are too small, one at long ones."""
+    positions = operator.input_shape[0] if len(operator.input_shape) > 1 else _POSITIONS_A_BLOCK
+    return max(1, min(_MOST_PROBES, operator.shape[0], _POSITIONS_A_BLOCK // positions))
 
 
 def check_jacobian_fits(operator: DetachedJacobian) -> None:

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxlin.errors import JaxlinError
-from jaxlin.operator import DetachedJacobian
-from jaxlin.svd.result import SVDResult, solver_dtype
+from jaxlin.operator import DetachedJacobian, solver_dtype
+from jaxlin.svd.result import SVDResult
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 

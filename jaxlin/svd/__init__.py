@@ -1,85 +1,157 @@
-"""Top-k singular triplets of an operator: one method a file, one result type for all."""
+"""Top-k singular triplets of an operator: one method a file, one result type for all.
+
+A method is a generator of candidates, each better than the one before. Here the candidates' residuals are
+recomputed from fresh passes, and the first one that holds is the result; or the last one, flagged.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.certificate import CHECK_PASSES, certify, residuals
-from jaxlin.operator import DetachedJacobian
+from jaxlin.certificate import CHECK_PASSES, Check, certify, check_operator, residuals, tolerance_floor
+from jaxlin.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
+from jaxlin.errors import JaxlinError
+from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.plan import plan
 from jaxlin.progress import Progress, silent
 from jaxlin.svd.dense import dense_svd
+from jaxlin.svd.gram import gram_svd
+from jaxlin.svd.lanczos import lanczos_svd
 from jaxlin.svd.matfree import matfree_svd
-from jaxlin.svd.result import SVDResult, solver_dtype
+from jaxlin.svd.result import Request, StateStore, SVDResult, Triplets
 
 __all__ = ["SVDResult", "default_tolerance", "svd"]
+
+_METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]] = {
+    "dense": dense_svd,
+    "gram": gram_svd,
+    "lanczos": lanczos_svd,
+    "matfree": matfree_svd,
+}
+
+#: Unit roundoff of a pass -> residual to ask for: float64, float32, three bfloat16 products, TF32, bfloat16.
+_TOLERANCES = ((1e-12, 1e-10), (1e-6, 1e-4), (2e-5, 1e-3), (1e-3, 1e-2), (1.0, 5e-2))
 
 
 def svd(
     operator: DetachedJacobian,
-    k: int = 16,
+    k: int | None = None,
     *,
     method: str = "auto",
     tolerance: float | None = None,
     seed: int = 0,
+    block: int | None = None,
+    max_passes: int | None = None,
+    verify_seed: int | None = None,
+    store: StateStore | None = None,
+    scratch: Path | None = None,
     progress: Progress = silent,
 ) -> SVDResult:
     """The k largest singular triplets, with a certificate from fresh passes.
 
     Args:
         operator: the map, from ``jaxlin.load(…).jacobian(…)`` or :func:`jaxlin.linearize`.
-        k: how many, 1 ≤ k ≤ min(m, n).
-        method: ``dense`` (builds the matrix, exact), ``matfree`` (Golub-Kahan bidiagonalisation), or
-            ``auto``, which takes ``dense`` while the matrix is small.
-        tolerance: residual asked of every triplet, as a multiple of σ₁; by dtype if not given.
-        seed: of the start vector and the adjoint test. Same seed, same answer.
+        k: how many, 1 ≤ k ≤ min(m, n); 16, or all where there are fewer, if not given.
+        method: ``dense`` (builds the matrix), ``gram`` (streams it, all singular values), ``lanczos``
+            (never sees it), ``matfree`` (likewise, by matfree), or ``auto``; see :mod:`jaxlin.plan`.
+        tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
+        seed: of every random vector. Same seed, same answer.
+        block: probes at once in ``lanczos``; by prompt length if not given.
+        max_passes: where ``lanczos`` and ``matfree`` give up; when the space is exhausted if not given.
+        verify_seed: solve once more from this seed and compare the values (iterative methods).
+        store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
+        scratch: folder for the rows of ``gram``; the system's for temporary files if not given.
         progress: told what is happening.
 
     Raises:
-        JaxlinError: k or method out of range, or a method that does not fit into memory.
+        JaxlinError: k, method, tolerance or block out of range, or a method that does not fit into memory.
     """
-    chosen = plan(operator, k, method)
-    tolerance = default_tolerance(operator.dtype) if tolerance is None else tolerance
+    k = min(16, *operator.shape) if k is None else k
+    chosen = plan(operator, k, method, block)
+    tolerance = checked_tolerance(operator, tolerance)
+    if verify_seed == seed:
+        raise JaxlinError(f"the second seed is {seed} as well: choose another --verify-seed")
+    most = 2 * sum(operator.shape) if max_passes is None else max_passes
+    request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
-    if chosen.method == "dense":
-        found = dense_svd(operator, k, progress)
-    else:
-        found = matfree_svd(
-            operator,
-            k,
-            max_steps=chosen.max_steps,
-            seed=seed,
-            tolerance=tolerance,
-            progress=progress,
+    u, s, v, residual, found, passes = _solve(operator, chosen.method, request)
+    checks = list(check_operator(operator, seed))
+    if found.moved is not None:
+        checks.append(
+            Check("stagnation", found.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
         )
-    precision = solver_dtype(operator.dtype)
-    sign = _signs(found.u, operator.y)
-    u = (sign * found.u).astype(precision).reshape(k, *operator.output_shape)
-    v = (sign * found.v).astype(precision).reshape(k, *operator.input_shape)
-    s = found.s.astype(precision)
-    residual = residuals(operator, u, s, v, progress)
+    if verify_seed is not None and found.spectrum is None:
+        again = _solve(operator, chosen.method, replace(request, seed=verify_seed, store=None))
+        passes += again[-1]
+        difference = float(jnp.abs(again[1] - s).max() / s[0])
+        checks.append(Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}"))
+    if found.spectrum is None:
+        energy = estimate_energy(operator, u, s, seed)
+        passes += ENERGY_PASSES
+    else:
+        energy = energy_of_spectrum(s, jnp.asarray(found.spectrum))
     return SVDResult(
         U=u,
         s=s,
         V=v,
         residuals=residual,
+        spectrum=found.spectrum,
         method=chosen.method,
-        passes=found.passes + 2 * k + CHECK_PASSES,
+        passes=passes + CHECK_PASSES,
         seconds=time.perf_counter() - started,
         seed=seed,
-        certificate=certify(operator, s, residual, tolerance, seed),
+        certificate=certify(s, residual, tolerance, tuple(checks), energy),
     )
 
 
-def default_tolerance(dtype: jnp.dtype) -> float:
-    """Residual asked for, as a multiple of σ₁: 1e-10, 1e-5 or 5e-2 in float64, float32, bfloat16."""
-    return {8: 1e-10, 4: 1e-5, 2: 5e-2}[jnp.dtype(dtype).itemsize]
+def _solve(
+    operator: DetachedJacobian, method: str, request: Request
+) -> tuple[Array, Array, np.ndarray, Array, Triplets, int]:
+    """u, s, v and residuals of the first candidate that meets the tolerance; the candidate; all passes."""
+    k, checked = request.k, 0
+    for found in _METHODS[method](operator, request):
+        u, s, v = _shaped(operator, found)
+        residual = residuals(operator, u, s, v, request.progress)
+        checked += 2 * k
+        if bool((residual <= request.tolerance * s[0]).all()):
+            break
+    return u, s, v, residual, found, found.passes + checked
 
 
-def _signs(u: Float[Array, "k m"], y: Float[Array, ...]) -> Float[Array, "k 1"]:
-    """±1 for each left vector, such that ⟨u, y⟩ ≥ 0."""
-    overlap = u @ y.ravel().astype(u.dtype)
-    return jnp.where(overlap < 0, -1.0, 1.0).astype(u.dtype)[:, None]
+def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, np.ndarray]:
+    """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
+    precision = solver_dtype(operator.dtype)
+    u = np.asarray(found.u, precision)
+    overlap = u @ np.asarray(operator.y, precision).ravel()
+    sign = np.where(overlap < 0, -1, 1).astype(precision)[:, None]
+    v = np.asarray(found.v, precision) * sign
+    return (
+        jnp.asarray((u * sign).reshape(-1, *operator.output_shape)),
+        jnp.asarray(found.s, precision),
+        v.reshape(-1, *operator.input_shape),
+    )
+
+
+def default_tolerance(operator: DetachedJacobian) -> float:
+    """Residual asked for, as a multiple of σ₁: 1e-10 in float64, 1e-4 in float32, less of coarser arithmetic."""
+    return next(tolerance for finest, tolerance in _TOLERANCES if operator.unit_roundoff <= finest)
+
+
+def checked_tolerance(operator: DetachedJacobian, tolerance: float | None) -> float:
+    """The tolerance asked for, or the default; :class:`JaxlinError` if it cannot be met."""
+    if tolerance is None:
+        return default_tolerance(operator)
+    floor = tolerance_floor(operator)
+    if not floor <= tolerance < 1:
+        raise JaxlinError(
+            f"the tolerance is {tolerance:g}, and this arithmetic can be held to {floor:.1e}·σ₁ or more: "
+            f"choose one from there to 1, or a wider --dtype"
+        )
+    return tolerance

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 
-from jaxlin.operator import DetachedJacobian
-from jaxlin.progress import Progress
-from jaxlin.svd.result import Triplets, solver_dtype
+from jaxlin.operator import DetachedJacobian, solver_dtype
+from jaxlin.svd.result import Request, Triplets
 
 
-def dense_svd(operator: DetachedJacobian, k: int, progress: Progress) -> Triplets:
+def dense_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triplets]:
     """The top k triplets from LAPACK's SVD of the built matrix [m, n]."""
     m, n = operator.shape
-    matrix = operator.dense(progress).reshape(m, n).astype(solver_dtype(operator.dtype))
-    progress("factorising", 0, 1)
+    matrix = operator.dense(request.progress).reshape(m, n).astype(solver_dtype(operator.dtype))
+    request.progress("factorising", 0, 1)
     u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
-    return Triplets(u[:, :k].T, s[:k], vt[:k], passes=m)
+    request.progress("factorising", 1, 1)
+    k = request.k
+    yield Triplets(u[:, :k].T, s[:k], vt[:k], passes=m, spectrum=s)
