@@ -3,7 +3,7 @@
 Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`models.decoder` first.
 """
 
-from models.checkpoint import Checkpoint, find, has_tokenizer, load_tokenizer
+from models.checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
 from models.config import DecoderConfig, RopeConfig
 from models.decoder import Decoder, record, replay, replay_transpose
 from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
@@ -20,6 +20,7 @@ __all__ = [
     "RopeConfig",
     "UnknownModuleKind",
     "find",
+    "find_config",
     "has_tokenizer",
     "load_decoder",
     "load_tokenizer",

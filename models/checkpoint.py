@@ -27,6 +27,21 @@ from models.config import DecoderConfig
 from models.errors import ModelError
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
+#: Published checkpoints of which only the config.json is here, for what needs no weights.
+CONFIGS = {
+    name: Path(__file__).parent / "configs" / name
+    for name in (
+        "gemma-3-1b",
+        "gemma-3-4b",
+        "gemma-3-12b",
+        "gemma-3-27b",
+        "llama-3.2-3b",
+        "llama-3.1-8b",
+        "qwen3-8b",
+        "qwen3-14b",
+        "qwen3-32b",
+    )
+}
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
 #: What a config.json with values of the wrong type or size ends in, here or in transformers.
@@ -65,6 +80,19 @@ def find(name: str) -> Checkpoint:
     return Checkpoint(name, directory, revision, *_read_config(directory))
 
 
+def find_config(name: str) -> DecoderConfig:
+    """The config of what ``name`` calls, from its config.json alone: no weights, no tokenizer.
+
+    ``name`` is what :func:`find` takes, or one of :data:`CONFIGS` (a directory of that name goes first, as
+    it does in :func:`find`). Of a hub id, nothing but config.json is downloaded.
+
+    Raises:
+        ModelError: as :func:`find`.
+    """
+    directory, _ = _locate(name, weights=False)
+    return _read_config(directory)[1]
+
+
 def has_tokenizer(checkpoint: Checkpoint) -> bool:
     """Whether the checkpoint brings a tokenizer."""
     return any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model"))
@@ -87,24 +115,29 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _locate(name: str) -> tuple[Path, str | None]:
+def _locate(name: str, *, weights: bool = True) -> tuple[Path, str | None]:
     if name in DEMOS:
         return DEMOS[name], None
     if os.path.isdir(name):  # unlike Path's, no error at a name that no file can have
         return Path(name), None
+    if not weights and name in CONFIGS:
+        return CONFIGS[name], None
     match = _HUB_ID.fullmatch(name)
     if match is None or os.path.exists(name):
+        contents, names = ("config.json and safetensors", [*DEMOS])
+        if not weights:
+            contents, names = ("config.json", [*DEMOS, *CONFIGS])
         raise ModelError(
-            f"no model {name!r}: give a directory with config.json and safetensors, a hub id "
-            f"org/name@revision, or one of {', '.join(DEMOS)}"
+            f"no model {name!r}: give a directory with {contents}, a hub id "
+            f"org/name@revision, or one of {', '.join(names)}"
         )
-    return _download(match["id"], match["revision"])
+    return _download(match["id"], match["revision"], _HUB_FILES if weights else ["config.json"])
 
 
-def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
+def _download(hub_id: str, revision: str | None, files: list[str]) -> tuple[Path, str]:
     wanted = hub_id if revision is None else f"{hub_id}@{revision}"
     try:
-        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
     except HFValidationError as error:
         raise ModelError(f"{hub_id} is not a hub id ({_one_line(error)}); check its spelling") from error
     except GatedRepoError as error:
