@@ -67,7 +67,7 @@ class Ritz:
         estimates = np.maximum(np.linalg.norm(last, axis=0) / first, floor)
         rest = math.ceil(AT_REST / b)
         # A random vector outside the basis that the map sends to nothing: there is nothing else.
-        exhausted = since_restart == 1 and not diagonal[-1].any()
+        exhausted = not diagonal[-1].any() and not below[steps - 1].any()
         moved = math.inf
         if steps * b >= outputs or exhausted:
             moved = 0.0
