@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxlin.svd.result import SVDResult
@@ -23,28 +24,43 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class InputPosition:
-    """One position of the prompt, the norm of the right vector there, and what it points at."""
+    """One position of the prompt as a singular direction sees it.
+
+    ``norm`` is that of the right vector there, ``contribution`` is σ⟨v, x⟩ there (over all positions they
+    sum to ⟨u, y − c⟩), and ``nearest`` is what the right vector points at.
+    """
 
     position: int
     id: int
     text: str
     norm: float
+    contribution: float
     nearest: tuple[TokenScore, ...]
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One singular direction, read out in tokens."""
+    """One singular direction, read out in tokens; without outputs where the target is no hidden state."""
 
     outputs: tuple[TokenScore, ...]
     inputs: tuple[InputPosition, ...]
 
 
+def contributions(
+    s: Float[Array, " k"], v: Float[np.ndarray | Array, "k t d"], x: Float[Array, "t d"]
+) -> Float[np.ndarray, "k t"]:
+    """σ⟨v_t, x_t⟩: what each input position brings to each direction of y − c."""
+    x = np.asarray(x, v.dtype)
+    return np.asarray(s)[:, None] * np.stack([np.einsum("td,td->t", np.asarray(one), x) for one in v])
+
+
 def decode(
     result: SVDResult,
+    x: Float[Array, "t d"],
     token_ids: Sequence[int],
     *,
-    logits: Callable[[Float[Array, "k d"]], Float[Array, "k vocab"]],
+    places: Sequence[int] | None = None,
+    logits: Callable[[Float[Array, "k d"]], Float[Array, "k vocab"]] | None,
     vocabulary: Float[Array, "vocab d"],
     text: Callable[[int], str],
     top: int = 8,
@@ -55,35 +71,42 @@ def decode(
 
     Args:
         result: of a decoder's operator, U [k, d] and V [k, T, d].
-        token_ids: the prompt's tokens, T of them.
-        logits: hidden states -> scores of the vocabulary, soft-cap and all.
+        x: the embeddings [T, d] it was taken at.
+        token_ids: their tokens, T of them.
+        places: their positions in the prompt; 0 … T-1 if not given.
+        logits: hidden states -> scores of the vocabulary, soft-cap and all; None where U is none.
         vocabulary: every token's embedding as it enters layer 0.
         text: a token's spelling.
         top: output tokens of each left vector.
         positions: input positions of each right vector, by the norm of its block there.
         nearest: vocabulary tokens at each of those positions, by cosine.
     """
-    scores, best = jax.lax.top_k(logits(result.U), min(top, len(vocabulary)))
-    norms, places = jax.lax.top_k(jnp.linalg.norm(result.V, axis=-1), min(positions, len(token_ids)))
-    blocks = jnp.take_along_axis(result.V, places[..., None], axis=1)
+    places = range(len(token_ids)) if places is None else places
+    norms = np.stack([np.linalg.norm(one, axis=-1) for one in np.asarray(result.V)])
+    chosen = np.argsort(-norms, axis=1, kind="stable")[:, :positions]
+    brought = contributions(result.s, result.V, x)
+    blocks = jnp.asarray(np.take_along_axis(np.asarray(result.V), chosen[..., None], axis=1))
     cosines, rows = jax.lax.top_k(_cosines(blocks, vocabulary), min(nearest, len(vocabulary)))
+    outputs: list[tuple[TokenScore, ...]] = [()] * len(result.s)
 
     def spell(ids: Array, values: Array) -> tuple[TokenScore, ...]:
         pairs = zip(ids.tolist(), values.tolist(), strict=True)
         return tuple(TokenScore(i, text(i), value) for i, value in pairs)
 
-    def place(position: int, norm: float, ids: Array, values: Array) -> InputPosition:
-        token = token_ids[position]
-        return InputPosition(position, token, text(token), norm, spell(ids, values))
+    if logits is not None:
+        scores, best = jax.lax.top_k(logits(result.U), min(top, len(vocabulary)))
+        outputs = [spell(*pair) for pair in zip(best, scores, strict=True)]
+
+    def place(i: int, j: int) -> InputPosition:
+        at = int(chosen[i, j])
+        token = token_ids[at]
+        seen = spell(rows[i, j], cosines[i, j])
+        return InputPosition(
+            int(places[at]), token, text(token), float(norms[i, at]), float(brought[i, at]), seen
+        )
 
     return [
-        Direction(
-            outputs=spell(best[i], scores[i]),
-            inputs=tuple(
-                place(int(places[i, j]), float(norms[i, j]), rows[i, j], cosines[i, j])
-                for j in range(places.shape[1])
-            ),
-        )
+        Direction(outputs[i], tuple(place(i, j) for j in range(chosen.shape[1])))
         for i in range(len(result.s))
     ]
 

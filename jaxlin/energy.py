@@ -65,8 +65,8 @@ def estimate_energy(
     return Energy(found / total, found * error / total**2)
 
 
-def _pull_back_of(operator: DetachedJacobian):  # noqa: ANN202
-    """Jᵀu for one u, which under vmap is one pass with as many probes (frozen attention cannot be vmapped)."""
+def _pull_back_of(operator: DetachedJacobian):
+    """Jᵀu of one u; under vmap one pass with as many probes, because frozen attention cannot be vmapped."""
 
     @jax.custom_batching.custom_vmap
     def pull_back(u: Array) -> Array:

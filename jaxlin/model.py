@@ -20,6 +20,7 @@ import models
 from jaxlin.errors import JaxlinError
 from jaxlin.linearize import linearize
 from jaxlin.operator import DetachedJacobian
+from jaxlin.target import LogitTarget
 
 #: The output is the last token's hidden state.
 _LAST = -1
@@ -67,15 +68,19 @@ class Model:
             return f"#{token}"
         return str(self.tokenizer.decode([token]))
 
-    def jacobian(self, prompt: str | Sequence[int], *, policy: str = "detached") -> DetachedJacobian:
-        """The map from the prompt's embeddings [T, d] to the last hidden state [d], after the final norm.
+    def jacobian(
+        self, prompt: str | Sequence[int], *, policy: str = "detached", position: int | None = None
+    ) -> DetachedJacobian:
+        """The map from the prompt's embeddings [T, d] to a hidden state [d], after the final norm.
 
         Args:
             prompt: text, or token ids, which are used as they are.
             policy: ``detached`` (recorded once, then replayed) or ``none`` (the ordinary Jacobian).
+            position: whose hidden state, counted from 0, or from the end if negative; the last if not
+                given. What comes after it cannot act on it, so the map is of the prompt up to there.
 
         Raises:
-            JaxlinError: a prompt that cannot be used, or an unknown policy.
+            JaxlinError: a prompt that cannot be used, a position outside it, or an unknown policy.
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
         if policy not in models.POLICIES:
@@ -84,7 +89,8 @@ class Model:
             )
         chosen = models.POLICIES[policy]
         chosen.check(self.decoder.kinds())
-        x = self.decoder.embed(jnp.asarray(self.tokenize(prompt)))
+        ids = up_to(self.tokenize(prompt), position)
+        x = self.decoder.embed(jnp.asarray(ids))
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
             return self._checked(linearize(_Output(graphdef), x, weights))
@@ -108,9 +114,64 @@ class Model:
         """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
         return _logits(self.decoder, jnp.asarray(hidden, self.decoder.dtype))
 
+    def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
+        """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
+
+        A soft-cap is frozen like every other coefficient: cap·tanh(z/cap) = (that / z at y)·z.
+
+        Raises:
+            JaxlinError: a token that is several, or an id out of range.
+        """
+        row = self._logit_row(y, self.token_id(target.plus))
+        if target.minus is not None:
+            row = row - self._logit_row(y, self.token_id(target.minus))
+        return row[None]
+
+    def _logit_row(self, y: Float[Array, " d"], token: int) -> Float[Array, " d"]:
+        row = self.decoder.head_rows(jnp.asarray([token]))[0].astype(y.dtype)
+        logit, raw = self.logits(y)[token], jnp.vdot(row, y, precision="highest")
+        capped = self.decoder.config.final_logit_softcap is not None
+        return row * jnp.where(raw == 0, 1, logit / raw) if capped else row
+
+    def token_id(self, token: str | int) -> int:
+        """The id of a token given as text, with the blank it begins with, or as a number.
+
+        Raises:
+            JaxlinError: text that is several tokens or none, or a number out of range.
+        """
+        vocab = self.decoder.config.vocab_size
+        if isinstance(token, int):
+            if not 0 <= token < vocab:
+                raise JaxlinError(
+                    f"token id {token} is out of range: this model's ids go from 0 to {vocab - 1}"
+                )
+            return token
+        ids = self.tokenizer(token, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
+            spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
+            known = isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id
+            ids = [spelled] if known else ids
+        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
+            pieces = ", ".join(repr(self.token_text(i)) for i in ids)
+            raise JaxlinError(
+                f"the target {token!r} is {len(ids)} tokens ({pieces}): choose a single one, blank included"
+            )
+        return ids[0]
+
     def vocabulary(self) -> Float[Array, "vocab d"]:
         """Every token's embedding as it would enter layer 0."""
         return self.decoder.embed(jnp.arange(self.decoder.config.vocab_size))
+
+
+def up_to(ids: list[int], position: int | None) -> list[int]:
+    """The tokens up to an output position; :class:`JaxlinError` if it is outside the prompt."""
+    if position is None:
+        return ids
+    if not -len(ids) <= position < len(ids):
+        raise JaxlinError(
+            f"output position {position} is outside the prompt's {len(ids)} tokens: choose from 0 to {len(ids) - 1}"
+        )
+    return ids[: position % len(ids) + 1]
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ class DetachedJacobian:
         return _backward(self, self._probes(u, self.output_shape))
 
     def rows(
-        self, u: Float[Array | np.ndarray, "r m"], progress: Progress = silent, stage: str = "pulling back rows"
+        self,
+        u: Float[Array | np.ndarray, "r m"],
+        progress: Progress = silent,
+        stage: str = "pulling back rows",
     ) -> Iterator[tuple[slice, Float[Array, "b ..."]]]:
         """Jᵀ·U in chunks, for r flat left vectors: (which of them, their rows [b, *input_shape]). r passes."""
         for start in range(0, len(u), self.probes_per_pass):

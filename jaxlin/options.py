@@ -26,16 +26,32 @@ class Svd:
     """a UTF-8 file with the prompt"""
     token_ids: Annotated[str | None, tyro.conf.arg(metavar="1,2,3")] = None
     """comma-separated token ids, used as they are; needs no tokenizer"""
-    k: Annotated[int, tyro.conf.arg(aliases=("-k",), metavar="INT")] = 16
-    """how many singular triplets"""
+    k: Annotated[int | None, tyro.conf.arg(aliases=("-k",), metavar="INT")] = None
+    """how many singular triplets; 16, or all where there are fewer"""
+    span: Annotated[str | None, tyro.conf.arg(metavar="16:")] = None
+    """input positions: ranges and numbers like 16: or 0,3,8:12, from the end if negative; all by default"""
+    skip_first: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
+    """leave out so many first positions (attention sinks), short for --span INT:"""
+    position: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """output position, from 0, or from the end if negative; the last by default"""
+    target: Annotated[str | None, tyro.conf.arg(metavar="TARGET")] = None
+    """logits:" Paris" or logits:" Paris"-" Rome": one row instead of the hidden state, exactly attributed"""
     method: str = "auto"
-    """auto, dense (builds the matrix) or matfree (Golub-Kahan bidiagonalisation)"""
+    """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it) or matfree (likewise)"""
+    tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """residual asked of every triplet, as a multiple of σ₁; 1e-4 in float32 and 1e-10 in float64 by default"""
+    block: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """probes at once in lanczos; by prompt length if not given"""
+    max_passes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """passes after which an iterative method gives up, flags its result and exits with 3"""
+    verify_seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """solve once more from this seed and compare"""
     policy: str = "detached"
     """detached (norms, attention probabilities and gates frozen) or none (ordinary Jacobian)"""
     dtype: str = "float32"
     """float32, float64 or bfloat16, for weights and passes alike"""
     seed: int = 0
-    """seed of the start vector and of the adjoint test"""
+    """seed of every random vector"""
     save_jacobian: bool = False
     """also store the matrix itself, [d, T, d]; small prompts only"""
     overwrite: bool = False

@@ -71,7 +71,9 @@ class RowFile:
             raise _cannot(self._place, error) from error
         self._written += len(rows)
 
-    def by_position(self, read_bytes: int = _READ_BYTES) -> Iterator[tuple[slice, Float[np.ndarray, "p r e"]]]:
+    def by_position(
+        self, read_bytes: int = _READ_BYTES
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "p r e"]]]:
         """All rows, some positions at a time: (which positions, their blocks [p, r, e])."""
         width = self._features * self.dtype.itemsize
         at_once = max(1, read_bytes // max(1, self._written * width))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
@@ -53,6 +53,7 @@ def write(
     result: SVDResult,
     operator: DetachedJacobian,
     token_ids: Sequence[int],
+    places: Sequence[int] | Int[np.ndarray, " t"],
     summary: Mapping[str, Any],
     jacobian: Float[Array, "d t d"] | None = None,
 ) -> None:
@@ -66,11 +67,14 @@ def write(
         "V": result.V,
         "residuals": result.residuals,
     }
+    if result.spectrum is not None:
+        arrays["spectrum"] = result.spectrum
     if jacobian is not None:
         arrays["jacobian"] = jacobian
     # numpy cannot read bfloat16 back; in float32 it is the same numbers.
     tensors = {name: np.ascontiguousarray(a, solver_dtype(a.dtype)) for name, a in arrays.items()}
     tensors["token_ids"] = np.asarray(token_ids, np.int64)
+    tensors["positions"] = np.asarray(places, np.int64)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     try:
         save_file(tensors, folder / TENSORS)

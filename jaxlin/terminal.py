@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from jaxlin.certificate import Certificate, Check
 from jaxlin.decode import Direction, InputPosition, TokenScore
 from jaxlin.environment import held_bytes
 from jaxlin.options import Svd
@@ -66,29 +67,42 @@ def show(config: Svd, summary: dict[str, Any], result: SVDResult, directions: li
 
 def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:
     certificate = result.certificate
-    reconstruction = certificate.reconstruction_error
+    energy = certificate.energy
     lines = [
         f"residuals       {certificate.converged} of {certificate.wanted} triplets within "
         f"{certificate.tolerance:.0e}·σ₁, worst {certificate.worst_residual:.1e}·σ₁",
-        f"adjoint test    {certificate.adjoint_error:.1e}",
-        "reconstruction  "
-        + (
-            "not tested: c is y − J·x by definition under this policy"
-            if reconstruction is None
-            else f"‖J·x + c − y‖ / ‖y‖ = {reconstruction:.1e}"
-        ),
-        f"{summary['model']} · {summary['tokens']} tokens · J is {result.U.shape[-1]} × "
+        *(_check_line(check) for check in certificate.checks),
+    ]
+    if certificate.check("reconstruction") is None:
+        lines.append("reconstruction  not tested: c is y − J·x by definition under this policy")
+    lines += [
+        f"captured energy {energy.captured:.1%}"
+        + (f" ± {energy.error:.1%}" if energy.error else ", exactly"),
+        f"{summary['model']} · {summary['tokens']} tokens · J is {summary['shape'][0]} × "
         f"{summary['shape'][1]} · policy {summary['policy']} · {summary['dtype']}",
         f"method {result.method}: {result.passes} passes, {result.seconds:.1f} s, "
         f"peak {summary['peak_bytes'] / 2**30:.2f} GiB",
     ]
-    holds = certificate.holds
     return Panel(
         Text("\n".join(lines)),
-        title="certificate: holds" if holds else "certificate: NOT every triplet converged",
-        border_style="green" if holds else "red",
+        title=f"certificate: {_verdict(certificate)}",
+        border_style="green" if certificate.holds else "red",
         expand=False,
     )
+
+
+def _check_line(check: Check) -> str:
+    verdict = f"≤ {check.limit:.0e}" if check.holds else f"FAILS, limit {check.limit:.0e}"
+    return f"{check.name:<15} {check.value:.1e}  {verdict}"
+
+
+def _verdict(certificate: Certificate) -> str:
+    if certificate.holds:
+        return "holds"
+    failed = [check.name for check in certificate.failed]
+    if certificate.converged < certificate.wanted:
+        failed.insert(0, f"{certificate.wanted - certificate.converged} triplets NOT converged")
+    return "; ".join(failed) if certificate.converged < certificate.wanted else "FAILS: " + ", ".join(failed)
 
 
 def _table(result: SVDResult, directions: list[Direction]) -> Table:
@@ -97,7 +111,7 @@ def _table(result: SVDResult, directions: list[Direction]) -> Table:
     table.add_column("σ", justify="right")
     table.add_column("residual", justify="right")
     table.add_column("left vector decodes to", ratio=2)
-    table.add_column("right vector: position, token, weight → nearest", ratio=3)
+    table.add_column("right vector: position, token, weight (contribution) → nearest", ratio=3)
     for i, direction in enumerate(directions):
         flag = "" if bool(result.converged[i]) else " ✗"
         table.add_row(
@@ -111,7 +125,10 @@ def _table(result: SVDResult, directions: list[Direction]) -> Table:
 
 
 def _input_line(place: InputPosition) -> str:
-    return f"{place.position} {_visible(place.text)} {place.norm:.2f} → {_spell(place.nearest)}"
+    return (
+        f"{place.position} {_visible(place.text)} {place.norm:.2f} ({place.contribution:+.3g}) → "
+        f"{_spell(place.nearest)}"
+    )
 
 
 def _spell(tokens: tuple[TokenScore, ...]) -> str:

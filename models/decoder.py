@@ -174,6 +174,11 @@ class Decoder(nnx.Module):
         y = self.final_norm(x if position is None else x[..., position, :], final)
         return y, {"layers": kept, "final": final.kept}
 
+    def head_rows(self, token_ids: Int[Array, " n"]) -> Float[Array, "n d"]:
+        """The rows that score these tokens, before any soft-cap."""
+        table = self.embedding if self.head is None else self.head
+        return table[...][token_ids]
+
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head

@@ -91,7 +91,9 @@ def svd(
         again = _solve(operator, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += again[-1]
         difference = float(jnp.abs(again[1] - s).max() / s[0])
-        checks.append(Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}"))
+        checks.append(
+            Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
+        )
     if found.spectrum is None:
         energy = estimate_energy(operator, u, s, seed)
         passes += ENERGY_PASSES

@@ -190,7 +190,11 @@ def _project_out(rows: Float[Array, "b m"], basis: Float[Array, "room b m"]) -> 
 
 
 def _fresh_left(
-    rows: Float[Array, "b m"], sound: Array, basis: Float[Array, "room b m"], seed: int | Array, step: int | Array
+    rows: Float[Array, "b m"],
+    sound: Array,
+    basis: Float[Array, "room b m"],
+    seed: int | Array,
+    step: int | Array,
 ) -> tuple[Float[Array, "b m"], Array]:
     """Random vectors in the place of rows that are not sound, where the Krylov space has closed.
 
