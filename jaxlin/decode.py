@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxlin.svd.result import SVDResult
 
@@ -50,8 +50,8 @@ def contributions(
     s: Float[Array, " k"], v: Float[np.ndarray | Array, "k t d"], x: Float[Array, "t d"]
 ) -> Float[np.ndarray, "k t"]:
     """σ⟨v_t, x_t⟩: what each input position brings to each direction of y − c."""
-    x = np.asarray(x, v.dtype)
-    return np.asarray(s)[:, None] * np.stack([np.einsum("td,td->t", np.asarray(one), x) for one in v])
+    at = np.asarray(x, v.dtype)
+    return np.asarray(s)[:, None] * np.stack([np.einsum("td,td->t", np.asarray(one), at) for one in v])
 
 
 def decode(
@@ -59,7 +59,7 @@ def decode(
     x: Float[Array, "t d"],
     token_ids: Sequence[int],
     *,
-    places: Sequence[int] | None = None,
+    places: Sequence[int] | Int[np.ndarray, " t"] | None = None,
     logits: Callable[[Float[Array, "k d"]], Float[Array, "k vocab"]] | None,
     vocabulary: Float[Array, "vocab d"],
     text: Callable[[int], str],
@@ -78,13 +78,17 @@ def decode(
         vocabulary: every token's embedding as it enters layer 0.
         text: a token's spelling.
         top: output tokens of each left vector.
-        positions: input positions of each right vector, by the norm of its block there.
+        positions: input positions of each right vector, by the norm of its block there; by how much they
+            bring where U is no hidden state.
         nearest: vocabulary tokens at each of those positions, by cosine.
     """
     places = range(len(token_ids)) if places is None else places
     norms = np.stack([np.linalg.norm(one, axis=-1) for one in np.asarray(result.V)])
-    chosen = np.argsort(-norms, axis=1, kind="stable")[:, :positions]
     brought = contributions(result.s, result.V, x)
+    if logits is None:  # of the target's own value, whichever sign the left vector has
+        brought = brought * np.asarray(result.U).reshape(len(brought), -1)[:, :1]
+    weight = norms if logits is not None else np.abs(brought)
+    chosen = np.argsort(-weight, axis=1, kind="stable")[:, :positions]
     blocks = jnp.asarray(np.take_along_axis(np.asarray(result.V), chosen[..., None], axis=1))
     cosines, rows = jax.lax.top_k(_cosines(blocks, vocabulary), min(nearest, len(vocabulary)))
     outputs: list[tuple[TokenScore, ...]] = [()] * len(result.s)

@@ -142,9 +142,7 @@ class Model:
         vocab = self.decoder.config.vocab_size
         if isinstance(token, int):
             if not 0 <= token < vocab:
-                raise JaxlinError(
-                    f"token id {token} is out of range: this model's ids go from 0 to {vocab - 1}"
-                )
+                raise JaxlinError(f"token id {token} is out of range: ids go from 0 to {vocab - 1} here")
             return token
         ids = self.tokenizer(token, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
@@ -169,7 +167,7 @@ def up_to(ids: list[int], position: int | None) -> list[int]:
         return ids
     if not -len(ids) <= position < len(ids):
         raise JaxlinError(
-            f"output position {position} is outside the prompt's {len(ids)} tokens: choose from 0 to {len(ids) - 1}"
+            f"output position {position} is outside the prompt: choose from 0 to {len(ids) - 1}"
         )
     return ids[: position % len(ids) + 1]
 

@@ -120,7 +120,7 @@ class DetachedJacobian:
         progress: Progress = silent,
         stage: str = "pulling back rows",
     ) -> Iterator[tuple[slice, Float[Array, "b ..."]]]:
-        """Jᵀ·U in chunks, for r flat left vectors: (which of them, their rows [b, *input_shape]). r passes."""
+        """Jᵀ·U in chunks, of r flat left vectors: (which of them, rows [b, *input_shape]). r passes."""
         for start in range(0, len(u), self.probes_per_pass):
             part = slice(start, min(start + self.probes_per_pass, len(u)))
             progress(stage, start, len(u), "rows")

@@ -39,7 +39,7 @@ class Svd:
     method: str = "auto"
     """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it) or matfree (likewise)"""
     tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """residual asked of every triplet, as a multiple of σ₁; 1e-4 in float32 and 1e-10 in float64 by default"""
+    """residual asked of every triplet, as a multiple of σ₁; by default 1e-4 in float32, 1e-10 in float64"""
     block: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """probes at once in lanczos; by prompt length if not given"""
     max_passes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

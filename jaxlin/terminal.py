@@ -61,7 +61,9 @@ def show(config: Svd, summary: dict[str, Any], result: SVDResult, directions: li
     """Print the certificate first, then the table of directions, then where the result lies."""
     console = Console()
     console.print(_certificate_panel(summary, result))
-    console.print(_table(result, directions))
+    console.print(
+        _table(result, directions) if config.target is None else _attribution(config, summary, directions[0])
+    )
     console.print(Text(f"wrote {config.out}"), soft_wrap=True)
 
 
@@ -121,6 +123,23 @@ def _table(result: SVDResult, directions: list[Direction]) -> Table:
             Text(_spell(direction.outputs[:6])),
             Text("\n".join(_input_line(place) for place in direction.inputs)),
         )
+    return table
+
+
+def _attribution(config: Svd, summary: dict[str, Any], direction: Direction) -> Table:
+    """What the positions bring to the value of a target, the largest first, and what is left over."""
+    table = Table(title=Text(str(config.target)), title_justify="left", pad_edge=False)
+    for column in ("position", "token", "brings"):
+        table.add_column(column, justify="left" if column == "token" else "right")
+    for place in direction.inputs:
+        table.add_row(str(place.position), Text(_visible(place.text)), f"{place.contribution:+.4g}")
+    value, offset = summary["target_value"], summary["target_offset"]
+    rest = value - offset - sum(place.contribution for place in direction.inputs)
+    table.add_section()
+    table.add_row("", f"the other {summary['tokens'] - len(direction.inputs)} tokens", f"{rest:+.4g}")
+    if offset:
+        table.add_row("", "the offset c", f"{offset:+.4g}")
+    table.add_row("", "together", f"{value:+.4g}")
     return table
 
 

@@ -13,6 +13,7 @@ from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES, load
 from jaxlin.model import Model
+from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
 from jaxlin.store import staged, write
@@ -77,6 +78,12 @@ def _check(config: Svd) -> None:
         raise JaxlinError(f"the seed is {config.seed}: choose one from 0 to {2**32 - 1}")
 
 
+def _target_value(operator: DetachedJacobian, targeted: bool) -> dict[str, float]:
+    return (
+        {"target_value": float(operator.y[0]), "target_offset": float(operator.offset[0])} if targeted else {}
+    )
+
+
 def _summary(
     config: Svd,
     model: Model,
@@ -97,6 +104,7 @@ def _summary(
         "span": config.span if not config.skip_first else f"{config.skip_first}:",
         "position": part.position,
         "target": config.target,
+        **_target_value(operator, config.target is not None),
         "shape": list(operator.shape),
         "dtype": config.dtype,
         "method": result.method,

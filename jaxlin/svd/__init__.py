@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxlin.certificate import CHECK_PASSES, Check, certify, check_operator, residuals, tolerance_floor
 from jaxlin.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
@@ -142,7 +142,7 @@ def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, 
 
 
 def default_tolerance(operator: DetachedJacobian) -> float:
-    """Residual asked for, as a multiple of σ₁: 1e-10 in float64, 1e-4 in float32, less of coarser arithmetic."""
+    """Residual asked for, as a multiple of σ₁: 1e-10 in float64, 1e-4 in float32, more if coarser."""
     return next(tolerance for finest, tolerance in _TOLERANCES if operator.unit_roundoff <= finest)
 
 
