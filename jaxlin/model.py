@@ -106,7 +106,7 @@ class Model:
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
-        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.dtype))
+        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
 
     def vocabulary(self) -> Float[Array, "vocab d"]:
         """Every token's embedding as it would enter layer 0."""
