@@ -5,10 +5,10 @@ What is kept are queries, keys and the log-sum-exp of each row of scores, from w
     P[t, s] = exp(q_t·k_s·scale − logsumexp_t)      for s ≤ t and t − s < reach
 
 can be computed again (Dao et al., arXiv:2205.14135, §3; Milakov & Gimelshein, arXiv:1805.02867, for the
-log-sum-exp in one sweep). Freezing q and k is freezing P, so what remains is linear in the values: V ↦ P·V goes
-over the key blocks that a query block sees, its transpose G ↦ Pᵀ·G over the query blocks that see a key block.
-A sliding layer touches its band alone. The two directions are tied by ``linear_call``: JAX could not transpose
-loops whose bounds depend on the layer.
+log-sum-exp in one sweep). Freezing q and k is freezing P, so what remains is linear in the values: V ↦ P·V
+goes over the key blocks that a query block sees, its transpose G ↦ Pᵀ·G over the query blocks that see a key
+block. A sliding layer touches its band alone. The two directions are tied by ``linear_call``: JAX could not
+transpose loops whose bounds depend on the layer.
 
 Axes: block n, position in it q (query) or s (key), kv head k, query of a group g, feature h, probe b. Queries
 of a group stand side by side with the positions of their block (axis gq), probes with features (axis bh).
@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import linear_call
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -30,7 +31,7 @@ from models.precision import contract
 
 #: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
 Leaf = Any
-Index = int | Int[Array, ""]
+Index = int | Int[Array, "..."] | Int[np.ndarray, "..."]
 
 
 @jax.tree_util.register_dataclass
@@ -98,14 +99,14 @@ def mix(frozen: QueriesKeys, values: Float[Array, "*probes s k h"]) -> Float[Arr
     """P·V for any number of probes, linear in ``values`` and transposable in them."""
     *probes, length, heads, features = values.shape
     group = frozen.query.shape[2] // frozen.block
+    padded = frozen.blocks * frozen.block
     flat = (-1, length, heads, features)
 
     def forward(frozen: QueriesKeys, values: Array) -> Array:
         blocks = _side_by_side(values.reshape(flat).transpose(2, 1, 0, 3), frozen)  # [n, k, s, bh]
         mixed = _over_visible(frozen, blocks, _key_range, _apply)  # [n, k, g·q, bh]
         mixed = mixed.reshape(frozen.blocks, heads, group, frozen.block, -1, features)
-        mixed = mixed.transpose(4, 0, 3, 1, 2, 5).reshape(-1, frozen.blocks * frozen.block, *mixed.shape[1:3],
-                                                          features)  # fmt: skip
+        mixed = mixed.transpose(4, 0, 3, 1, 2, 5).reshape(-1, padded, heads, group, features)
         return mixed[:, :length].reshape(*probes, length, heads, group, features).astype(values.dtype)
 
     def backward(frozen: QueriesKeys, g: Array) -> Array:
@@ -114,7 +115,7 @@ def mix(frozen: QueriesKeys, values: Float[Array, "*probes s k h"]) -> Float[Arr
         blocks = blocks.reshape(frozen.blocks, heads, -1, blocks.shape[-1])
         gathered = _over_visible(frozen, blocks, _query_range, _apply_transposed)  # [n, k, s, bh]
         gathered = gathered.reshape(*gathered.shape[:3], -1, features).transpose(3, 0, 2, 1, 4)
-        gathered = gathered.reshape(-1, frozen.blocks * frozen.block, heads, features)
+        gathered = gathered.reshape(-1, padded, heads, features)
         return gathered[:, :length].reshape(*probes, length, heads, features).astype(g.dtype)
 
     return linear_call(forward, backward, frozen, values)
@@ -175,10 +176,10 @@ def _scores(frozen: QueriesKeys, i: Array, j: Array) -> Array:
     wide = jnp.promote_types(frozen.key.dtype, jnp.float32)
     query, key = frozen.query[i].astype(wide), frozen.key[j].astype(wide)
     scores = contract("kqh,ksh->kqs", query, key, frozen.precision) * frozen.scale
-    position = jnp.arange(frozen.block)
-    distance = (i - j) * frozen.block + position[:, None] - position
+    row, column = (jnp.arange(axis) % frozen.block for axis in scores.shape[1:])
+    distance = (i - j) * frozen.block + row[:, None] - column
     visible = (distance >= 0) & (distance < frozen.reach)
-    return jnp.where(jnp.tile(visible, (scores.shape[1] // frozen.block, 1)), scores, -jnp.inf)
+    return jnp.where(visible, scores, -jnp.inf)
 
 
 def _probabilities(frozen: QueriesKeys, i: Array, j: Array) -> Array:

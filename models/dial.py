@@ -1,13 +1,13 @@
 """The memory dial: what a recording keeps of each layer, and what a replay computes again.
 
-================= =============== ================================== ===========================================
-coefficient       setting         kept of a layer                    computed again in every pass
-================= =============== ================================== ===========================================
-attention         probabilities   P: heads · T²                      nothing
-                  queries_keys    q, k, log-sum-exp: T · (d_q + d_k) P, block by block (:mod:`models.blockwise`)
-gate              stored          act(gate): T · mlp                 nothing
-                  recomputed      the MLP's input: T · d             act(gate), one matrix product
-================= =============== ================================== ===========================================
+=========== =============== ================================== ====================================
+coefficient setting         kept of a layer                    computed again in every pass
+=========== =============== ================================== ====================================
+attention   probabilities   P: heads · T²                      nothing
+            queries_keys    q, k, log-sum-exp: linear in T     P (:mod:`models.blockwise`)
+gate        stored          act(gate): T · mlp                 nothing
+            recomputed      the MLP's input: T · embed         act(gate), one matrix product
+=========== =============== ================================== ====================================
 
 Every setting is the same linear map, to rounding. A replay needs no dial: what was recorded tells.
 """
@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 from models.errors import ModelError
 
+#: What a setting may be.
 AttentionSetting = Literal["probabilities", "queries_keys"]
 GateSetting = Literal["stored", "recomputed"]
 

@@ -53,7 +53,7 @@ def choose_precision(storage: DTypeLike, precision: str | None = None) -> str:
     stored = jnp.dtype(storage).name
     if stored not in _STORAGE:
         raise ModelError(f"weights cannot be stored as {stored}: choose one of {', '.join(_STORAGE)}")
-    if stored == "float64" and not jax.config.jax_enable_x64:
+    if jax.dtypes.canonicalize_dtype(stored).name != stored:
         raise ModelError("float64 is off in this process: set jax_enable_x64 before anything is loaded")
     if precision is None:
         return stored
