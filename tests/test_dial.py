@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAMILIES
+from conftest import FAMILIES, QUICK_TO_COMPILE
 from flax import nnx
 from tiny_checkpoints import prompt_ids
 
@@ -27,7 +27,7 @@ DIALS = (
 )
 
 
-@partial(jax.jit, static_argnames=("graphdef", "dial"))
+@partial(jax.jit, static_argnames=("graphdef", "dial"), compiler_options=QUICK_TO_COMPILE)
 def passes(graphdef, weights, x, v, u, *, dial: Dial):
     """(y, J·v + c, Jᵀ·u) with coefficients recorded so."""
     decoder = nnx.merge(graphdef, weights)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from conftest import QUICK_TO_COMPILE
 from flax import nnx
 from numpy.typing import NDArray
 
@@ -189,7 +190,7 @@ def passes() -> Callable[[str, str | None], Passes]:
         made = decoder(dtype, precision)
         graphdef, state = nnx.split(made)
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
         def both(state: nnx.State, x: jax.Array, v: jax.Array, u: jax.Array):
             d = nnx.merge(graphdef, state)
             y, recorded = models.record(d, x, -1, dial)
