@@ -112,7 +112,7 @@ class Model:
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
-        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.dtype))
+        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
 
     def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
         """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
