@@ -6,7 +6,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian
 
 #: Unit roundoff of a pass -> residual to ask for: float64, float32, three bfloat16 products, TF32, bfloat16.
-_TOLERANCES = ((1e-12, 1e-10), (1e-6, 1e-4), (2e-5, 1e-3), (1e-3, 1e-2), (1.0, 5e-2))
+_TOLERANCES = ((1e-12, 1e-10), (1e-6, 1e-4), (2e-5, 1e-3), (1e-3, 1e-2), (1.0, 1e-1))
 
 
 def default_tolerance(operator: DetachedJacobian) -> float:

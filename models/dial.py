@@ -40,7 +40,7 @@ class Dial:
 
     attention: AttentionSetting = "probabilities"
     gate: GateSetting = "stored"
-    block: int = 512
+    block: int = 256
 
     def __post_init__(self) -> None:
         for name, known in (("attention", get_args(AttentionSetting)), ("gate", get_args(GateSetting))):
