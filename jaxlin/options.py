@@ -62,3 +62,7 @@ class Svd:
     """also store the matrix itself, [d, T, d]; small prompts only"""
     overwrite: bool = False
     """replace the result that --out already holds"""
+    resume: bool = False
+    """go on from the state that a run of the same command left beside --out when it was cut off"""
+    save_every: Annotated[int, tyro.conf.arg(metavar="STEPS")] = 1
+    """steps of an iterative method between two saves of its state; 0 for none"""

@@ -10,6 +10,7 @@ import jax
 import models
 from jaxlin.certificate import as_json
 from jaxlin.commands.part import Part, choose_part, read_prompt
+from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
 from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
@@ -27,7 +28,7 @@ def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
     _check(config)
     prompt = read_prompt(config)
-    with staged(config.out, overwrite=config.overwrite) as folder:
+    with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             token_ids = model.tokenize(prompt)
@@ -47,6 +48,7 @@ def run(config: Svd) -> int:
                 block=chosen.block,
                 max_passes=config.max_passes,
                 verify_seed=config.verify_seed,
+                store=state.store(model, token_ids, chosen),
                 scratch=folder,
                 progress=progress,
             )
@@ -76,6 +78,8 @@ def _check(config: Svd) -> None:
             raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
     if config.k is not None and config.k < 1:
         raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
+    if config.save_every < 0:
+        raise JaxlinError(f"--save-every is {config.save_every}: give a number of steps, or 0 to save none")
     if not 0 <= config.seed < 2**32:
         raise JaxlinError(f"the seed is {config.seed}: choose one from 0 to {2**32 - 1}")
 
@@ -100,7 +104,7 @@ def _summary(
         "model": config.model,
         "family": checkpoint.config.family,
         "revision": checkpoint.revision,
-        "weights_sha256": models.weights_hash(checkpoint),
+        "weights_sha256": model.weights_sha256,
         "policy": config.policy,
         "tokens": len(part.token_ids),
         "span": config.span if not config.skip_first else f"{config.skip_first}:",
