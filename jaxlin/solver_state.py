@@ -4,7 +4,7 @@
     FOLDER/23/              an Orbax checkpoint after step 23
 
 A checkpoint is written under another name and renamed when it is whole; the one before is removed after that.
-So a folder with a number for its name is whole, whenever the process was killed, and all else is swept away at
+So a folder with a number for its name is whole whenever the process was killed, and all else is swept away at
 the next opening. Contents are under a checksum: what was changed afterwards is refused.
 """
 
@@ -171,7 +171,7 @@ def check(folder: Path, *, resume: bool) -> None:
         raise JaxlinError(f"there is nothing to resume in {folder}: run without --resume")
     if not resume and steps is not None:
         raise JaxlinError(
-            f"{folder} holds the state of an earlier run after {steps} steps: "
+            f"{folder} holds the state of an earlier run after {counted(steps)}: "
             f"add --resume to go on, or remove it to start afresh"
         )
     others = [name for name in _names(folder) if not _ours(name)]
@@ -182,6 +182,11 @@ def check(folder: Path, *, resume: bool) -> None:
 def steps_in(folder: Path) -> int | None:
     """After how many steps the last whole checkpoint was taken, or None if there is none."""
     return max((int(name) for name in _names(folder) if name.isdecimal()), default=None)
+
+
+def counted(steps: int) -> str:
+    """``1 step``, ``2 steps``."""
+    return "1 step" if steps == 1 else f"{steps} steps"
 
 
 def _names(folder: Path) -> list[str]:
@@ -202,7 +207,7 @@ def _ours(name: str) -> bool:
 
 
 def _write_identity(folder: Path, identity: dict[str, Any]) -> None:
-    text = json.dumps({"identity": identity, "sha256": _fingerprint(identity)}, indent=2)
+    text = json.dumps({"identity": identity, "sha256": _fingerprint(identity)})
     new = folder / f"{_UNFINISHED}{_IDENTITY}"
     with new.open("w", encoding="utf-8") as file:
         file.write(text + "\n")
@@ -255,7 +260,7 @@ def _damaged(folder: Path) -> JaxlinError:
 def _unwritable(folder: Path, error: Exception, steps: int | None) -> JaxlinError:
     way_out = "free some space, choose another --out, or add --save-every 0"
     if steps is not None:
-        way_out = f"free some space, and the same command with --resume goes on after {steps} steps"
+        way_out = f"free some space, and the same command with --resume goes on after {counted(steps)}"
     return JaxlinError(f"the solver's state cannot be written to {folder} ({_reason(error)}): {way_out}")
 
 

@@ -16,7 +16,7 @@ import jax
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Svd
 from jaxlin.plan import Plan
-from jaxlin.solver_state import SolverState, check, steps_in
+from jaxlin.solver_state import SolverState, check, counted, steps_in
 
 if TYPE_CHECKING:
     from jaxlin.model import Model
@@ -102,7 +102,7 @@ def resumable(config: Svd) -> Iterator[Resumable]:
 
 
 def _go_on(steps: int) -> str:
-    return f"after {steps} steps; the same command with --resume goes on from there"
+    return f"after {counted(steps)}; the same command with --resume goes on from there"
 
 
 def _identity(config: Svd, model: Model, token_ids: Sequence[int], plan: Plan) -> dict[str, Any]:
