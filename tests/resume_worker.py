@@ -29,7 +29,7 @@ MATRIX = np.random.default_rng(0).standard_normal((M, N)) * np.linspace(2, 1, M)
 
 
 def solve(folder: Path, steps: Path, answer: Path) -> None:
-    """Lanczos on a matrix whose values fall slowly; leaves s and U in ``answer``, and each step in ``steps``."""
+    """Lanczos on a matrix whose values fall slowly; s and U go to ``answer``, each step to ``steps``."""
     a = jnp.asarray(MATRIX, jnp.float32)
     operator = jaxlin.linearize(_apply, jnp.ones(N, jnp.float32), a, offset=jnp.zeros(M, jnp.float32))
     state = Recorded(SolverState(folder, {"seed": 0}, 1, resume=steps_in(folder) is not None), steps)

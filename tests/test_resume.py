@@ -206,7 +206,8 @@ def test_nothing_to_resume(folder: Path):
 )
 def test_state_of_something_else(killed: Path, differences: dict[str, Any], said: str):
     assert refusal(lambda: resumed(killed, **differences)) == (
-        f"the state in {killed} {said}: give the options of the earlier run again, or remove it to start afresh"
+        f"the state in {killed} {said}: "
+        f"give the options of the earlier run again, or remove it to start afresh"
     )
     assert same_bits(resumed(killed))
 
@@ -253,24 +254,27 @@ def test_damage_is_never_taken_for_a_state(killed: Path, damage: str, capfd: pyt
     whole = killed.with_name("whole")
     killed.rename(whole)
     refused = set()
-    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
-    for file in files:
+    for file in [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]:
+        if (whole / file).stat().st_size == 0:
+            continue
         shutil.rmtree(killed, ignore_errors=True)
         shutil.copytree(whole, killed)
-        if (killed / file).stat().st_size == 0:
-            continue
         DAMAGES[damage](killed / file)
         try:
-            assert same_bits(resumed(killed)), file
+            found = resumed(killed)
         except JaxlinError as error:
-            assert str(error) == damaged(killed)
-            refused.add(file.name)
-    assert {"identity.json", "_CHECKPOINT_METADATA", "zarr.json", "0"} <= refused | SPARED.get(damage, set())
+            refused.add((file.name, str(error)))
+        else:
+            assert same_bits(found), file
+    assert {said for _, said in refused} == {damaged(killed)}
+    a_byte = {"0"}  # the arrays; a date, or the space between two words of JSON, may be another
+    matter = (
+        a_byte
+        if damage.endswith(("byte", "middle"))
+        else {"0", "identity.json", "_CHECKPOINT_METADATA", "zarr.json"}
+    )
+    assert matter <= {name for name, _ in refused}
     assert capfd.readouterr() == ("", "")
-
-
-#: A line break at the end of a JSON may change.
-SPARED = {"last byte": {"identity.json"}}
 
 
 @pytest.mark.parametrize("content", ["null", "[]", "3", "{}", '{"identity": 1, "sha256": 2}', "[" * 10**5])
@@ -349,22 +353,26 @@ def test_place_that_cannot_be():
 # Killed
 
 
+def environment(cache: Path) -> dict[str, str]:
+    """Of a process that may be started again and again: what one has compiled, the next one finds."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "OPENBLAS_NUM_THREADS": "1",  # its threads would not outlive a fork
+    }
+
+
 class Worker:
     """Processes that can be killed; see resume_worker.py."""
 
     def __init__(self, cache: Path) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "OPENBLAS_NUM_THREADS": "1",  # its threads would not outlive a fork
-        }
         self._process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("resume_worker.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment(cache),
         )
 
     def start(self, *job: Any) -> int:
@@ -443,7 +451,7 @@ def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_p
 
 
 def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: Path):
-    """Before the first, the second, … folder made, file opened, renamed or removed by three saves and discard."""
+    """Before the first, the second, … file opened or removed, folder made or renamed by three saves."""
     first = tmp_path / "first.state"
     SolverState(first, {"seed": 0}, 1).save(2, arrays_of(2), {"step": 2})
     kept = []
@@ -678,13 +686,13 @@ def test_a_real_kill_through_the_command_line(tmp_path: Path):
     prompt = ["--prompt", "The capital of France is Paris. The capital of Italy is"]
 
     def start(out: str, *more: str) -> subprocess.Popen[str]:
-        request = ["svd", "--model", "demo-qwen", *prompt, "--method", "lanczos", "-k", "24", "--block", "1"]
+        request = ["svd", "--model", "demo-qwen", *prompt, "--method", "lanczos", "-k", "4", "--block", "1"]
         return subprocess.Popen(
             [sys.executable, "-c", code, *request, "--out", str(tmp_path / out), *more],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=environment(tmp_path / "cache"),
         )
 
     def after(steps: int, run: subprocess.Popen[str], number: signal.Signals) -> str:
@@ -696,7 +704,11 @@ def test_a_real_kill_through_the_command_line(tmp_path: Path):
         run.send_signal(number)
         return run.communicate(timeout=60)[1]
 
-    whole = start("whole")
+    def to_its_end(run: subprocess.Popen[str]) -> None:
+        _, said = run.communicate(timeout=240)
+        assert run.returncode == 0, said
+
+    to_its_end(start("whole"))
     run = start("out")
     after(3, run, signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
@@ -705,16 +717,11 @@ def test_a_real_kill_through_the_command_line(tmp_path: Path):
     run = start("out", "--resume")
     said = after(kept + 2, run, signal.SIGTERM).splitlines()[-1]
     assert run.returncode == 130
-    assert said == (
-        f"interrupted after {steps_in(tmp_path / 'out.state')} steps; "
-        f"the same command with --resume goes on from there"
-    )
-    run = start("out", "--resume")
-    run.communicate(timeout=240)
-    whole.communicate(timeout=240)
-    assert run.returncode == whole.returncode == 0
+    kept = steps_in(tmp_path / "out.state")
+    assert said == f"interrupted after {kept} steps; the same command with --resume goes on from there"
+    to_its_end(start("out", "--resume"))
     found, expected = (load_file(tmp_path / name / "result.safetensors") for name in ("out", "whole"))
     for name in ("s", "U"):
         np.testing.assert_array_equal(found[name], expected[name])
-    # Each start leaves one more hidden folder of a result in the making when it is killed with SIGKILL.
-    assert {name for name in names(tmp_path) if not name.startswith(".")} == {"out", "whole"}
+    # SIGKILL leaves the hidden folder in which the result was to grow.
+    assert {name for name in names(tmp_path) if not name.startswith(".")} == {"cache", "out", "whole"}
