@@ -192,12 +192,10 @@ def counted(steps: int) -> str:
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
-    except NotADirectoryError as error:
-        raise JaxlinError(f"{folder} is a file: remove it, or choose another --out") from error
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # nor can anything be there
+        if os.path.isfile(folder):  # which does not raise at a name that is too long
+            raise JaxlinError(f"{folder} is a file: remove it, or choose another --out") from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):  # nothing is there, or can be
             return []
         raise JaxlinError(f"cannot read {folder} ({error.strerror}): choose another --out") from error
 
