@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return import_module(f"jaxlin.commands.{verb}").run(config)
     except (JaxlinError, models.ModelError) as error:
         return _refuse(error)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return 130
 
 

@@ -68,6 +68,10 @@ class Svd(Job):
     """solve once more from this seed and compare"""
     save_jacobian: bool = False
     """also store the matrix itself, [d, T, d]; small prompts only"""
+    resume: bool = False
+    """go on from the state that a run of the same command left beside --out when it was cut off"""
+    save_every: Annotated[int, tyro.conf.arg(metavar="STEPS")] = 1
+    """steps of an iterative method between two saves of its state; 0 for none"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,8 @@ def show_tokens(config: Tokens, summary: dict[str, Any], result: TokensResult) -
     certificate = result.certificate
     bound = "" if certificate.confidence == 1 else f" with probability {certificate.confidence:.6f}"
     lines = [
-        f"errors          σ of {certificate.converged} of {certificate.wanted} tokens within {certificate.tolerance:.0e}·σ₁, "
+        f"errors          σ of {certificate.converged} of {certificate.wanted} tokens within "
+        f"{certificate.tolerance:.0e}·σ₁, "
         f"worst {certificate.worst_error:.1e}{bound}",
         f"spot residual   {certificate.spot_residual:.1e}",
         *(_check_line(check) for check in certificate.checks),

@@ -18,7 +18,7 @@ from models.rope import rotary_table
 
 ROOT = Path(__file__).parent.parent
 #: The files that may see both packages: the public loader, the model it hands out, and the commands.
-BOTH = {"load.py", "model.py", "cli.py", "commands/svd.py"}
+BOTH = {"load.py", "model.py", "cli.py", "commands/job.py", "commands/part.py"}
 
 
 def imports(path: Path) -> set[str]:

@@ -29,6 +29,8 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
             raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(values)}")
     if config.k is not None and config.k < 1:
         raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
+    if getattr(config, "save_every", 0) < 0:
+        raise JaxlinError(f"--save-every is {config.save_every}: give a number of steps, or 0 to save none")
     for seed in (config.seed, getattr(config, "verify_seed", None)):
         if seed is not None and not 0 <= seed < 2**32:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
@@ -41,7 +43,7 @@ def made_from(config: Job, model: Model, part: Part) -> dict[str, Any]:
         "model": config.model,
         "family": checkpoint.config.family,
         "revision": checkpoint.revision,
-        "weights_sha256": models.weights_hash(checkpoint),
+        "weights_sha256": model.weights_sha256,
         "policy": config.policy,
         "tokens": len(part.token_ids),
         "span": config.span if not config.skip_first else f"{config.skip_first}:",

@@ -8,6 +8,7 @@ from typing import Any
 from jaxlin.certificate import as_json
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
 from jaxlin.commands.part import Part, choose_part
+from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
 from jaxlin.load import load
 from jaxlin.model import Model
@@ -26,7 +27,7 @@ def run(config: Svd) -> int:
     if config.target is not None:
         parse_target(config.target)
     prompt = read_prompt(config)
-    with staged(config.out, overwrite=config.overwrite) as folder:
+    with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             token_ids = model.tokenize(prompt)
@@ -46,6 +47,7 @@ def run(config: Svd) -> int:
                 block=chosen.block,
                 max_passes=config.max_passes,
                 verify_seed=config.verify_seed,
+                store=state.store(model, token_ids, chosen),
                 scratch=folder,
                 progress=progress,
             )
