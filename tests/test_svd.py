@@ -67,7 +67,10 @@ def sine_of_largest_angle(a: NDArray, b: NDArray) -> float:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SPECTRA)
 def test_prescribed_spectra(name: str, method: str, dtype: str):
-    matrix, spectrum, tolerance = matrix_with(SPECTRA[name]), SPECTRA[name], 100 * float(np.finfo(dtype).eps)
+    matrix, spectrum = matrix_with(SPECTRA[name]), SPECTRA[name]
+    tolerance = 100 * float(np.finfo(dtype).eps)
+    if method == "gram":  # squaring costs digits where the values spread far
+        tolerance = max(tolerance, 1e-11)
     result = jaxlin.svd(operator_of(matrix, dtype), K, method=method, tolerance=tolerance)
     assert result.method == method
     assert result.certificate.holds
@@ -95,7 +98,7 @@ def test_lanczos_in_blocks(name: str, block: int, dtype: str):
 
 def test_lanczos_stops_where_the_map_is_exhausted():
     """Rank 7 of 40: a few steps show that there is no more, where going on would take 80 passes."""
-    result = jaxlin.svd(operator_of(matrix_with(AWKWARD["rank 7"]), "float64"), 5, method="lanczos")
+    result = jaxlin.svd(operator_of(matrix_with(AWKWARD["rank 7"]), "float64"), 5, method="lanczos", block=1)
     assert result.certificate.holds
     assert result.passes < 50
 
@@ -154,7 +157,7 @@ def test_vectors_are_orthonormal_signed_and_ordered(method: str):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_methods_agree_on_decoders(tiny_operator, name: str, dtype: str):
-    compare_methods(tiny_operator(name, dtype), 4, dtype)
+    compare_methods(tiny_operator(name, dtype), 4, dtype, methods=("gram", "lanczos"))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -250,7 +253,7 @@ def test_unmet_tolerance_is_said(method: str):
 
 @pytest.mark.parametrize(
     ("tolerance", "dtype"),
-    [(0, "float32"), (-1e-3, "float64"), (1e-7, "float32"), (1e-16, "float64"), (1, "float64")],
+    [(0.0, "float32"), (-1e-3, "float64"), (1e-7, "float32"), (1e-16, "float64"), (1.0, "float64")],
 )
 def test_tolerances_that_cannot_be_met_name_the_floor(tolerance: float, dtype: str):
     operator = operator_of(matrix_with(SPECTRA["outlier"]), dtype)
