@@ -28,7 +28,7 @@ import jaxlin.commands.svd
 import models
 from jaxlin.cli import main
 from jaxlin.errors import JaxlinError
-from jaxlin.store import staged, write
+from jaxlin.store import operator_arrays, staged, write
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 IDS = [5, 0, 7, 7]
