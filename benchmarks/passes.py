@@ -30,7 +30,7 @@ from rich.table import Table
 from jaxlin import DetachedJacobian, linearize
 from jaxlin.environment import environment
 from jaxlin.model import _Replay, _Transpose
-from models import POLICIES, Decoder, DecoderConfig, RopeConfig, record
+from models import POLICIES, Decoder, DecoderConfig, RopeConfig, algorithm, record
 from models.detach import Detached
 
 PROBE_BLOCK = 8
@@ -121,7 +121,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         }
     return {
         "setting": asdict(setting),
-        **environment("float32"),
+        **environment(algorithm("float32", jax.default_backend())),
         "gemm_gflops_per_second": statistics.median(rates) / 1e9,
         "flops_per_pass": setting.flops(),
         "passes": passes,

@@ -13,13 +13,16 @@ from jaxlin.linearize import linearize
 from jaxlin.load import load
 from jaxlin.operator import DetachedJacobian
 from jaxlin.svd import SVDResult, svd
+from jaxlin.tokens import TokensResult, tokens
 
 __all__ = [
     "Certificate",
     "DetachedJacobian",
     "JaxlinError",
     "SVDResult",
+    "TokensResult",
     "linearize",
     "load",
     "svd",
+    "tokens",
 ]

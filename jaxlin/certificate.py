@@ -85,11 +85,6 @@ def as_json(certificate: Certificate) -> dict[str, Any]:
     return plain | {"holds": certificate.holds}
 
 
-def tolerance_floor(operator: DetachedJacobian) -> float:
-    """The smallest residual, as a multiple of σ₁, that this operator's arithmetic can be asked for."""
-    return 8 * operator.unit_roundoff
-
-
 def residuals(
     operator: DetachedJacobian,
     u: Float[Array, "k ..."],

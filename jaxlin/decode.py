@@ -12,6 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxlin.svd.result import SVDResult
 
+#: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
+_ROWS_AT_ONCE = 16384
+
 
 @dataclass(frozen=True)
 class TokenScore:
@@ -75,7 +78,7 @@ def decode(
         token_ids: their tokens, T of them.
         places: their positions in the prompt; 0 … T-1 if not given.
         logits: hidden states -> scores of the vocabulary, soft-cap and all; None where U is none.
-        vocabulary: every token's embedding as it enters layer 0.
+        vocabulary: every token's embedding, to any scale.
         text: a token's spelling.
         top: output tokens of each left vector.
         positions: input positions of each right vector, by the norm of its block there; by how much they
@@ -90,7 +93,7 @@ def decode(
     weight = norms if logits is not None else np.abs(brought)
     chosen = np.argsort(-weight, axis=1, kind="stable")[:, :positions]
     blocks = jnp.asarray(np.take_along_axis(np.asarray(result.V), chosen[..., None], axis=1))
-    cosines, rows = jax.lax.top_k(_cosines(blocks, vocabulary), min(nearest, len(vocabulary)))
+    cosines, rows = _nearest(blocks, vocabulary, nearest)
     outputs: list[tuple[TokenScore, ...]] = [()] * len(result.s)
 
     def spell(ids: Array, values: Array) -> tuple[TokenScore, ...]:
@@ -113,6 +116,20 @@ def decode(
         Direction(outputs[i], tuple(place(i, j) for j in range(chosen.shape[1])))
         for i in range(len(result.s))
     ]
+
+
+def _nearest(
+    blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"], count: int
+) -> tuple[Float[Array, "k p n"], Int[Array, "k p n"]]:
+    """Cosines and ids of the nearest rows of the vocabulary, some thousand rows at a time."""
+    cosines, ids = [], []
+    for start in range(0, len(vocabulary), _ROWS_AT_ONCE):
+        part = _cosines(blocks, vocabulary[start : start + _ROWS_AT_ONCE])
+        best, rows = jax.lax.top_k(part, min(count, part.shape[-1]))
+        cosines.append(best)
+        ids.append(rows + start)
+    best, chosen = jax.lax.top_k(jnp.concatenate(cosines, -1), min(count, len(vocabulary)))
+    return best, jnp.take_along_axis(jnp.concatenate(ids, -1), chosen, axis=-1)
 
 
 @jax.jit

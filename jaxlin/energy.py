@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -45,11 +46,11 @@ def estimate_energy(
     """
     precision = s.dtype
     basis = u.reshape(len(s), -1).astype(precision)
-    pull_back = _pull_back_of(operator)
+    length_of = _pulled_length(operator)
 
     def leftover(probe: Array) -> Array:
-        outside = probe - basis.T @ (basis @ probe)
-        return pull_back(outside.astype(operator.dtype).reshape(operator.output_shape)).astype(precision)
+        """As long a vector as Jᵀ(I − UUᵀ)ω: only its length counts, and that is one number."""
+        return length_of(probe - basis.T @ (basis @ probe)).astype(precision)[None]
 
     like = jnp.zeros(operator.shape[0], precision)
     estimate = stochtrace.estimator_monte_carlo_mean_and_sem(
@@ -65,17 +66,22 @@ def estimate_energy(
     return Energy(found / total, found * error / total**2)
 
 
-def _pull_back_of(operator: DetachedJacobian):
-    """Jᵀu of one u; under vmap one pass with as many probes, because frozen attention cannot be vmapped."""
+def _pulled_length(operator: DetachedJacobian) -> Callable[[Array], Array]:
+    """u ↦ ‖Jᵀu‖; under vmap in passes with several probes, because frozen attention cannot be vmapped."""
+
+    def lengths(u: Float[Array, "b m"]) -> Float[Array, " b"]:
+        pulled = operator.rmatmat(u.astype(operator.dtype).reshape(-1, *operator.output_shape))
+        return jnp.linalg.norm(pulled.astype(u.dtype).reshape(len(u), -1), axis=1)
 
     @jax.custom_batching.custom_vmap
-    def pull_back(u: Array) -> Array:
-        return operator.rmatvec(u)
+    def length(u: Array) -> Array:
+        return lengths(u[None])[0]
 
-    @pull_back.def_vmap
+    @length.def_vmap
     def _(axis_size: int, in_batched: list[bool], u: Array) -> tuple[Array, bool]:
-        del axis_size
-        (batched,) = in_batched
-        return (operator.rmatmat(u), True) if batched else (operator.rmatvec(u), False)
+        assert in_batched == [True]
+        at_once = operator.probes_per_pass
+        parts = [lengths(u[start : start + at_once]) for start in range(0, axis_size, at_once)]
+        return jnp.concatenate(parts), True
 
-    return pull_back
+    return length

@@ -13,20 +13,14 @@ import psutil
 
 _PACKAGES = ("jaxlin", "jax", "jaxlib", "flax", "matfree", "transformers", "numpy")
 _PROC = Path("/proc/self/status")
-#: What the contractions ask of XLA for each dtype; see models.modules.contract.
-_MATMUL = {
-    "float64": "float64 (precision HIGHEST)",
-    "float32": "float32 (precision HIGHEST, never TF32)",
-    "bfloat16": "bfloat16 products, float32 sums (precision HIGHEST)",
-}
 
 
-def environment(dtype: str) -> dict[str, Any]:
-    """Device, matmul algorithm and package versions, for the summary of a result."""
+def environment(algorithm: str) -> dict[str, Any]:
+    """Device, the given matmul algorithm and package versions, for the summary of a result."""
     device = jax.local_devices()[0]
     return {
         "device": f"{device.platform}: {device.device_kind}",
-        "matmul_algorithm": _MATMUL[dtype],
+        "matmul_algorithm": algorithm,
         "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES},
     }
 

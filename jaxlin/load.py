@@ -21,13 +21,17 @@ _MODELS = Path(__file__).parents[1] / "models" / "__init__.py"
 DTYPES = ("float32", "float64", "bfloat16")
 
 
-def load(name: str, *, dtype: str = "float32", progress: Progress = silent) -> Model:
+def load(
+    name: str, *, dtype: str = "float32", precision: str | None = None, progress: Progress = silent
+) -> Model:
     """Load a checkpoint.
 
     Args:
         name: a directory, a hub id ``org/name@revision``, or ``demo-llama``, ``demo-gemma``, ``demo-qwen``.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
-            ``bfloat16``; weights and passes alike.
+            ``bfloat16``: how weights and coefficients are stored.
+        precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
+            (see :mod:`models.precision`); the dtype's own if not given.
         progress: told which parameter is being loaded.
 
     Raises:
@@ -42,8 +46,8 @@ def load(name: str, *, dtype: str = "float32", progress: Progress = silent) -> M
     from jaxlin.model import Model
 
     checkpoint = models.find(name)
-    decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), progress=progress)
-    return Model(checkpoint, decoder, dtype)
+    decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), precision=precision, progress=progress)
+    return Model(checkpoint, decoder)
 
 
 def import_models() -> ModuleType:

@@ -32,7 +32,6 @@ class Model:
 
     checkpoint: models.Checkpoint
     decoder: models.Decoder
-    dtype: str
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -69,7 +68,12 @@ class Model:
         return str(self.tokenizer.decode([token]))
 
     def jacobian(
-        self, prompt: str | Sequence[int], *, policy: str = "detached", position: int | None = None
+        self,
+        prompt: str | Sequence[int],
+        *,
+        policy: str = "detached",
+        position: int | None = None,
+        dial: models.Dial | None = None,
     ) -> DetachedJacobian:
         """The map from the prompt's embeddings [T, d] to a hidden state [d], after the final norm.
 
@@ -78,6 +82,8 @@ class Model:
             policy: ``detached`` (recorded once, then replayed) or ``none`` (the ordinary Jacobian).
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
+            dial: what is stored of each layer and what computed again in every pass; see
+                :mod:`models.dial`. Has no meaning under policy ``none``.
 
         Raises:
             JaxlinError: a prompt that cannot be used, a position outside it, or an unknown policy.
@@ -94,25 +100,26 @@ class Model:
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
             return self._checked(linearize(_Output(graphdef), x, weights))
-        y, recorded = _record(graphdef, weights, x)
+        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial)
         state = (weights, recorded)
         offset = jnp.zeros_like(y)
         if self.decoder.config.has_linear_biases:
             offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
         replay, transpose = _Replay(graphdef), _Transpose(graphdef, len(x))
-        return self._checked(DetachedJacobian(state, x, y, offset, replay, transpose, True))
+        roundoff = models.unit_roundoff(self.decoder.precision)
+        return self._checked(DetachedJacobian(state, x, y, offset, replay, transpose, True, roundoff))
 
     def _checked(self, operator: DetachedJacobian) -> DetachedJacobian:
         if not bool(jnp.isfinite(operator.y).all()):
             raise JaxlinError(
-                f"the model's output at this prompt is not finite in {self.dtype}: choose a wider --dtype, "
-                f"or another checkpoint if it is float64 already"
+                f"the model's output at this prompt is not finite in {self.decoder.dtype}: choose a wider "
+                f"--dtype, or another checkpoint if it is float64 already"
             )
         return operator
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
-        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.dtype))
+        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
 
     def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
         """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
@@ -157,8 +164,8 @@ class Model:
         return ids[0]
 
     def vocabulary(self) -> Float[Array, "vocab d"]:
-        """Every token's embedding as it would enter layer 0."""
-        return self.decoder.embed(jnp.arange(self.decoder.config.vocab_size))
+        """Every token's embedding as the checkpoint has it, before Gemma's scaling."""
+        return self.decoder.embedding[...]
 
 
 def up_to(ids: list[int], position: int | None) -> list[int]:
@@ -208,9 +215,9 @@ class _Transpose:
         return models.replay_transpose(decoder, recorded, u, self.length, _LAST)
 
 
-@partial(jax.jit, static_argnums=0)
-def _record(graphdef: nnx.GraphDef, weights: nnx.State, x: Array) -> tuple[Array, Any]:
-    return models.record(nnx.merge(graphdef, weights), x, _LAST)
+@partial(jax.jit, static_argnums=(0, 3))
+def _record(graphdef: nnx.GraphDef, weights: nnx.State, x: Array, dial: models.Dial) -> tuple[Array, Any]:
+    return models.record(nnx.merge(graphdef, weights), x, _LAST, dial)
 
 
 @nnx.jit

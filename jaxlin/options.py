@@ -49,7 +49,13 @@ class Svd:
     policy: str = "detached"
     """detached (norms, attention probabilities and gates frozen) or none (ordinary Jacobian)"""
     dtype: str = "float32"
-    """float32, float64 or bfloat16, for weights and passes alike"""
+    """float32, float64 or bfloat16: how weights and coefficients are stored"""
+    precision: str | None = None
+    """float32, tf32, bf16x3, bfloat16 or float64: how products are computed; the dtype's own by default"""
+    attention: str | None = None
+    """probabilities or queries_keys: what is kept of attention; by prompt length and memory if not given"""
+    gate: str | None = None
+    """stored or recomputed: what becomes of the gates; by memory if not given"""
     seed: int = 0
     """seed of every random vector"""
     save_jacobian: bool = False

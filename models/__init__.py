@@ -7,18 +7,24 @@ from models.checkpoint import Checkpoint, find, find_config, has_tokenizer, load
 from models.config import DecoderConfig, RopeConfig
 from models.decoder import Decoder, record, replay, replay_transpose
 from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
+from models.dial import Dial
 from models.errors import ModelError
+from models.precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from models.weights import load_decoder, weights_hash
 
 __all__ = [
     "POLICIES",
+    "PRECISIONS",
     "Checkpoint",
     "Decoder",
     "DecoderConfig",
+    "Dial",
     "FreezePolicy",
     "ModelError",
     "RopeConfig",
     "UnknownModuleKind",
+    "algorithm",
+    "choose_precision",
     "find",
     "find_config",
     "has_tokenizer",
@@ -27,5 +33,7 @@ __all__ = [
     "record",
     "replay",
     "replay_transpose",
+    "unit_roundoff",
     "weights_hash",
+    "working_dtype",
 ]

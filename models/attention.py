@@ -1,5 +1,7 @@
 """Attention with a frozen probability matrix: once P is recorded, what is left is P·V.
 
+P is kept whole (this file: fast, T² memory) or as queries and keys (:mod:`models.blockwise`: linear memory).
+
 Queries and keys act on the output only through P, so freezing P freezes them (DESIGN: the matvec is attention
 with the tangent in the place of the values, its transpose applies Pᵀ).
 """
@@ -14,22 +16,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from models import blockwise
+from models.blockwise import QueriesKeys
 from models.config import DecoderConfig
 from models.detach import Mode, Plain
-from models.modules import Linear, RMSNorm, at_least_float32, contract
+from models.modules import Leaf, Linear, RMSNorm, at_least_float32
+from models.precision import contract
 from models.rope import rotate
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Positions:
-    """What a layer needs to know about positions: who sees whom, and the rotary angles."""
+    """What a layer needs to know about positions.
 
-    visible_ts: Bool[Array, "t t"]
-    cos: Float[Array, "t half"]
-    sin: Float[Array, "t half"]
+    Attributes:
+        reach: how many positions back a query sees, itself included; an integer.
+        cos, sin: of the rotary angles [t, head_dim / 2].
+    """
+
+    reach: Leaf
+    cos: Leaf
+    sin: Leaf
 
 
 class Attention(nnx.Module):
@@ -37,12 +47,15 @@ class Attention(nnx.Module):
 
     kind: ClassVar[str] = "softmax_attention"
 
-    def __init__(self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+    def __init__(
+        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike, precision: str
+    ) -> None:
         self.site = site
+        self.precision = precision
         self.scale = config.query_scale
         d, h = config.embed_dim, config.head_dim
         k, g = config.num_kv_heads, config.queries_per_kv
-        linear = partial(Linear, bias=config.attention_bias, rngs=rngs, dtype=dtype)
+        linear = partial(Linear, bias=config.attention_bias, rngs=rngs, dtype=dtype, precision=precision)
         self.query = linear((d,), (k * g, h))
         self.key = linear((d,), (k, h))
         self.value = linear((d,), (k, h))
@@ -54,14 +67,46 @@ class Attention(nnx.Module):
     def __call__(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
     ) -> Float[Array, "... t d"]:
-        probabilities = mode.coefficient(
-            self.kind, self.site, "probabilities", lambda: self.probabilities(x, positions)
-        )
-        mixed = _mix(probabilities, self.value(x, mode))
+        def compute() -> Array | QueriesKeys:
+            if mode.dial.attention == "queries_keys":
+                return self.queries_keys(x, positions, mode.dial.block)
+            return self.probabilities(x, positions)
+
+        frozen = mode.coefficient(self.kind, self.site, "probabilities", compute)
+        values = self.value(x, mode)
+        if isinstance(frozen, QueriesKeys):
+            mixed = blockwise.mix(frozen, values)
+        else:
+            mixed = _mix(frozen, values, self.precision)
         return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
 
     def probabilities(self, x: Float[Array, "... t d"], positions: Positions) -> Float[Array, "... k g t s"]:
-        """softmax(q·kᵀ·scale) over the visible positions, in float32 or better.
+        """softmax(q·kᵀ·scale) over the visible positions, in float32 or better, in the storage dtype."""
+        query, key = self.rotated(x, positions)
+        scores = contract("...tkgh,...skh->...kgts", query, key, self.precision)
+        scores = at_least_float32(scores) * self.scale
+        position = jnp.arange(x.shape[-2])
+        distance = position[:, None] - position
+        visible = (distance >= 0) & (distance < positions.reach)
+        return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
+
+    def queries_keys(self, x: Float[Array, "t d"], positions: Positions, block: int) -> QueriesKeys:
+        """The same probabilities as what they come from, for blocks of at most ``block`` positions."""
+        query, key = self.rotated(x, positions)
+        return blockwise.freeze(
+            query,
+            key,
+            positions.reach,
+            block=block,
+            scale=self.scale,
+            precision=self.precision,
+            storage=self.value.dtype,
+        )
+
+    def rotated(
+        self, x: Float[Array, "... t d"], positions: Positions
+    ) -> tuple[Float[Array, "... t k g h"], Float[Array, "... t k h"]]:
+        """Queries and keys, normed where the family does so, turned by their positions' angles.
 
         Always plain inside: what is frozen about attention is P as a whole.
         """
@@ -70,24 +115,16 @@ class Attention(nnx.Module):
             query, key = self.query_norm(query, Plain()), self.key_norm(key, Plain())
         query = rotate(query, positions.cos, positions.sin)
         key = rotate(key, positions.cos, positions.sin)
-        query = query.reshape(*query.shape[:-2], key.shape[-2], -1, query.shape[-1])
-        scores = at_least_float32(contract("...tkgh,...skh->...kgts", query, key)) * self.scale
-        scores = jnp.where(positions.visible_ts, scores, -jnp.inf)
-        return jax.nn.softmax(scores, axis=-1).astype(x.dtype)
+        return query.reshape(*query.shape[:-2], key.shape[-2], -1, query.shape[-1]), key
 
 
 def _mix(
-    probabilities: Float[Array, "... k g t s"], values: Float[Array, "*probes s k h"]
+    probabilities: Float[Array, "... k g t s"], values: Float[Array, "*probes s k h"], precision: str
 ) -> Float[Array, "*probes t k g h"]:
     """P·V with probes and features side by side, so that P is read once for all probes."""
     if probabilities.ndim > 4:  # a batch of prompts, each with its own P
-        return contract("...kgts,...skh->...tkgh", probabilities, values)
+        return contract("...kgts,...skh->...tkgh", probabilities, values, precision)
     batched = values.reshape(-1, *values.shape[-3:])
-    mixed = jax.lax.dot_general(
-        probabilities,
-        batched,
-        (((3,), (1,)), ((0,), (2,))),
-        precision=jax.lax.Precision.HIGHEST,
-    )  # [k, g, t, b, h]
+    mixed = contract("kgts,bskh->kgtbh", probabilities, batched, precision)
     mixed = mixed.transpose(3, 2, 0, 1, 4)
     return mixed.reshape(*values.shape[:-3], *mixed.shape[1:])

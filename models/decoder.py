@@ -24,11 +24,13 @@ from jaxtyping import Array, Float, Int
 
 from models.attention import Attention, Positions
 from models.config import LAYER_TYPES, DecoderConfig
-from models.detach import Mode, Plain, Record, Replay
-from models.modules import ACTIVATIONS, GatedMLP, RMSNorm, contract
+from models.detach import Coefficient, Mode, Plain, Record, Replay
+from models.dial import Dial
+from models.modules import ACTIVATIONS, GatedMLP, RMSNorm
+from models.precision import choose_precision, contract, working_dtype
 from models.rope import rotary_table
 
-Recorded = Mapping[str, Mapping[str, Array]]
+Recorded = Mapping[str, Mapping[str, Coefficient]]
 
 #: The meaning of every weight's axes, so that sharding is a table and not a rewrite.
 LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
@@ -63,13 +65,13 @@ class Block(nnx.Module):
 
     kind: ClassVar[str] = "container"
 
-    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike, precision: str) -> None:
         norm = partial(RMSNorm, config.embed_dim, config, dtype=dtype)
         self.attention_norm = norm(site="attention_norm")
-        self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype)
+        self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype, precision=precision)
         self.attention_post_norm = norm(site="attention_post_norm") if config.post_norms else None
         self.mlp_norm = norm(site="mlp_norm")
-        self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype)
+        self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype, precision=precision)
         self.mlp_post_norm = norm(site="mlp_post_norm") if config.post_norms else None
 
     def __call__(
@@ -89,16 +91,34 @@ class Decoder(nnx.Module):
     """A decoder-only transformer as a function of its embeddings [..., T, d].
 
     Weights are drawn at random (norms at identity); :mod:`models.weights` fills them from a checkpoint.
+
+    Args:
+        config: sizes and settings.
+        rngs: what to draw the weights with.
+        dtype: how weights and recorded coefficients are stored: float32, bfloat16 or float64.
+        precision: how they are multiplied, see :mod:`models.precision`; as they are stored if None.
+
+    Raises:
+        ValueError: unknown activation.
+        ModelError: unknown dtype or precision, or two that do not go together.
     """
 
     kind: ClassVar[str] = "container"
 
-    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        precision: str | None = None,
+    ) -> None:
         if config.activation not in ACTIVATIONS:
             raise ValueError(
                 f"unknown activation {config.activation!r}: known ones are {sorted(ACTIVATIONS)}"
             )
         self.config = config
+        self.precision = precision = choose_precision(dtype, precision)
         rows = (config.vocab_size, config.embed_dim)
         spread = jnp.asarray(config.embed_dim**-0.5, dtype)
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), rows, dtype) * spread)
@@ -112,14 +132,19 @@ class Decoder(nnx.Module):
         @nnx.split_rngs(splits=config.num_layers)
         @nnx.vmap(in_axes=0, out_axes=0)
         def stack(rngs: nnx.Rngs) -> Block:
-            return Block(config, rngs=rngs, dtype=dtype)
+            return Block(config, rngs=rngs, dtype=dtype, precision=precision)
 
         self.layers = stack(rngs)
 
     @property
     def dtype(self) -> jnp.dtype:
-        """Storage dtype of the weights, and dtype of everything the decoder returns."""
+        """Storage dtype, of the weights and of recorded coefficients."""
         return self.embedding[...].dtype
+
+    @property
+    def working_dtype(self) -> jnp.dtype:
+        """Dtype of embeddings, hidden states, probes and everything the decoder returns."""
+        return working_dtype(self.dtype, self.precision)
 
     def kinds(self) -> frozenset[str]:
         """The kinds of all modules in this decoder, for a freeze policy to check."""
@@ -128,14 +153,14 @@ class Decoder(nnx.Module):
 
     def embed(self, token_ids: Int[Array, "... t"]) -> Float[Array, "... t d"]:
         """The embeddings as they enter layer 0: rows of the table, after Gemma's √d scaling."""
-        scale = jnp.asarray(self.config.embed_scale, self.dtype)
-        return self.embedding[...][token_ids] * scale
+        scale = jnp.asarray(self.config.embed_scale, self.working_dtype)
+        return self.embedding[...][token_ids].astype(self.working_dtype) * scale
 
     def __call__(self, x: Float[Array, "... t d"], mode: Mode | None = None) -> Float[Array, "... t d"]:
         """Hidden states [..., T, d] of all positions, after the final norm.
 
         Args:
-            x: embeddings as they enter layer 0, in the decoder's dtype.
+            x: embeddings as they enter layer 0, in the working dtype.
             mode: how coefficients are obtained, ``Plain()`` or ``Detached(policy)``; plain if not given.
         """
         mode = Plain() if mode is None else mode
@@ -144,7 +169,7 @@ class Decoder(nnx.Module):
     def run(
         self,
         x: Float[Array, "... t d"],
-        mode_for: Callable[[Mapping[str, Array]], Mode],
+        mode_for: Callable[[Mapping[str, Coefficient]], Mode],
         recorded: Recorded | None = None,
         position: int | None = None,
     ) -> tuple[Float[Array, "... d"], Recorded]:
@@ -163,7 +188,7 @@ class Decoder(nnx.Module):
         graphdef, params = nnx.split(self.layers)
         positions_of = self.positions(x.shape[-2], x.dtype)
 
-        def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Array]]:
+        def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Coefficient]]:
             params, index, recorded = layer
             mode = mode_for(recorded)
             return nnx.merge(graphdef, params)(x, positions_of(index), mode), mode.kept
@@ -182,7 +207,7 @@ class Decoder(nnx.Module):
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head
-        logits = contract("...d,vd->...v", hidden, table[...])
+        logits = contract("...d,vd->...v", hidden, table[...], self.precision)
         cap = self.config.final_logit_softcap
         return logits if cap is None else cap * jnp.tanh(logits / cap)
 
@@ -194,19 +219,27 @@ class Decoder(nnx.Module):
         tables = [rotary_table(ropes[kind], config.head_dim, length, dtype) for kind in LAYER_TYPES]
         cos, sin = (jnp.stack(pair) for pair in zip(*tables, strict=True))
         reach = jnp.asarray([length, config.sliding_window or length])
-        distance = jnp.arange(length)[:, None] - jnp.arange(length)
 
         def positions_of(layer: Int[Array, ""]) -> Positions:
             kind = kinds[layer]
-            visible = (distance >= 0) & (distance < reach[kind])
-            return Positions(visible, cos[kind], sin[kind])
+            return Positions(reach[kind], cos[kind], sin[kind])
 
         return positions_of
 
 
-def record(decoder: Decoder, x: Float[Array, "t d"], position: int) -> tuple[Float[Array, " d"], Recorded]:
-    """Output at ``position`` (after the final norm) and all coefficients of the pass, frozen."""
-    return decoder.run(x, lambda _: Record(), position=position)
+def record(
+    decoder: Decoder, x: Float[Array, "t d"], position: int, dial: Dial | None = None
+) -> tuple[Float[Array, " d"], Recorded]:
+    """Output at ``position`` (after the final norm) and all coefficients of the pass, frozen.
+
+    Args:
+        decoder: the decoder.
+        x: embeddings as they enter layer 0, in the working dtype.
+        position: where the output is taken.
+        dial: in what form coefficients are kept, ``Dial()`` if None; every one gives the same map.
+    """
+    chosen = Dial() if dial is None else dial
+    return decoder.run(x, lambda _: Record(chosen), position=position)
 
 
 def replay(

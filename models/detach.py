@@ -18,12 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array
 
+from models.dial import Dial
 from models.errors import ModelError
+
+#: An array, or a pytree that stands for one (``QueriesKeys``, ``GateInput``).
+Coefficient = Any
 
 
 class UnknownModuleKind(ModelError):
@@ -83,10 +87,14 @@ class Mode(Protocol):
     """How one part of the model (a layer, the final norm) comes by its coefficients and biases."""
 
     @property
-    def kept(self) -> Mapping[str, Array]:
+    def dial(self) -> Dial:
+        """In what form coefficients are to be computed, where this mode computes them."""
+
+    @property
+    def kept(self) -> Mapping[str, Coefficient]:
         """The coefficients this mode was asked for and kept; empty unless it records."""
 
-    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Array]) -> Array:
+    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         """The coefficient ``name`` of the module of this ``kind`` that sits at ``site``."""
 
     def bias(self, value: Array) -> Array | None:
@@ -97,10 +105,14 @@ class Plain:
     """Compute every coefficient; derivatives flow through them."""
 
     @property
-    def kept(self) -> Mapping[str, Array]:
+    def dial(self) -> Dial:
+        return Dial()
+
+    @property
+    def kept(self) -> Mapping[str, Coefficient]:
         return {}
 
-    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Array]) -> Array:
+    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         return compute()
 
     def bias(self, value: Array) -> Array | None:
@@ -113,22 +125,27 @@ class Detached(Plain):
 
     policy: FreezePolicy
 
-    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Array]) -> Array:
+    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         value = compute()
         return jax.lax.stop_gradient(value) if self.policy.freezes(kind, name) else value
 
 
 class Record(Plain):
-    """Compute every coefficient, freeze it, and keep it under ``site.name``."""
+    """Compute every coefficient in the form that the dial asks for, freeze it, keep it as ``site.name``."""
 
-    def __init__(self) -> None:
-        self._kept: dict[str, Array] = {}
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+        self._kept: dict[str, Coefficient] = {}
 
     @property
-    def kept(self) -> Mapping[str, Array]:
+    def dial(self) -> Dial:
+        return self._dial
+
+    @property
+    def kept(self) -> Mapping[str, Coefficient]:
         return self._kept
 
-    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Array]) -> Array:
+    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         self._kept[f"{site}.{name}"] = value = jax.lax.stop_gradient(compute())
         return value
 
@@ -137,10 +154,10 @@ class Record(Plain):
 class Replay(Plain):
     """Read every coefficient; without ``biases`` the part is its own linear part."""
 
-    recorded: Mapping[str, Array]
+    recorded: Mapping[str, Coefficient]
     biases: bool
 
-    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Array]) -> Array:
+    def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         return self.recorded[f"{site}.{name}"]
 
     def bias(self, value: Array) -> Array | None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from models.config import DecoderConfig
-from models.detach import Mode
+from models.detach import Mode, Plain
+from models.precision import contract
+
+#: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
+Leaf = Any
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
@@ -25,11 +30,6 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
-
-
-def contract(spec: str, x: Array, weight: Array) -> Array:
-    """Einsum in the operands' own precision: float32 means float32, on GPUs too (never TF32)."""
-    return jnp.einsum(spec, x, weight, precision=jax.lax.Precision.HIGHEST)
 
 
 def at_least_float32(x: Array) -> Array:
@@ -54,18 +54,25 @@ class Linear(nnx.Module):
         bias: bool,
         rngs: nnx.Rngs,
         dtype: DTypeLike,
+        precision: str,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
+        self.precision = precision
         spread = jnp.asarray(math.prod(inputs) ** -0.5, dtype)
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (*inputs, *outputs), dtype) * spread)
         self.bias = nnx.Param(jnp.zeros(outputs, dtype)) if bias else None
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Storage dtype, of weights and of recorded coefficients."""
+        return self.kernel[...].dtype
+
     def __call__(self, x: Float[Array, ...], mode: Mode) -> Float[Array, ...]:
         leading = x.shape[: x.ndim - len(self.inputs)]
         fan_in = math.prod(self.inputs)
-        y = contract(
-            "...i,io->...o", x.reshape(*leading, fan_in), self.kernel[...].reshape(fan_in, -1)
-        ).reshape(*leading, *self.outputs)
+        matrix = self.kernel[...].reshape(fan_in, -1)
+        y = contract("...i,io->...o", x.reshape(*leading, fan_in), matrix, self.precision)
+        y = y.reshape(*leading, *self.outputs)
         bias = None if self.bias is None else mode.bias(self.bias[...])
         return y if bias is None else y + bias
 
@@ -93,21 +100,38 @@ class RMSNorm(nnx.Module):
         return (at_least_float32(x) * frozen * scale).astype(x.dtype)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GateInput:
+    """A gate as what it comes from: the MLP's input ``hidden`` [..., d], storage dtype."""
+
+    hidden: Leaf
+
+
 class GatedMLP(nnx.Module):
     """x ↦ down(act(gate(x)) · up(x)) (Shazeer, arXiv:2002.05202): linear in ``up`` once gated."""
 
     kind: ClassVar[str] = "gated_mlp"
 
-    def __init__(self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+    def __init__(
+        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike, precision: str
+    ) -> None:
         self.site = site
         self.activation = config.activation
         d, f = (config.embed_dim,), (config.mlp_dim,)
-        linear = partial(Linear, bias=config.mlp_bias, rngs=rngs, dtype=dtype)
+        linear = partial(Linear, bias=config.mlp_bias, rngs=rngs, dtype=dtype, precision=precision)
         self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
-        def gate() -> Array:
-            return ACTIVATIONS[self.activation](self.gate(x, mode))
+        def compute() -> Array | GateInput:
+            if mode.dial.gate == "recomputed":
+                return GateInput(x.astype(self.gate.dtype))
+            return self.activated(x).astype(self.gate.dtype)
 
-        gated = mode.coefficient(self.kind, self.site, "gate", gate) * self.up(x, mode)
-        return self.down(gated, mode)
+        frozen = mode.coefficient(self.kind, self.site, "gate", compute)
+        gate = self.activated(frozen.hidden) if isinstance(frozen, GateInput) else frozen
+        return self.down(gate * self.up(x, mode), mode)
+
+    def activated(self, x: Float[Array, "... d"]) -> Float[Array, "... f"]:
+        """act(gate(x)). Always plain inside, bias included: it is no part of the linear path."""
+        return ACTIVATIONS[self.activation](self.gate(x, Plain()))

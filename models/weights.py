@@ -38,7 +38,11 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def load_decoder(
-    source: Checkpoint | Path | str, dtype: DTypeLike, progress: Progress | None = None
+    source: Checkpoint | Path | str,
+    dtype: DTypeLike,
+    *,
+    precision: str | None = None,
+    progress: Progress | None = None,
 ) -> Decoder:
     """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
 
@@ -47,14 +51,17 @@ def load_decoder(
     Args:
         source: a checkpoint, or whatever :func:`models.checkpoint.find` takes.
         dtype: float32, bfloat16, or float64 (which needs ``jax_enable_x64``).
+        precision: how they are multiplied, see :mod:`models.precision`; as they are stored if None.
         progress: called as (stage, done, total, note) for each parameter.
 
     Raises:
         ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or
-            not finite.
+            not finite; an unknown dtype or precision, or two that do not go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
-    decoder = nnx.eval_shape(lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype))
+    decoder = nnx.eval_shape(
+        lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision)
+    )
     graphdef, state = nnx.split(decoder)
     tensors = _Tensors(checkpoint.directory)
     names = _names_in(tensors, checkpoint)

@@ -25,6 +25,9 @@ jax.config.update("jax_enable_x64", True)
 #: One checkpoint a family: llama with biases on the linear path, gemma with windows, qwen with windows.
 FAMILIES = ("llama-biases", "gemma3-text", "qwen3-sliding")
 
+#: For programs that run once on little: the same program, less work on its machine code.
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Model]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import jax
 import numpy as np
 
+import models
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, up_to
 from jaxlin.operator import DetachedJacobian
@@ -14,6 +16,9 @@ from jaxlin.options import Svd
 from jaxlin.progress import Progress
 from jaxlin.span import parse_span
 from jaxlin.target import parse_target
+
+#: Up to here whole probability matrices are as fast as blocks of them.
+_SHORT = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,7 @@ class Part:
     token_ids: list[int]
     places: np.ndarray
     position: int
+    dial: models.Dial
 
 
 def choose_part(config: Svd, model: Model, token_ids: list[int], progress: Progress) -> Part:
@@ -45,11 +51,18 @@ def choose_part(config: Svd, model: Model, token_ids: list[int], progress: Progr
     places = np.arange(len(seen)) if span is None else parse_span(span, len(seen))
     target = None if config.target is None else parse_target(config.target)
     progress("recording coefficients", 0, 1, f"{len(seen)} tokens")
-    operator = model.jacobian(seen, policy=config.policy)
+    dial = choose_dial(config, len(seen))
+    operator = model.jacobian(seen, policy=config.policy, dial=dial)
     rows = None if target is None else model.logit_row(operator.y, target)
     operator = jax.block_until_ready(operator.select(None if span is None else places, rows))
     progress("recording coefficients", 1, 1, f"{len(seen)} tokens")
-    return Part(operator, [seen[i] for i in places], places, len(seen) - 1)
+    return Part(operator, [seen[i] for i in places], places, len(seen) - 1, dial)
+
+
+def choose_dial(config: Svd, length: int) -> models.Dial:
+    """What the recording keeps: as asked for, and else by the prompt's length."""
+    attention = config.attention or ("probabilities" if length <= _SHORT else "queries_keys")
+    return models.Dial(attention=cast(Any, attention), gate=cast(Any, config.gate or "stored"))
 
 
 def read_prompt(config: Svd) -> str | list[int]:

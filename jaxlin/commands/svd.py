@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import jax
+
 import models
 from jaxlin.certificate import as_json
 from jaxlin.commands.part import Part, choose_part, read_prompt
@@ -27,7 +29,7 @@ def run(config: Svd) -> int:
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
-            model = load(config.model, dtype=config.dtype, progress=progress)
+            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             token_ids = model.tokenize(prompt)
             part = choose_part(config, model, token_ids, progress)
             operator = part.operator
@@ -107,6 +109,8 @@ def _summary(
         **_target_value(operator, config.target is not None),
         "shape": list(operator.shape),
         "dtype": config.dtype,
+        "precision": model.decoder.precision,
+        "dial": None if config.policy == "none" else asdict(part.dial),
         "method": result.method,
         "method_reason": chosen.reason,
         "k": len(result.s),
@@ -116,7 +120,7 @@ def _summary(
         "passes": result.passes,
         "seconds": round(result.seconds, 3),
         "peak_bytes": peak_bytes(),
-        **environment(config.dtype),
+        **environment(models.algorithm(model.decoder.precision, jax.default_backend())),
         "certificate": as_json(result.certificate),
         "triplets": [
             {

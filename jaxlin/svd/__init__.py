@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxlin.certificate import CHECK_PASSES, Check, certify, check_operator, residuals, tolerance_floor
+from jaxlin.certificate import CHECK_PASSES, Check, certify, check_operator, residuals
 from jaxlin.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
@@ -26,8 +26,9 @@ from jaxlin.svd.gram import gram_svd
 from jaxlin.svd.lanczos import lanczos_svd
 from jaxlin.svd.matfree import matfree_svd
 from jaxlin.svd.result import Request, StateStore, SVDResult, Triplets
+from jaxlin.tolerance import checked_tolerance
 
-__all__ = ["SVDResult", "default_tolerance", "svd"]
+__all__ = ["SVDResult", "svd"]
 
 _METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]] = {
     "dense": dense_svd,
@@ -35,9 +36,6 @@ _METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]
     "lanczos": lanczos_svd,
     "matfree": matfree_svd,
 }
-
-#: Unit roundoff of a pass -> residual to ask for: float64, float32, three bfloat16 products, TF32, bfloat16.
-_TOLERANCES = ((1e-12, 1e-10), (1e-6, 1e-4), (2e-5, 1e-3), (1e-3, 1e-2), (1.0, 5e-2))
 
 
 def svd(
@@ -139,21 +137,3 @@ def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, 
         jnp.asarray(found.s, precision),
         v.reshape(-1, *operator.input_shape),
     )
-
-
-def default_tolerance(operator: DetachedJacobian) -> float:
-    """Residual asked for, as a multiple of σ₁: 1e-10 in float64, 1e-4 in float32, more if coarser."""
-    return next(tolerance for finest, tolerance in _TOLERANCES if operator.unit_roundoff <= finest)
-
-
-def checked_tolerance(operator: DetachedJacobian, tolerance: float | None) -> float:
-    """The tolerance asked for, or the default; :class:`JaxlinError` if it cannot be met."""
-    if tolerance is None:
-        return default_tolerance(operator)
-    floor = tolerance_floor(operator)
-    if not floor <= tolerance < 1:
-        raise JaxlinError(
-            f"the tolerance is {tolerance:g}, and this arithmetic can be held to {floor:.1e}·σ₁ or more: "
-            f"choose one from there to 1, or a wider --dtype"
-        )
-    return tolerance

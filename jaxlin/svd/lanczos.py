@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -137,9 +138,24 @@ def with_room(state: LanczosState) -> LanczosState:
     return replace(state, basis=longer[0], diagonal=longer[1], below=longer[2])
 
 
-@jax.jit
 def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> LanczosState:
     """One block step: a backward pass, a forward pass, and the orthogonalisation of what came out."""
+    return _step(operator, state, seed, keep_rows=False)[0]
+
+
+def step_with_rows(
+    operator: DetachedJacobian, state: LanczosState, seed: int | Array
+) -> tuple[LanczosState, Float[Array, "b n"]]:
+    """The same, and the rows Jᵀ·U of the left block that the step set out from."""
+    state, rows = _step(operator, state, seed, keep_rows=True)
+    assert rows is not None
+    return state, rows
+
+
+@partial(jax.jit, static_argnames="keep_rows")
+def _step(
+    operator: DetachedJacobian, state: LanczosState, seed: int | Array, *, keep_rows: bool
+) -> tuple[LanczosState, Float[Array, "b n"] | None]:
     b, m = state.basis.shape[1:]
     precision = state.basis.dtype
     j = state.steps
@@ -154,14 +170,15 @@ def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> 
         return operator.forward(operator.state, probes).astype(precision).reshape(b, m)
 
     with jax.default_matmul_precision("highest"):
-        w = backward(u) - c @ state.right
+        rows = backward(u)
+        w = rows - c @ state.right
         known = jnp.maximum(jnp.abs(state.diagonal).max(), jnp.abs(state.below).max())
         d, v, _ = _orthonormal(w, _NOISE_RIGHT * operator.unit_roundoff * known)
         z = _project_out(forward(v) - d.T @ u, state.basis)
         known = jnp.maximum(known, jnp.abs(d).max())
         e, following, sound = _orthonormal(z, _NOISE_LEFT * operator.unit_roundoff * known)
         following, restarted = _fresh_left(following, sound, state.basis, seed, j + 1)
-    return LanczosState(
+    following_state = LanczosState(
         basis=state.basis.at[j + 1].set(following),
         right=v,
         diagonal=state.diagonal.at[j].set(d),
@@ -169,6 +186,7 @@ def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> 
         steps=j + 1,
         restarted=jnp.where(restarted, j + 1, state.restarted),
     )
+    return following_state, rows if keep_rows else None
 
 
 def _orthonormal(
