@@ -25,6 +25,7 @@ from subjects import Subject
 
 from jaxlin import DetachedJacobian, svd
 from jaxlin.plan import plan
+from jaxlin.progress import Progress, silent
 from jaxlin.svd import _METHODS, lanczos, matfree
 from jaxlin.svd.result import Request
 
@@ -66,15 +67,19 @@ def ours(method: str, tolerance: float | None = None) -> Callable[[Job], Solve]:
     """One of our methods, the triplets alone; for lanczos the certificate's time and passes apart."""
 
     def prepare(job: Job) -> Solve:
-        operator = job.subject.operator
-        block = plan(operator, job.k, method if method != "dense" else "gram").block
-        request = Request(job.k, tolerance or job.tolerance, 0, block, _FOREVER)
-        _warm_up(operator, method, request)
+        operator, request = job.subject.operator, ours_request(job, method, tolerance)
+        warm_up(operator, method, request)
         if method in ("dense", "gram"):
             return lambda: _by_rows(job, operator, lambda op: _ours(op, method, request))
         return lambda: _ours(operator, method, request)
 
     return prepare
+
+
+def ours_request(job: Job, method: str, tolerance: float | None, progress: Progress = silent) -> Request:
+    """What one of our methods is asked for."""
+    block = plan(job.subject.operator, job.k, "gram" if method == "dense" else method).block
+    return Request(job.k, tolerance or job.tolerance, 0, block, _FOREVER, progress)
 
 
 def _ours(operator: DetachedJacobian, method: str, request: Request) -> Found:
@@ -85,8 +90,7 @@ def _ours(operator: DetachedJacobian, method: str, request: Request) -> Found:
 def certified(job: Job) -> Solve:
     """What a user gets: lanczos with its certificate."""
     operator = job.subject.operator
-    block = plan(operator, job.k, "lanczos").block
-    _warm_up(operator, "lanczos", Request(job.k, job.tolerance, 0, block, _FOREVER))
+    warm_up(operator, "lanczos", ours_request(job, "lanczos", None))
 
     def solve() -> Found:
         result = svd(operator, job.k, method="lanczos", tolerance=job.tolerance)
@@ -97,7 +101,7 @@ def certified(job: Job) -> Solve:
     return solve
 
 
-def _warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
+def warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
     """Compile everything a solve will run, the recurrence in every size it may grow to."""
     step = operator.probes_per_pass
     for b in {1, step, request.k % step or step}:
@@ -148,14 +152,14 @@ def published(job: Job) -> Solve:
     """arXiv:2505.24293: Lanczos on J·Jᵀ through jvp and vjp of the detached function, 128 steps."""
     closures = job.subject.closures
     steps = min(PUBLISHED_STEPS, closures.shape[0])
-    basis = _first_basis(closures, steps)
+    basis = first_basis(closures, steps)
     jax.block_until_ready(tridiagonal_step(closures, basis, 0))
     step = closures.probes_per_pass
     for b in {step, job.k % step or step}:
         closures.rmatmat(jnp.zeros((b, *closures.output_shape), closures.dtype)).block_until_ready()
 
     def iterate(operator: DetachedJacobian, limit: float) -> tuple[jax.Array, list[tuple[float, float]]]:
-        start, basis, coefficients = time.perf_counter(), _first_basis(operator, steps), []
+        start, basis, coefficients = time.perf_counter(), first_basis(operator, steps), []
         while len(coefficients) < steps and time.perf_counter() - start <= limit:
             basis, *found = tridiagonal_step(operator, basis, len(coefficients))
             coefficients.append(tuple(map(float, found)))
@@ -179,7 +183,7 @@ def published(job: Job) -> Solve:
     return solve
 
 
-def _first_basis(operator: DetachedJacobian, steps: int) -> jax.Array:
+def first_basis(operator: DetachedJacobian, steps: int) -> jax.Array:
     first = jax.random.normal(jax.random.key(0), (operator.shape[0],), operator.dtype)
     basis = jnp.zeros((steps + 1, operator.shape[0]), operator.dtype)
     return basis.at[0].set(first / jnp.linalg.norm(first))
@@ -249,7 +253,7 @@ def scipy_row(solver: str) -> Callable[[Job], Solve]:
 
     def prepare(job: Job) -> Solve:
         operator = job.subject.operator
-        _warm_up(operator, "scipy", Request(job.k, job.tolerance, 0, 1, _FOREVER))
+        warm_up(operator, "scipy", ours_request(job, "gram", None))
         solve = scipy_solver(solver, job.k, job.tolerance, job.sigma)
 
         def run() -> Found:
@@ -266,7 +270,7 @@ def sklearn_row(job: Job) -> Solve:
     from sklearn.utils.extmath import randomized_svd
 
     operator = job.subject.operator
-    _warm_up(operator, "rows", Request(job.k, job.tolerance, 0, 1, _FOREVER))
+    warm_up(operator, "rows", ours_request(job, "gram", None))
     beside = min(job.k, operator.shape[0] - job.k)
     iterations = power_iterations(job.sigma, job.k, beside, job.tolerance)
 

@@ -103,8 +103,8 @@ def show(result: dict[str, Any]) -> None:
 
     spectrum = ", ".join(f"{s:.3g}" for s in result["spectrum"])
     table = Table(
-        title=f"top {result['k']} of {result['model']}: J is {result['m']} × {result['n']} ({result['tokens']} "
-        f"tokens, float32), {result['device']}\nσ 1, 2, 4, 8, 16, 32, 64 … over σ₁: {spectrum}",
+        title=f"top {result['k']} of {result['model']}: J is {result['m']} × {result['n']} "
+        f"({result['tokens']} tokens, float32), {result['device']}\nσ 1, 2, 4, 8, 16, 32, 64 … over σ₁: {spectrum}",
         title_justify="left",
     )
     for name in (
@@ -144,7 +144,8 @@ def show(result: dict[str, Any]) -> None:
 def _brief(run: dict[str, Any]) -> str:
     if "error" in run:
         return run["error"]
-    return f"{run['seconds']:.2f} s, {run['passes']} passes, residual {run['residual']:.0e} {run['note']}"
+    cost = f"{run['seconds']:.2f} s, {run['core_seconds']:.2f} core-s, {run['bytes'] / 1e6:.0f} MB"
+    return f"{cost}, {run['passes']} passes, residual {run['residual']:.0e} {run['note']}"
 
 
 def _child(ask: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def solve(ask: dict[str, Any], folder: Path) -> dict[str, Any]:
     from reference import errors
     from subjects import subject
 
-    from jaxlin.svd import default_tolerance
+    from jaxlin.tolerance import default_tolerance
 
     rows = dict(methods_joint.ROWS)
     if ask["row"] in TORCH_ROWS:

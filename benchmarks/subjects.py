@@ -21,6 +21,8 @@ from models.checkpoint import CONFIGS, DEMOS
 from models.detach import Detached
 
 _MAX_POSITIONS = 65536
+#: Bytes of attention probabilities beyond which queries and keys are kept instead.
+_PROBABILITIES = 2**31
 #: Decoders of random weights, by name. ``speed`` has the size of GPT-2 small with Llama's parts.
 SHAPES: dict[str, dict[str, int]] = {
     "speed": {
@@ -60,8 +62,11 @@ class Subject:
     @cached_property
     def operator(self) -> DetachedJacobian:
         """Our operator: recorded once, replayed often."""
-        checkpoint = models.Checkpoint(self.name, Path(), None, self.hf_config, self.decoder.config)
-        return Model(checkpoint, self.decoder, str(self.decoder.dtype)).jacobian(self.ids)
+        config = self.decoder.config
+        checkpoint = models.Checkpoint(self.name, Path(), None, self.hf_config, config)
+        stored = config.num_layers * config.num_heads * len(self.ids) ** 2 * self.decoder.dtype.itemsize
+        dial = models.Dial(attention="probabilities" if stored <= _PROBABILITIES else "queries_keys")
+        return Model(checkpoint, self.decoder).jacobian(self.ids, dial=dial)
 
     @cached_property
     def closures(self) -> DetachedJacobian:
