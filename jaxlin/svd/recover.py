@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 from jaxtyping import Array, Float
 
 from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.progress import Progress
+
+#: Right vectors may take this part of the host's free memory.
+_HOST_SHARE = 8
+#: Columns of wide matrices that are worked on at a time.
+_COLUMNS = 1 << 16
+#: Relative error of a squared value, in roundings of the dtype, beyond which nothing is squared.
+_LOSS = 0.1
 
 
 def recover(
@@ -24,10 +32,58 @@ def recover(
     return factorise(q, rows)
 
 
+class RightBlocks:
+    """The right blocks V_1 … V_p of a recurrence, in the host's memory for as long as they fit.
+
+    Jᵀ·U = V·Lᵀ holds to rounding however orthogonal V is, so that σv = Jᵀu = V·zσ needs no pass.
+    """
+
+    def __init__(self, *, whole: bool) -> None:
+        #: Whether every block since the first step is here; not so in a run that goes on from a stored state.
+        self.whole = whole
+        self._blocks: list[np.ndarray] = []
+        self._room = psutil.virtual_memory().available // _HOST_SHARE
+
+    def add(self, block: Float[Array, "b n"]) -> None:
+        """Keep one more, or give up all of them."""
+        self._room -= block.nbytes
+        self.whole = self.whole and self._room >= 0
+        if self.whole:
+            self._blocks.append(np.asarray(block))
+        else:
+            self._blocks.clear()
+
+    def combined(self, coefficients: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "k n"]:
+        """Σ_j coefficients_jᵀ·V_j."""
+        n, precision = self._blocks[0].shape[1], self._blocks[0].dtype
+        weights = coefficients.T.astype(precision)
+        rows = np.empty((len(weights), n), precision)
+        for start in range(0, n, _COLUMNS):  # never all blocks a second time
+            part = slice(start, start + _COLUMNS)
+            rows[:, part] = weights @ np.concatenate([block[:, part] for block in self._blocks])
+        return rows
+
+
 def factorise(
     q: Float[np.ndarray, "k m"], rows: Float[np.ndarray, "k n"]
 ) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"], Float[np.ndarray, "k n"]]:
     """The singular triplets of Qᵀ·rows, a wide matrix known by its few rows."""
+    turn, squares = _turn_of(rows)
+    # Squaring loses half of float64's digits, which leaves a coarser dtype's unless σ falls very far.
+    if np.finfo(np.float64).eps * squares[0] <= _LOSS * np.finfo(rows.dtype).eps * squares[-1]:
+        s = np.sqrt(squares).astype(rows.dtype)
+        turn = turn.T.astype(rows.dtype)
+        return turn @ q, s, (turn / s[:, None]) @ rows
     right, small = np.linalg.qr(rows.T)
     turn, s, across = np.linalg.svd(small.T)
     return turn.T @ q, s, across @ right.T
+
+
+def _turn_of(rows: Float[np.ndarray, "k n"]) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, " k"]]:
+    """Left singular vectors as columns and squared values, falling, from rows·rowsᵀ summed in float64."""
+    gram = np.zeros((len(rows), len(rows)))
+    for start in range(0, rows.shape[1], _COLUMNS):
+        part = rows[:, start : start + _COLUMNS].astype(np.float64)
+        gram += part @ part.T
+    squares, turn = np.linalg.eigh(gram)
+    return turn[:, ::-1], squares[::-1]
