@@ -100,6 +100,7 @@ class Model:
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
             return self._checked(linearize(_Output(graphdef), x, weights))
+        weights = models.stacks_as_bits(weights)
         y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial)
         state = (weights, recorded)
         offset = jnp.zeros_like(y)
