@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import models
+from jaxlin.decode import ROWS_AT_ONCE, _cosines
 from jaxlin.linearize import _Backward, _Forward
 from jaxlin.memory import Phase, Shape, added_bytes, tree_bytes
 from jaxlin.model import _Output, _record, _Replay, _Transpose
@@ -47,14 +48,14 @@ class Job:
 class Abstract:
     """A recorded operator in shapes, and the bytes that are held as long as it is.
 
-    ``preparing`` compiles what runs before a solve, ``scoring`` what reads k left vectors after it.
+    ``preparing`` compiles what runs before a solve, ``reading`` what reads k triplets in tokens after it.
     """
 
     operator: DetachedJacobian
     weights: int
     coefficients: int
     preparing: Callable[[], list[Phase]]
-    scoring: Callable[[int], Phase]
+    reading: Callable[[int], list[Phase]]
 
 
 def abstract(job: Job, dial: models.Dial) -> Abstract:
@@ -87,14 +88,18 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         recording = added_bytes(_record, graphdef, weights, x, dial) - tree_bytes(recorded)
         return [Phase("recording coefficients", recording)]
 
-    def scoring(k: int) -> Phase:
+    def reading(k: int) -> list[Phase]:
+        rows = Shape((min(ROWS_AT_ONCE, job.config.vocab_size), job.config.embed_dim), storage)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        places = Shape((k, 12, job.config.embed_dim), wide)
+        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(_cosines, places, rows))
+        if job.targets is not None:
+            return [nearest]
         hidden = Shape((k, job.config.embed_dim), x.dtype)
         score = jax.jit(lambda w, hidden: nnx.merge(graphdef, w).logits(hidden))
-        return Phase("scoring the vocabulary", added_bytes(score, weights, hidden))
+        return [nearest, Phase("scoring the vocabulary", added_bytes(score, weights, hidden))]
 
-    return Abstract(
-        _select(operator, job), tree_bytes(weights), tree_bytes(recorded), preparing, scoring
-    )
+    return Abstract(_select(operator, job), tree_bytes(weights), tree_bytes(recorded), preparing, reading)
 
 
 def shapes_of(tree: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 
 import models
@@ -17,7 +18,7 @@ from jaxlin.abstract import Abstract, Job, abstract
 from jaxlin.certificate import CHECK_PASSES
 from jaxlin.energy import ENERGY_PASSES
 from jaxlin.errors import JaxlinError
-from jaxlin.memory import Phase, solve_phases
+from jaxlin.memory import Phase, right_bytes, solve_phases
 from jaxlin.operator import solver_dtype
 from jaxlin.plan import Plan, plan
 from jaxlin.sizes import spell_size
@@ -99,9 +100,10 @@ def forecast(
     passes = chosen.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
     if compiled:
-        phases = shapes.preparing() + solve_phases(operator, chosen, k)
-        if job.targets is None:
-            phases.append(shapes.scoring(k))
+        reading = [
+            replace(phase, bytes=phase.bytes + right_bytes(operator, k)) for phase in shapes.reading(k)
+        ]
+        phases = shapes.preparing() + solve_phases(operator, chosen, k) + reading
     probes = chosen.block if chosen.method == "lanczos" else operator.probes_per_pass
     flops = passes * models.pass_flops(job.config, job.length, dial, probes)
     return Forecast(
@@ -137,10 +139,19 @@ def choose(
     Raises:
         JaxlinError: nothing fits, or the request cannot be met in any memory.
     """
-    tried = list(forecasts(job, solver, memory, attention=attention, gate=gate, always_compile=always_compile))
+    pinned = {"attention": attention, "gate": gate}
+    tried = list(forecasts(job, solver, memory, **pinned, always_compile=always_compile))
     if tried[-1].peak <= memory:
         return tried[-1]
-    raise JaxlinError(refusal(job, min(tried, key=lambda one: one.peak), memory))
+    smallest = min(tried, key=lambda one: one.peak)
+    if any(pinned.values()) and smallest.weights <= memory:
+        *_, free = forecasts(job, solver, memory, always_compile=always_compile)
+        if free.peak <= memory:
+            raise JaxlinError(
+                f"{_too_large(job, smallest, memory)}: use --attention {free.dial.attention} "
+                f"--gate {free.dial.gate}"
+            )
+    raise JaxlinError(refusal(job, smallest, memory))
 
 
 def forecasts(
@@ -165,6 +176,15 @@ def forecasts(
             return
 
 
+def check_length(config: models.DecoderConfig, length: int, name: str) -> None:
+    """:class:`JaxlinError` if the model has not so many positions, or there are none."""
+    if not 1 <= length <= config.max_positions:
+        raise JaxlinError(
+            f"{name} has {config.max_positions} positions and {length} tokens are asked for: "
+            f"choose from 1 to {config.max_positions}"
+        )
+
+
 def candidates(length: int, attention: str | None = None, gate: str | None = None) -> list[models.Dial]:
     """Settings of the dial from fast to small: those that were asked for, and else by the prompt's length."""
     short = [("probabilities", "stored")] if length <= SHORT else []
@@ -175,39 +195,37 @@ def candidates(length: int, attention: str | None = None, gate: str | None = Non
 
 def refusal(job: Job, smallest: Forecast, memory: int) -> str:
     """One sentence: what is too large, how much is there, what to do."""
-    there = spell_size(memory)
-    halved = job.dtype in ("float32", "float64")
-    if smallest.weights > memory:
-        narrow = smallest.weights * 2 // jnp.dtype(job.dtype).itemsize
-        way_out = (
-            f"use --dtype bfloat16, in which they take {spell_size(narrow)}"
-            if halved and narrow < memory
-            else f"it takes more than {spell_size(narrow)} of memory, whatever the prompt"
-        )
-        return (
-            f"the weights alone take {spell_size(smallest.weights)} in {job.dtype} and there are {there}: {way_out}"
-        )
+    if smallest.weights <= memory:
+        return f"{_too_large(job, smallest, memory)}: {_way_out(job, smallest, memory)}"
+    narrow = smallest.weights * 2 // jnp.dtype(job.dtype).itemsize
+    way_out = f"use a smaller model, or a machine with more than {spell_size(smallest.weights)}"
+    if narrow < min(memory, smallest.weights):
+        way_out = f"use --dtype bfloat16, in which they take {spell_size(narrow)}"
+    what = f"the weights alone take {spell_size(smallest.weights)} in {job.dtype}"
+    return f"{what} and there are {spell_size(memory)}: {way_out}"
+
+
+def _too_large(job: Job, smallest: Forecast, memory: int) -> str:
+    least = "" if smallest.phases else "more than "
+    size = spell_size(smallest.peak if smallest.phases else smallest.weights + smallest.coefficients)
     dial = f"attention {smallest.dial.attention}, gate {smallest.dial.gate}"
-    what = (
-        f"{job.length} tokens in {job.dtype} would need {spell_size(smallest.peak)} ({dial}) "
-        f"and there are {there}"
+    return (
+        f"{job.length} tokens in {job.dtype} would need {least}{size} ({dial}) and there are "
+        f"{spell_size(memory)}"
     )
-    return f"{what}: {_way_out(job, smallest, memory)}"
 
 
 def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
-    last = candidates(job.length)[-1]
-    if smallest.dial != last:
-        return f"use --attention {last.attention} --gate {last.gate}"
-    m, n = abstract(job, smallest.dial).operator.shape
-    right = n * jnp.dtype(solver_dtype(jnp.dtype(job.dtype))).itemsize
-    if smallest.k > 1 and smallest.peak - (smallest.k - 1) * right <= memory:
-        return f"ask for -k {max(1, smallest.k - -(-(smallest.peak - memory) // right))}"
-    ways = ["use --dtype bfloat16"] if job.dtype != "bfloat16" else []
+    positions = job.length if job.span is None else job.span
+    wide = jnp.promote_types(jnp.dtype(job.dtype), jnp.float32)
+    right = positions * job.config.embed_dim * wide.itemsize  # of one triplet
+    fewer = smallest.k - -(-(smallest.peak - memory) // right)
+    if fewer >= 1 and smallest.phases and jax.default_backend() == "cpu":
+        return f"ask for -k {fewer}"
     a_token = (smallest.peak - smallest.weights) / job.length
     tokens = int((memory - smallest.weights) / a_token)
-    ways.append(f"shorten the prompt to about {tokens} tokens" if tokens else "use a smaller model")
-    return ", or ".join(ways)
+    way_out = f"shorten the prompt to about {tokens} tokens" if tokens else "use a smaller model"
+    return way_out if job.dtype == "bfloat16" else f"use --dtype bfloat16, or {way_out}"
 
 
 def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) -> int:
@@ -223,6 +241,7 @@ def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) 
     table = 2 * config.vocab_size * config.embed_dim * wide
     if job.policy == "none":
         activations *= config.num_layers
-    solver = 3 * k * operator.shape[1] * wide + chosen.bytes_needed + 512 * chosen.block * operator.shape[0] * wide
+    solver = (
+        3 * k * operator.shape[1] * wide + chosen.bytes_needed + 512 * chosen.block * operator.shape[0] * wide
+    )
     return shapes.weights + shapes.coefficients + activations + a_layer + table + solver
-

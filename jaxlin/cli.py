@@ -12,11 +12,16 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Svd
+from jaxlin.options import Plan, Svd
+
+#: Every verb: its options, and the module whose ``run`` does it.
+_VERBS = {"svd": (Svd, "jaxlin.commands.svd"), "plan": (Plan, "jaxlin.commands.plan")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = import_models()
     except JaxlinError as error:
         return _refuse(error)
-    from jaxlin.commands.svd import run
-
+    (place,) = (place for options, place in _VERBS.values() if isinstance(config, options))
     try:
-        return run(config)
+        return import_module(place).run(config)
     except (JaxlinError, models.ModelError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
@@ -51,9 +55,10 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parse(arguments: Sequence[str] | None) -> Svd:
+def _parse(arguments: Sequence[str] | None) -> Any:
     app = tyro.extras.SubcommandApp()
-    app.command(name="svd")(Svd)
+    for verb, (options, _) in _VERBS.items():
+        app.command(name=verb)(options)
     return app.cli(
         prog="jaxlin",
         description="The exact linear map of a transformer at one prompt, and its singular vectors.",

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jaxlin.certificate import _misfit
-from jaxlin.decode import ROWS_AT_ONCE
 from jaxlin.operator import DetachedJacobian, _backward, _forward, solver_dtype
 from jaxlin.plan import Plan
 from jaxlin.svd.lanczos import ROOM, _step, shapes
@@ -43,28 +42,28 @@ def tree_bytes(tree: PyTree) -> int:
 def added_bytes(function: Callable[..., Any], *arguments: Any, **static: Any) -> int:
     """Bytes of the outputs and temporaries of a jitted function at arguments of these shapes."""
     analysis = function.lower(*arguments, **static).compile().memory_analysis()  # type: ignore[attr-defined]
-    return (
-        analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
-    )
+    return analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
 
 
-def solve_phases(
-    operator: DetachedJacobian, plan: Plan, k: int, *, device_is_host: bool | None = None
-) -> list[Phase]:
+def right_bytes(operator: DetachedJacobian, k: int) -> int:
+    """Of k right vectors, where the host's memory, in which they wait, is the device's too: on a CPU."""
+    if jax.default_backend() != "cpu":
+        return 0
+    return k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
+
+
+def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
     """The phases of :func:`jaxlin.svd.svd`, and of reading its result in tokens and writing it.
 
     Args:
         operator: the map, of which only shapes are looked at.
         plan: method and block.
         k: how many triplets.
-        device_is_host: whether the right vectors, which wait in the host's memory, count; by backend if None.
     """
-    if device_is_host is None:
-        device_is_host = jax.default_backend() == "cpu"
     m, n = operator.shape
     wide = jnp.dtype(solver_dtype(operator.dtype))
     probes = operator.probes_per_pass
-    right = k * n * wide.itemsize if device_is_host else 0
+    right = right_bytes(operator, k)
     chunk = probes * n * wide.itemsize
 
     @cache
@@ -87,16 +86,13 @@ def solve_phases(
     else:
         phases = [Phase(plan.method, plan.bytes_needed + backward(probes))]
     some = Shape((probes, *operator.input_shape), wide)
-    misfit = added_bytes(
-        _misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some
-    )
+    misfit = added_bytes(_misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some)
     narrow = _if_narrow(operator, chunk // 2)
     image = probes * n * operator.dtype.itemsize
     phases += [
         Phase("checking residuals", state + right + chunk + max(forward(probes) + narrow, backward(probes))),
-        Phase("checking residuals", state + right + chunk + image + misfit),
+        Phase("comparing", state + right + chunk + image + misfit),
         Phase("captured energy", right + backward(probes) + 2 * chunk),
-        Phase("reading in tokens", right + 3 * ROWS_AT_ONCE * operator.x.shape[-1] * wide.itemsize),
     ]
     return phases
 

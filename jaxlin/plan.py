@@ -52,8 +52,8 @@ def plan(
     """Choose a method for the top k of this operator, or check the one asked for.
 
     The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
-    it fits into memory, else ``gram``. Otherwise ``lanczos``. ``memory`` is what may be used beside the model,
-    in bytes; what is free if not given. Looks at shapes alone.
+    it fits into memory, else ``gram``. Otherwise ``lanczos``. ``memory`` is what may be used beside the
+    model, in bytes; what is free if not given. Looks at shapes alone.
 
     Raises:
         JaxlinError: k or block out of range, an unknown method, or one that would not fit into memory.
@@ -81,7 +81,13 @@ def plan(
         )
         return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
     if method == "gram":
-        return Plan("gram", f"its {m} rows, streamed, give every singular value", m, kept + _GRAM_COPIES * m * m * 8, block)
+        return Plan(
+            "gram",
+            f"its {m} rows, streamed, give every singular value",
+            m,
+            kept + _GRAM_COPIES * m * m * 8,
+            block,
+        )
     if method == "matfree":
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize

@@ -1,4 +1,4 @@
-"""Arithmetic of a decoder's passes, from its config alone: multiplications and additions of matrix products."""
+"""Arithmetic of a decoder's passes from its config alone: operations of matrix products."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def record_flops(config: DecoderConfig, length: int, dial: Dial | None = None) -
 
 
 def _attended(config: DecoderConfig, length: int, dial: Dial) -> int:
-    """Pairs (query, key) that are multiplied, summed over layers: all, or those in blocks with visible ones."""
+    """Pairs (query, key) multiplied, over all layers: all, or those in blocks with visible ones."""
     if dial.attention == "probabilities":
         return config.num_layers * length**2
     size = block_size(length, dial.block)

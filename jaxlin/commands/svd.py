@@ -8,16 +8,18 @@ from typing import Any
 import jax
 
 import models
+from jaxlin.budget import Forecast
 from jaxlin.certificate import as_json
-from jaxlin.commands.part import Part, choose_part, read_prompt
+from jaxlin.commands.part import Part, choose_part, choose_places, plan_job, read_prompt
 from jaxlin.decode import Direction, decode
 from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES, load
-from jaxlin.model import Model
+from jaxlin.model import Model, tokenize
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
+from jaxlin.sizes import spell_size
 from jaxlin.store import staged, write
 from jaxlin.svd import SVDResult, svd
 from jaxlin.terminal import TerminalProgress, show
@@ -29,15 +31,17 @@ def run(config: Svd) -> int:
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
+            checkpoint = models.find(config.model, weights=False)
+            places = choose_places(config, tokenize(checkpoint, prompt))
+            expected = plan_job(config, checkpoint, places)
+            progress("planning", 1, 1, _in_words(expected, config))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
-            token_ids = model.tokenize(prompt)
-            part = choose_part(config, model, token_ids, progress)
+            part = choose_part(config, model, places, expected.dial, progress)
             operator = part.operator
             k = min(16, *operator.shape) if config.k is None else config.k
-            chosen = plan(operator, k, config.method, config.block)
+            chosen = plan(operator, k, expected.plan.method, config.block)
             if config.save_jacobian:
                 check_jacobian_fits(operator)
-            progress("planning", 1, 1, f"method {chosen.method}: {chosen.reason}")
             result = svd(
                 operator,
                 k,
@@ -61,10 +65,19 @@ def run(config: Svd) -> int:
                 positions=3 if config.target is None else 12,
             )
             jacobian = operator.dense(progress) if config.save_jacobian else None
-        summary = _summary(config, model, part, result, chosen, directions)
+        summary = _summary(config, model, part, result, chosen, expected, directions)
         write(folder, result, operator, part.token_ids, part.places, summary, jacobian)
     show(config, summary, result, directions)
     return 0 if result.certificate.holds else 3
+
+
+def _in_words(expected: Forecast, config: Svd) -> str:
+    """The plan in one line: which method, why, and what it will hold."""
+    dial = (
+        "" if config.policy == "none" else f", attention {expected.dial.attention}, gate {expected.dial.gate}"
+    )
+    most = f"{'about' if expected.phases else 'less than'} {spell_size(expected.peak)}"
+    return f"method {expected.plan.method}: {expected.plan.reason}{dial}, {most} of memory"
 
 
 def _check(config: Svd) -> None:
@@ -92,6 +105,7 @@ def _summary(
     part: Part,
     result: SVDResult,
     chosen: Plan,
+    expected: Forecast,
     directions: list[Direction],
 ) -> dict[str, Any]:
     """Everything about a run that is not a tensor; see DESIGN, results on disk."""
@@ -112,7 +126,8 @@ def _summary(
         "precision": model.decoder.precision,
         "dial": None if config.policy == "none" else asdict(part.dial),
         "method": result.method,
-        "method_reason": chosen.reason,
+        "method_reason": expected.plan.reason,
+        "predicted_peak_bytes": expected.peak if expected.phases else None,
         "k": len(result.s),
         "seed": result.seed,
         "block": chosen.block,
