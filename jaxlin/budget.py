@@ -100,9 +100,8 @@ def forecast(
     passes = chosen.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
     if compiled:
-        reading = [
-            replace(phase, bytes=phase.bytes + right_bytes(operator, k)) for phase in shapes.reading(k)
-        ]
+        held = right_bytes(operator, k)
+        reading = [replace(phase, bytes=phase.bytes + held) for phase in shapes.reading(k)]
         phases = shapes.preparing() + solve_phases(operator, chosen, k) + reading
     probes = chosen.block if chosen.method == "lanczos" else operator.probes_per_pass
     flops = passes * models.pass_flops(job.config, job.length, dial, probes)

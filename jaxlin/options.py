@@ -71,8 +71,8 @@ class Plan:
     """What a job would cost, from config.json and a prompt length alone: no weight is read.
 
     Method, setting of the memory dial, passes, peak memory and arithmetic. Memory is what the programs need
-    that this machine's backend compiles, so on a CPU it is a CPU's. What does not fit is an answer too: the exit
-    code is 0 all the same.
+    that this machine's backend compiles, so on a CPU it is a CPU's. What does not fit is an answer too: the
+    exit code is 0 all the same.
 
     Example: jaxlin plan --model gemma-3-4b llama-3.1-8b --tokens 400 4096 32768 --memory 40GB
     """
