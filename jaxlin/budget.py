@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxlin.memory import Phase, right_bytes, solve_phases
 from jaxlin.operator import solver_dtype
 from jaxlin.plan import Plan, plan
 from jaxlin.sizes import spell_size
+from models.dial import AttentionSetting, GateSetting
 
 #: Up to here whole probability matrices are as fast as blocks of them.
 SHORT = 512
@@ -185,7 +186,14 @@ def check_length(config: models.DecoderConfig, length: int, name: str) -> None:
 
 
 def candidates(length: int, attention: str | None = None, gate: str | None = None) -> list[models.Dial]:
-    """Settings of the dial from fast to small: those that were asked for, and else by the prompt's length."""
+    """Settings of the dial from fast to small: those that were asked for, and else by the prompt's length.
+
+    Raises:
+        JaxlinError: an unknown setting.
+    """
+    for name, given, known in (("attention", attention, AttentionSetting), ("gate", gate, GateSetting)):
+        if given is not None and given not in get_args(known):
+            raise JaxlinError(f"unknown {name} setting {given!r}: choose {' or '.join(get_args(known))}")
     short = [("probabilities", "stored")] if length <= SHORT else []
     settings = [*short, ("queries_keys", "stored"), ("queries_keys", "recomputed")]
     pinned = [(attention or a, gate or g) for a, g in settings]
@@ -221,9 +229,10 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
     fewer = smallest.k - -(-(smallest.peak - memory) // right)
     if fewer >= 1 and smallest.phases and jax.default_backend() == "cpu":
         return f"ask for -k {fewer}"
-    a_token = (smallest.peak - smallest.weights) / job.length
+    a_token = ((smallest.peak - smallest.weights) if smallest.phases else smallest.coefficients) / job.length
     tokens = int((memory - smallest.weights) / a_token)
-    way_out = f"shorten the prompt to about {tokens} tokens" if tokens else "use a smaller model"
+    about = "to about" if smallest.phases else "to fewer than"
+    way_out = f"shorten the prompt {about} {tokens} tokens" if tokens else "use a smaller model"
     return way_out if job.dtype == "bfloat16" else f"use --dtype bfloat16, or {way_out}"
 
 

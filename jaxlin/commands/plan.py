@@ -26,10 +26,10 @@ _TRIED = ("float32", "bfloat16")
 #: Columns of the table, and whether they are words.
 _COLUMNS = {
     "model": True, "tokens": False, "dtype": True, "attention": True, "gate": True, "method": True,
-    "passes": False, "weights": False, "coefficients": False, "peak": False, "room": False, "TFLOP": False,
+    "passes": False, "weights": False, "coeff.": False, "peak": False, "room": False, "TFLOP": False,
 }  # fmt: skip
 #: Where there is no terminal to be narrower.
-_WIDTH = 120
+_WIDTH = 128
 
 
 @dataclass(frozen=True)
