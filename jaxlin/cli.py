@@ -17,10 +17,10 @@ from importlib import import_module
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Svd, Tokens
+from jaxlin.options import Plan, Svd, Tokens
 
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
-_VERBS = {"svd": Svd, "tokens": Tokens}
+_VERBS = {"svd": Svd, "tokens": Tokens, "plan": Plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parse(arguments: Sequence[str] | None) -> Svd | Tokens:
+def _parse(arguments: Sequence[str] | None) -> Svd | Tokens | Plan:
     app = tyro.extras.SubcommandApp()
     for name, options in _VERBS.items():
         app.command(name=name)(options)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxlin.svd.result import SVDResult
 
 #: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
-_ROWS_AT_ONCE = 16384
+ROWS_AT_ONCE = 16384
 #: Vectors whose logits are looked at together.
 _VECTORS_AT_ONCE = 64
 
@@ -137,8 +137,8 @@ def _nearest(
 ) -> tuple[Float[Array, "k p n"], Int[Array, "k p n"]]:
     """Cosines and ids of the nearest rows of the vocabulary, some thousand rows at a time."""
     cosines, ids = [], []
-    for start in range(0, len(vocabulary), _ROWS_AT_ONCE):
-        part = _cosines(blocks, vocabulary[start : start + _ROWS_AT_ONCE])
+    for start in range(0, len(vocabulary), ROWS_AT_ONCE):
+        part = _cosines(blocks, vocabulary[start : start + ROWS_AT_ONCE])
         best, rows = jax.lax.top_k(part, min(count, part.shape[-1]))
         cosines.append(best)
         ids.append(rows + start)

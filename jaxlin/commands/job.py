@@ -13,7 +13,7 @@ from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
 from jaxlin.model import Model
-from jaxlin.options import Job
+from jaxlin.options import Prompted
 
 
 def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
@@ -36,7 +36,7 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
 
 
-def made_from(config: Job, model: Model, part: Part) -> dict[str, Any]:
+def made_from(config: Prompted, model: Model, part: Part) -> dict[str, Any]:
     """What a result was made from, for its summary."""
     checkpoint = model.checkpoint
     return {
@@ -62,7 +62,7 @@ def made_with(model: Model) -> dict[str, Any]:
     return {"peak_bytes": peak_bytes(), **environment(algorithm)}
 
 
-def read_prompt(config: Job) -> str | list[int]:
+def read_prompt(config: Prompted) -> str | list[int]:
     """The prompt, from whichever of the three ways it was given in.
 
     Raises:

@@ -5,39 +5,41 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import models
+from jaxlin.budget import Forecast
 from jaxlin.certificate import as_json
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
-from jaxlin.commands.part import Part, choose_part
+from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
 from jaxlin.load import load
-from jaxlin.model import Model
+from jaxlin.model import Model, tokenize
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
 from jaxlin.store import operator_arrays, staged, write
 from jaxlin.svd import SVDResult, svd
-from jaxlin.target import parse_target
 from jaxlin.terminal import TerminalProgress, show
 
 
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config, method=METHODS)
-    if config.target is not None:
-        parse_target(config.target)
     prompt = read_prompt(config)
     with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
+            checkpoint = models.find(config.model, weights=False)
+            token_ids = tokenize(checkpoint, prompt)
+            places = choose_places(config, token_ids)
+            expected = plan_job(config, checkpoint, places)
+            progress("planning", 1, 1, in_words(expected, config))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
-            token_ids = model.tokenize(prompt)
-            part = choose_part(config, model, token_ids, progress, config.target)
+            part = choose_part(config, model, places, expected.dial, progress)
             operator = part.operator
             k = min(16, *operator.shape) if config.k is None else config.k
-            chosen = plan(operator, k, config.method, config.block)
+            chosen = plan(operator, k, expected.plan.method, config.block)
             if config.save_jacobian:
                 check_jacobian_fits(operator)
-            progress("planning", 1, 1, f"method {chosen.method}: {chosen.reason}")
             result = svd(
                 operator,
                 k,
@@ -62,7 +64,7 @@ def run(config: Svd) -> int:
                 positions=3 if config.target is None else 12,
             )
             jacobian = operator.dense(progress) if config.save_jacobian else None
-        summary = _summary(config, model, part, result, chosen, directions)
+        summary = _summary(config, model, part, result, chosen, expected, directions)
         write(folder, _arrays(part, result, jacobian), summary)
     show(config, summary, result, directions)
     return 0 if result.certificate.holds else 3
@@ -86,7 +88,13 @@ def _target_value(operator: DetachedJacobian, targeted: bool) -> dict[str, float
 
 
 def _summary(
-    config: Svd, model: Model, part: Part, result: SVDResult, chosen: Plan, directions: list[Direction]
+    config: Svd,
+    model: Model,
+    part: Part,
+    result: SVDResult,
+    chosen: Plan,
+    expected: Forecast,
+    directions: list[Direction],
 ) -> dict[str, Any]:
     """Everything about a run that is not a tensor; see DESIGN, results on disk."""
     return {
@@ -94,7 +102,8 @@ def _summary(
         "target": config.target,
         **_target_value(part.operator, config.target is not None),
         "method": result.method,
-        "method_reason": chosen.reason,
+        "method_reason": expected.plan.reason,
+        "predicted_peak_bytes": expected.peak if expected.phases else None,
         "k": len(result.s),
         "block": chosen.block,
         "tolerance": result.certificate.tolerance,

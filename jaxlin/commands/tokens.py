@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+import models
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
-from jaxlin.commands.part import Part, choose_part
+from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.load import load
-from jaxlin.model import Model
+from jaxlin.model import Model, tokenize
 from jaxlin.options import Tokens
 from jaxlin.store import operator_arrays, staged, write
 from jaxlin.terminal import TerminalProgress, show_tokens
@@ -24,8 +25,11 @@ def run(config: Tokens) -> int:
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
+            checkpoint = models.find(config.model, weights=False)
+            places = choose_places(config, tokenize(checkpoint, prompt))
+            expected = plan_job(config, checkpoint, places)
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
-            part = choose_part(config, model, model.tokenize(prompt), progress)
+            part = choose_part(config, model, places, expected.dial, progress)
             result = tokens(
                 part.operator,
                 config.k,
