@@ -104,7 +104,8 @@ def show(result: dict[str, Any]) -> None:
     spectrum = ", ".join(f"{s:.3g}" for s in result["spectrum"])
     table = Table(
         title=f"top {result['k']} of {result['model']}: J is {result['m']} × {result['n']} "
-        f"({result['tokens']} tokens, float32), {result['device']}\nσ 1, 2, 4, 8, 16, 32, 64 … over σ₁: {spectrum}",
+        f"({result['tokens']} tokens, float32), {result['device']}\n"
+        f"σ 1, 2, 4, 8, 16, 32, 64 … over σ₁: {spectrum}",
         title_justify="left",
     )
     for name in (
