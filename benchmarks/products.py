@@ -37,35 +37,48 @@ class Found:
     note: str = ""
 
 
-class TooLong(Exception):
-    """The passes have used up their time."""
-
-
 class Products:
-    """J·V and Jᵀ·U on rows of numpy arrays, metered."""
+    """J·V and Jᵀ·U on rows of numpy arrays, metered.
 
-    def __init__(
-        self, shape: tuple[int, int], forward: Product, backward: Product, limit: float = float("inf")
-    ) -> None:
+    Once the passes have taken longer than ``limit`` seconds, the built matrix answers in their place, so that
+    a solver still runs to its end and its passes are still counted.
+    """
+
+    def __init__(self, shape: tuple[int, int], forward: Product, backward: Product, limit: float) -> None:
         self.shape, self.limit = shape, limit
-        self.passes, self.cost = 0, Cost()
+        #: Passes that were asked for, those of them that the network ran, and what these cost.
+        self.passes, self.measured, self.cost = 0, 0, Cost()
+        #: What the matrix took in the place of passes, and its loading.
+        self.aside = Cost()
         self._forward, self._backward = forward, backward
+        self._matrix: NDArray | None = None
+        self._load: Callable[[], NDArray] | None = None
+
+    def fall_back_on(self, load: Callable[[], NDArray]) -> None:
+        """Where the matrix [m, n] comes from, once it is needed."""
+        self._load = load
 
     def forward(self, v: NDArray) -> NDArray:
         """[b, n] -> [b, m]; b passes."""
-        return self._metered(self._forward, v)
+        return self._metered(self._forward, v, lambda matrix: v @ matrix.T)
 
     def backward(self, u: NDArray) -> NDArray:
         """[b, m] -> [b, n]; b passes."""
-        return self._metered(self._backward, u)
+        return self._metered(self._backward, u, lambda matrix: u @ matrix)
 
-    def _metered(self, product: Product, rows: NDArray) -> NDArray:
-        if self.cost.seconds > self.limit:
-            raise TooLong
-        start = Cost.now()
-        image = product(rows)
-        self.cost += Cost.since(start)
+    def _metered(self, product: Product, rows: NDArray, instead: Product) -> NDArray:
         self.passes += len(rows)
+        start = Cost.now()
+        if self.cost.seconds <= self.limit:
+            image = product(rows)
+            self.cost += Cost.since(start)
+            self.measured += len(rows)
+            return image
+        if self._matrix is None:
+            assert self._load is not None, "the passes take too long, and there is no matrix to go on with"
+            self._matrix = self._load()
+        image = instead(self._matrix)
+        self.aside += Cost.since(start)
         return image
 
 
@@ -85,31 +98,31 @@ def products_of(operator: DetachedJacobian, limit: float) -> Products:
     return Products(operator.shape, forward, backward, limit)
 
 
-def products_of_matrix(matrix: NDArray) -> Products:
-    """A built matrix, for what only needs to know how many passes a solver takes."""
-    return Products(matrix.shape, lambda v: v @ matrix.T, lambda u: u @ matrix)
-
-
 def finished(
     solver: Callable[[Products], Triplet],
-    real: Products,
+    products: Products,
     matrix: Callable[[], NDArray],
     held: Callable[[], int],
 ) -> Found:
-    """Run a solver to its end; where its passes take too long, count them on the built matrix instead.
+    """Run a solver to its end. Where its passes take too long, their cost is scaled from those measured.
 
-    The time is then that of the measured passes, scaled to how many there are, and of the solver's own work
-    between them.
+    The solver's own work between the passes is never scaled.
     """
-    try:
-        return Found(*solver(real), real.passes)
-    except TooLong:
-        memory = held()
-    exact = products_of_matrix(matrix())
+    memory: list[int] = []
+
+    def load() -> NDArray:
+        memory.append(held())
+        return matrix()
+
+    products.fall_back_on(load)
     start = Cost.now()
-    triplets = solver(exact)
-    cost = real.cost * (exact.passes / real.passes) + Cost.since(start) + exact.cost * -1
-    return Found(*triplets, exact.passes, cost, memory, f"scaled from {real.passes} of {exact.passes} passes")
+    triplets = solver(products)
+    between = Cost.since(start) + (products.cost + products.aside) * -1
+    if not memory:
+        return Found(*triplets, products.passes)
+    cost = products.cost * (products.passes / products.measured) + between
+    note = f"scaled from {products.measured} of {products.passes} passes"
+    return Found(*triplets, products.passes, cost, memory[0], note)
 
 
 def matrix_operator(matrix: NDArray, like: DetachedJacobian) -> DetachedJacobian:
