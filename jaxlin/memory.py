@@ -22,6 +22,7 @@ from jaxlin.certificate import _misfit
 from jaxlin.operator import DetachedJacobian, _backward, _forward, solver_dtype
 from jaxlin.plan import Plan
 from jaxlin.svd.lanczos import ROOM, _step, shapes
+from jaxlin.svd.recover import RIGHT_BYTES
 
 Shape = jax.ShapeDtypeStruct
 
@@ -79,6 +80,8 @@ def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
         kept = shapes(m, n, plan.block, ROOM, wide)
         state = tree_bytes(kept)
         solve = state + added_bytes(_step, operator, kept, 0, keep_rows=False)
+        if jax.default_backend() == "cpu":  # where the right blocks wait
+            solve += min(RIGHT_BYTES, plan.passes // 2 * n * wide.itemsize)
         recover = state + right + backward(probes) + _if_narrow(operator, chunk)
         phases = [Phase("lanczos step", solve), Phase("recovering right vectors", recover)]
     elif plan.method == "matfree":

@@ -38,6 +38,11 @@ class Model:
         """The checkpoint's own tokenizer; :class:`models.ModelError` if it has none."""
         return models.load_tokenizer(self.checkpoint)
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """sha256 over the names and contents of the weight files, as hex."""
+        return models.weights_hash(self.checkpoint)
+
     def tokenize(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
 

@@ -9,12 +9,9 @@ from typing import Annotated
 import tyro
 
 
-@dataclass(frozen=True)
-class Svd:
-    """Top-k singular vectors of a prompt's detached Jacobian, certified, on screen and on disk.
-
-    Example: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
-    """
+@dataclass(frozen=True, kw_only=True)
+class Prompted:
+    """What every verb that works on a prompt is told."""
 
     model: str
     """directory, hub id org/name@revision, or demo-llama, demo-gemma, demo-qwen"""
@@ -26,26 +23,12 @@ class Svd:
     """a UTF-8 file with the prompt"""
     token_ids: Annotated[str | None, tyro.conf.arg(metavar="1,2,3")] = None
     """comma-separated token ids, used as they are; needs no tokenizer"""
-    k: Annotated[int | None, tyro.conf.arg(aliases=("-k",), metavar="INT")] = None
-    """how many singular triplets; 16, or all where there are fewer"""
     span: Annotated[str | None, tyro.conf.arg(metavar="16:")] = None
     """input positions: ranges and numbers like 16: or 0,3,8:12, from the end if negative; all by default"""
     skip_first: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """leave out so many first positions (attention sinks), short for --span INT:"""
     position: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """output position, from 0, or from the end if negative; the last by default"""
-    target: Annotated[str | None, tyro.conf.arg(metavar="TARGET")] = None
-    """logits:" Paris" or logits:" Paris"-" Rome": one row instead of the hidden state, exactly attributed"""
-    method: str = "auto"
-    """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it) or matfree (likewise)"""
-    tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """residual asked of every triplet, as a multiple of σ₁; by default 1e-4 in float32, 1e-10 in float64"""
-    block: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """probes at once in lanczos; by prompt length if not given"""
-    max_passes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """passes after which an iterative method gives up, flags its result and exits with 3"""
-    verify_seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """solve once more from this seed and compare"""
     policy: str = "detached"
     """detached (norms, attention probabilities and gates frozen) or none (ordinary Jacobian)"""
     dtype: str = "float32"
@@ -60,10 +43,52 @@ class Svd:
     """the most that may be planned for, like 40GB or 40GiB; what is free by default"""
     seed: int = 0
     """seed of every random vector"""
-    save_jacobian: bool = False
-    """also store the matrix itself, [d, T, d]; small prompts only"""
     overwrite: bool = False
     """replace the result that --out already holds"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svd(Prompted):
+    """Top-k singular vectors of a prompt's detached Jacobian, certified, on screen and on disk.
+
+    Example: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
+    """
+
+    k: Annotated[int | None, tyro.conf.arg(aliases=("-k",), metavar="INT")] = None
+    """how many singular triplets; 16, or all where there are fewer"""
+    target: Annotated[str | None, tyro.conf.arg(metavar="TARGET")] = None
+    """logits:" Paris" or logits:" Paris"-" Rome": one row instead of the hidden state, exactly attributed"""
+    method: str = "auto"
+    """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it) or matfree (likewise)"""
+    tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """residual asked of every triplet, as a multiple of σ₁; by default 1e-4 in float32, 1e-10 in float64"""
+    block: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """probes at once in lanczos; by prompt length if not given"""
+    max_passes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """passes after which an iterative method gives up, flags its result and exits with 3"""
+    verify_seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """solve once more from this seed and compare"""
+    save_jacobian: bool = False
+    """also store the matrix itself, [d, T, d]; small prompts only"""
+    resume: bool = False
+    """go on from the state that a run of the same command left beside --out when it was cut off"""
+    save_every: Annotated[int, tyro.conf.arg(metavar="STEPS")] = 1
+    """steps of an iterative method between two saves of its state; 0 for none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(Prompted):
+    """The SVD of every token's own Jacobian J_t, all tokens at once, on screen and on disk.
+
+    Example: jaxlin tokens --model demo-llama --prompt "The capital of France is" -k 2 --out results/tokens
+    """
+
+    k: Annotated[int, tyro.conf.arg(aliases=("-k",), metavar="INT")] = 1
+    """how many singular triplets of each token"""
+    method: str = "exact"
+    """exact (d passes) or shared (a common left basis, grown until every token keeps the tolerance)"""
+    tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """error allowed in every σ, as a multiple of its token's σ₁; 1e-4 in float32, 1e-10 in float64"""
 
 
 @dataclass(frozen=True)

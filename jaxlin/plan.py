@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -22,7 +23,7 @@ _GRAM_COPIES = 4
 #: matfree's bases and their update.
 _BASIS_COPIES = 2
 #: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
-_STEPS_PER_TRIPLET, _STEPS_BESIDE = 2, 20
+_STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
 #: Positions that one pass should carry to reach most of the matrix rate.
 _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
@@ -70,7 +71,7 @@ def plan(
         raise JaxlinError(f"the block is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
-    lanczos_passes = min(2 * (_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
+    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
     free = free_bytes() if memory is None else memory
     if method == "auto":
         fits = dense <= min(_DENSE_BYTES, free // 2)

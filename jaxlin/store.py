@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
-from jaxlin.svd.result import SVDResult
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 #: The format's names of what a result is made of.
@@ -48,33 +48,24 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _publish(workshop, out, overwrite)
 
 
-def write(
-    folder: Path,
-    result: SVDResult,
+def operator_arrays(
     operator: DetachedJacobian,
     token_ids: Sequence[int],
     places: Sequence[int] | Int[np.ndarray, " t"],
-    summary: Mapping[str, Any],
-    jacobian: Float[Array, "d t d"] | None = None,
-) -> None:
-    """Put a result's two files into ``folder``."""
-    arrays = {
+) -> dict[str, Any]:
+    """What every result says about its map, by name of tensor."""
+    return {
         "embeddings": operator.x,
         "output": operator.y,
         "offset": operator.offset,
-        "U": result.U,
-        "s": result.s,
-        "V": result.V,
-        "residuals": result.residuals,
+        "token_ids": np.asarray(token_ids, np.int64),
+        "positions": np.asarray(places, np.int64),
     }
-    if result.spectrum is not None:
-        arrays["spectrum"] = result.spectrum
-    if jacobian is not None:
-        arrays["jacobian"] = jacobian
-    # numpy cannot read bfloat16 back; in float32 it is the same numbers.
-    tensors = {name: np.ascontiguousarray(a, solver_dtype(a.dtype)) for name, a in arrays.items()}
-    tensors["token_ids"] = np.asarray(token_ids, np.int64)
-    tensors["positions"] = np.asarray(places, np.int64)
+
+
+def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
+    tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     try:
         _save(tensors, folder / TENSORS)
@@ -82,6 +73,11 @@ def write(
         (folder / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
+
+
+def _readable(dtype: np.dtype) -> np.dtype:
+    """numpy cannot read bfloat16 back; in float32 it is the same numbers."""
+    return solver_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def _save(tensors: Mapping[str, np.ndarray], path: Path) -> None:

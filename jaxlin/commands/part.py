@@ -1,4 +1,4 @@
-"""What a verb works on: the prompt, and which positions and which output of it."""
+"""What a verb works on: which positions and which output of a prompt, and how it will run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jaxlin.budget import Forecast, Solver, choose
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, up_to
 from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Svd
+from jaxlin.options import Prompted, Svd
 from jaxlin.plan import free_bytes
 from jaxlin.progress import Progress
-from jaxlin.sizes import parse_size
+from jaxlin.sizes import parse_size, spell_size
 from jaxlin.span import parse_span
 from jaxlin.target import LogitTarget, parse_target
 
@@ -49,7 +49,7 @@ class Places:
     target: LogitTarget | None
 
 
-def choose_places(config: Svd, token_ids: list[int]) -> Places:
+def choose_places(config: Prompted, token_ids: list[int]) -> Places:
     """What ``--position``, ``--span``, ``--skip-first`` and ``--target`` say, before any model is loaded.
 
     Raises:
@@ -62,10 +62,11 @@ def choose_places(config: Svd, token_ids: list[int]) -> Places:
             raise JaxlinError("--span and --skip-first say the same in two ways: give one of them")
         span = f"{config.skip_first}:"
     chosen = np.arange(len(seen)) if span is None else parse_span(span, len(seen))
-    return Places(seen, chosen, span is None, None if config.target is None else parse_target(config.target))
+    target = getattr(config, "target", None)
+    return Places(seen, chosen, span is None, None if target is None else parse_target(target))
 
 
-def plan_job(config: Svd, checkpoint: models.Checkpoint, places: Places) -> Forecast:
+def plan_job(config: Prompted, checkpoint: models.Checkpoint, places: Places) -> Forecast:
     """How the job will run: dial, method, memory. From config.json alone, before a weight is read.
 
     Raises:
@@ -86,11 +87,13 @@ def plan_job(config: Svd, checkpoint: models.Checkpoint, places: Places) -> Fore
     memory = free_bytes()
     if config.memory is not None:
         memory = min(memory, parse_size(config.memory))
-    solver = Solver(config.k, config.method, config.block)
+    solver = Solver(config.k, config.method, config.block) if isinstance(config, Svd) else Solver(1, "gram")
     return choose(job, solver, memory, attention=config.attention, gate=config.gate)
 
 
-def choose_part(config: Svd, model: Model, places: Places, dial: models.Dial, progress: Progress) -> Part:
+def choose_part(
+    config: Prompted, model: Model, places: Places, dial: models.Dial, progress: Progress
+) -> Part:
     """Record the prompt and take the span and the target that were asked for.
 
     Raises:
@@ -106,32 +109,10 @@ def choose_part(config: Svd, model: Model, places: Places, dial: models.Dial, pr
     return Part(operator, [seen[i] for i in chosen], chosen, len(seen) - 1, dial)
 
 
-def read_prompt(config: Svd) -> str | list[int]:
-    """The prompt, from whichever of the three ways it was given in.
-
-    Raises:
-        JaxlinError: none or several ways, a file that cannot be read, ids that are no numbers.
-    """
-    given = [source for source in (config.prompt, config.prompt_file, config.token_ids) if source is not None]
-    if len(given) != 1:
-        raise JaxlinError("give the prompt in one way: --prompt, --prompt-file or --token-ids")
-    if config.prompt is not None:
-        return config.prompt
-    if config.prompt_file is not None:
-        try:
-            return config.prompt_file.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise JaxlinError(
-                f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file"
-            ) from error
-    assert config.token_ids is not None
-    return [_token_id(text) for text in config.token_ids.split(",")] if config.token_ids.strip() else []
-
-
-def _token_id(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise JaxlinError(
-            f"--token-ids takes numbers with commas between, like 1,2,3, and {text[:20]!r} is no number"
-        ) from error
+def in_words(expected: Forecast, config: Prompted) -> str:
+    """The plan in one line: which method, why, and what it will hold."""
+    dial = (
+        "" if config.policy == "none" else f", attention {expected.dial.attention}, gate {expected.dial.gate}"
+    )
+    most = f"{'about' if expected.phases else 'less than'} {spell_size(expected.peak)}"
+    return f"method {expected.plan.method}: {expected.plan.reason}{dial}, {most} of memory"

@@ -26,6 +26,7 @@ class Ritz:
     Attributes:
         s: Ritz values [k'], falling, k' ≤ wanted while L is small.
         left: L's left singular vectors as columns [p·b, k'].
+        right: its right ones likewise.
         estimates: estimated residuals, as multiples of σ₁, floored at rounding.
         moved: the largest change of a value over the last vectors, as a multiple of σ₁.
         steps: steps that L stands for.
@@ -36,6 +37,7 @@ class Ritz:
 
     s: Float[np.ndarray, " k"]
     left: Float[np.ndarray, "p k"]
+    right: Float[np.ndarray, "p k"]
     estimates: Float[np.ndarray, " k"]
     moved: float
     steps: int
@@ -58,8 +60,8 @@ class Ritz:
         steps, b = diagonal.shape[:2]
         floor = _ROUNDINGS * unit_roundoff
         if steps == 0:
-            nothing = np.zeros(0)
-            return cls(nothing, np.zeros((0, 0)), nothing, math.inf, 0, False, wanted, floor)
+            nothing, empty = np.zeros(0), np.zeros((0, 0))
+            return cls(nothing, empty, empty, nothing, math.inf, 0, False, wanted, floor)
         small = bidiagonal(diagonal, below)
         x, s, z = np.linalg.svd(small)
         first = s[0] or 1.0
@@ -76,7 +78,7 @@ class Ritz:
             moved = float(np.abs(s[:wanted] - earlier[:wanted]).max() / first)
         past = steps * b >= min(wanted + PAST_K, outputs) and since_restart >= rest
         past = past or steps * b >= outputs or (exhausted and steps * b >= wanted)
-        return cls(s[:wanted], x[:, :wanted], estimates, moved, steps, past, wanted, floor)
+        return cls(s[:wanted], x[:, :wanted], z[:wanted].T, estimates, moved, steps, past, wanted, floor)
 
     @property
     def every(self) -> int:
@@ -128,8 +130,9 @@ class Outlook:
             pace = (time.perf_counter() - self._began) / (steps - self._first_step)
             parts.append(f"about {left * pace:.0f} s left")
         converged = ritz.converged(aim)
-        # The last of them is told by whoever has checked it.
-        self._request.progress("solving", min(converged, wanted), wanted, ", ".join(parts))
+        # All of them only when they have come to rest too.
+        done = wanted if ritz.meets(aim) else min(converged, wanted - 1)
+        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(parts))
 
     def _steps_left(self, aim: float) -> float | None:
         """Steps to the aim if the residual goes on falling as over the later half of the way."""

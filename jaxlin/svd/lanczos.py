@@ -1,8 +1,9 @@
 """Golub-Kahan-Lanczos bidiagonalisation, started and kept on the left.
 
 J is short and very fat, so only its left Krylov vectors are kept and reorthogonalised (one-sided: Simon &
-Zha, SIAM J. Sci. Comput. 21, 2000); a right block is used for the next step and dropped. Memory is
-O(steps·m) whatever the prompt's length, and the k wanted right vectors come from k passes at the end.
+Zha, SIAM J. Sci. Comput. 21, 2000); the recurrence needs no right block but the last. Device memory is
+O(steps·m) whatever the prompt's length. Where the host has room, the right blocks wait there and give the
+wanted right vectors for nothing; where not, those come from k passes at the end.
 
 In blocks of b (Golub, Luk & Overton, ACM TOMS 7, 1981):
 
@@ -27,7 +28,7 @@ from jaxtyping import Array, Float
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, Leaf, solver_dtype
 from jaxlin.svd.convergence import Outlook, Ritz
-from jaxlin.svd.recover import recover
+from jaxlin.svd.recover import RightBlocks, factorise, recover
 from jaxlin.svd.result import Request, Triplets
 
 #: Blocks that memory is set aside for at a time.
@@ -72,12 +73,14 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
     state = _restored(operator, request) or start(operator, b, request.seed)
     most = min(math.ceil(m / b), max(request.max_passes // (2 * b), math.ceil(k / b)))
     aim, passes_beside = _MARGIN * request.tolerance, 0
+    kept = RightBlocks(whole=int(state.steps) == 0)
     outlook = Outlook(request, passes_a_step=2 * b)
     while True:
         ritz = _ritz(state, request, operator)
         while not (ritz.meets(aim) or ritz.steps >= most):
             state = step(operator, with_room(state), request.seed)
             steps = int(state.steps)
+            kept.add(state.right)
             if not bool(jnp.isfinite(state.diagonal[steps - 1]).all()):
                 raise JaxlinError(
                     "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
@@ -87,8 +90,12 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             if steps >= most or steps % ritz.every == 0:
                 ritz = _ritz(state, request, operator)
             outlook.tell(ritz, steps, aim)
-        u, s, v = recover(operator, _combine(state.basis, ritz.left), request.progress)
-        passes_beside += k
+        q = _combine(state.basis, ritz.left)
+        if kept.whole:
+            u, s, v = factorise(np.asarray(q), kept.combined(ritz.right * ritz.s))
+        else:
+            u, s, v = recover(operator, q, request.progress)
+            passes_beside += k
         yield Triplets(u, s, v, 2 * b * ritz.steps + passes_beside, moved=ritz.moved)
         aim *= _HARDER
         if ritz.steps >= most or aim < ritz.floor:
