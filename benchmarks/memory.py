@@ -41,7 +41,7 @@ K, LAYERS, WARM = 4, 16, 64
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 #: (tokens, dtype, attention, gate)
 SETTINGS = (
-    (512, "float32", "probabilities", "stored"),
+    (1024, "float32", "probabilities", "stored"),
     (2048, "float32", "queries_keys", "stored"),
     (4096, "float32", "queries_keys", "stored"),
     (8192, "float32", "queries_keys", "stored"),

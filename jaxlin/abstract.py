@@ -64,13 +64,8 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     Raises:
         models.ModelError: dtype and precision that do not go together.
     """
-    precision = models.choose_precision(job.dtype, job.precision)
+    graphdef, weights, precision = _weights(job)
     storage = jnp.dtype(job.dtype)
-    decoder = nnx.eval_shape(
-        lambda: models.Decoder(job.config, rngs=nnx.Rngs(0), dtype=storage, precision=precision)
-    )
-    graphdef, weights = nnx.split(decoder)
-    weights = shapes_of(weights)
     x = Shape((job.length, job.config.embed_dim), models.working_dtype(storage, precision))
     if models.POLICIES[job.policy].linear:
         weights = models.stacks_as_bits(weights)
@@ -100,6 +95,25 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         return [nearest, Phase("scoring the vocabulary", added_bytes(score, weights, hidden))]
 
     return Abstract(_select(operator, job), tree_bytes(weights), tree_bytes(recorded), preparing, reading)
+
+
+def weight_bytes(job: Job) -> int:
+    """Bytes of all weights, from the config alone; for this, sizes may be as absurd as they like.
+
+    Raises:
+        models.ModelError: dtype and precision that do not go together.
+    """
+    return tree_bytes(_weights(job)[1])
+
+
+def _weights(job: Job) -> tuple[Any, Any, str]:
+    """The decoder's graph, its weights in shapes, and its precision."""
+    precision = models.choose_precision(job.dtype, job.precision)
+    decoder = nnx.eval_shape(
+        lambda: models.Decoder(job.config, rngs=nnx.Rngs(0), dtype=jnp.dtype(job.dtype), precision=precision)
+    )
+    graphdef, weights = nnx.split(decoder)
+    return graphdef, shapes_of(weights), precision
 
 
 def shapes_of(tree: Any) -> Any:

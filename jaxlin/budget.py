@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import models
-from jaxlin.abstract import Abstract, Job, abstract
+from jaxlin.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.certificate import CHECK_PASSES
 from jaxlin.energy import ENERGY_PASSES
 from jaxlin.errors import JaxlinError
@@ -139,12 +139,15 @@ def choose(
     Raises:
         JaxlinError: nothing fits, or the request cannot be met in any memory.
     """
+    weights = weight_bytes(job)
+    if weights > memory:
+        raise JaxlinError(_too_heavy(job, weights, memory))
     pinned = {"attention": attention, "gate": gate}
     tried = list(forecasts(job, solver, memory, **pinned, always_compile=always_compile))
     if tried[-1].peak <= memory:
         return tried[-1]
     smallest = min(tried, key=lambda one: one.peak)
-    if any(pinned.values()) and smallest.weights <= memory:
+    if any(pinned.values()):
         *_, free = forecasts(job, solver, memory, always_compile=always_compile)
         if free.peak <= memory:
             raise JaxlinError(
@@ -204,11 +207,15 @@ def refusal(job: Job, smallest: Forecast, memory: int) -> str:
     """One sentence: what is too large, how much is there, what to do."""
     if smallest.weights <= memory:
         return f"{_too_large(job, smallest, memory)}: {_way_out(job, smallest, memory)}"
-    narrow = smallest.weights * 2 // jnp.dtype(job.dtype).itemsize
-    way_out = f"use a smaller model, or a machine with more than {spell_size(smallest.weights)}"
-    if narrow < min(memory, smallest.weights):
+    return _too_heavy(job, smallest.weights, memory)
+
+
+def _too_heavy(job: Job, weights: int, memory: int) -> str:
+    narrow = weights * 2 // jnp.dtype(job.dtype).itemsize
+    way_out = f"use a smaller model, or a machine with more than {spell_size(weights)}"
+    if narrow < min(memory, weights):
         way_out = f"use --dtype bfloat16, in which they take {spell_size(narrow)}"
-    what = f"the weights alone take {spell_size(smallest.weights)} in {job.dtype}"
+    what = f"by config.json the weights alone take {spell_size(weights)} in {job.dtype}"
     return f"{what} and there are {spell_size(memory)}: {way_out}"
 
 

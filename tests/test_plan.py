@@ -167,8 +167,8 @@ def test_refusals_say_what_is_there_and_what_to_do():
     config = models.find_config("gemma-3-27b")
     said = refusal(Job(config, 400), small(Job(config, 400)), 60 * GB)
     assert said == (
-        "the weights alone take 108.0 GB in float32 and there are 60.0 GB: use --dtype bfloat16, in which "
-        "they take 54.0 GB"
+        "by config.json the weights alone take 108.0 GB in float32 and there are 60.0 GB: use --dtype "
+        "bfloat16, in which they take 54.0 GB"
     )
     narrow = Job(config, 400, "bfloat16")
     assert refusal(narrow, small(narrow), 40 * GB).endswith(
@@ -287,7 +287,8 @@ def test_plan_prints_a_table_and_writes_json(tmp_path: Path, capsys):
     assert "in 1.0 GB, compiled for cpu" in printed
     assert "does not fit" in printed
     assert (
-        "gemma-3-27b, 40 tokens: the weights alone take 54.0 GB in bfloat16 and there are 1.0 GB" in printed
+        "gemma-3-27b, 40 tokens: by config.json the weights alone take 54.0 GB in bfloat16 and there are 1.0 GB"
+        in printed
     )
     figures = json.loads(file.read_text())
     fits, does_not = figures["rows"]
