@@ -217,9 +217,8 @@ def test_command_line_that_cannot_be_parsed(
     assert contents(tmp_path) == {}
 
 
-def test_dense_that_would_not_fit(refusal: Refusal, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaxlin.plan.free_bytes", lambda: 20_000)
-    said = refusal(model, *REQUEST, "--method", "dense")
+def test_dense_that_would_not_fit(refusal: Refusal, model: Path) -> None:
+    said = refusal(model, *REQUEST, "--method", "dense", "--memory", "160KB")
     assert f"the dense matrix ({WIDTH} × {3 * WIDTH}) would need" in said
     assert re.search(r"need [\d.]+ [KMG]iB and [\d.]+ [KMG]iB are free", said)
     assert "use method lanczos" in said

@@ -286,10 +286,7 @@ def test_plan_prints_a_table_and_writes_json(tmp_path: Path, capsys):
     printed = capsys.readouterr().out
     assert "in 1.0 GB, compiled for cpu" in printed
     assert "does not fit" in printed
-    assert (
-        "gemma-3-27b, 40 tokens: by config.json the weights alone take 54.0 GB in bfloat16 and there are 1.0 GB"
-        in printed
-    )
+    assert "gemma-3-27b, 40 tokens: by config.json the weights alone take 54.0 GB in bfloat16" in printed
     figures = json.loads(file.read_text())
     fits, does_not = figures["rows"]
     assert (figures["memory"], fits["fits"], does_not["fits"]) == (GB, True, False)
