@@ -10,6 +10,7 @@ from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin.decode import Direction, decode
+from jaxlin.energy import Energy
 from jaxlin.model import Model
 from jaxlin.svd import SVDResult
 
@@ -28,9 +29,9 @@ def result(model: Model) -> SVDResult:
 
 @pytest.fixture(scope="module")
 def directions(model: Model, result: SVDResult) -> list[Direction]:
-    return decode(
-        result, prompt_ids(NAME), logits=model.logits, vocabulary=model.vocabulary(), text="<{}>".format
-    )
+    ids = prompt_ids(NAME)
+    x = model.decoder.embed(jnp.asarray(ids))
+    return decode(result, x, ids, logits=model.logits, vocabulary=model.vocabulary(), text="<{}>".format)
 
 
 def test_left_vectors_go_through_head_and_softcap(
@@ -67,9 +68,9 @@ def test_right_vectors_by_position_and_nearest_embedding(
 def test_short_prompts_and_small_vocabularies_give_what_there_is():
     result = SVDResult(
         jnp.eye(2), jnp.ones(2), jax.random.normal(jax.random.key(0), (2, 1, 2)), jnp.zeros(2),
-        "dense", 0, 0.0, 0, jaxlin.Certificate(1.0, 0.0, 2, 2, 0.0, None),
+        None, "dense", 0, 0.0, 0, jaxlin.Certificate(1.0, 0.0, 2, 2, (), Energy(1.0, 0.0)),
     )  # fmt: skip
-    one = decode(result, [1], logits=lambda u: u, vocabulary=jnp.eye(2), text=str)[0]
+    one = decode(result, jnp.ones((1, 2)), [1], logits=lambda u: u, vocabulary=jnp.eye(2), text=str)[0]
     assert [token.id for token in one.outputs] == [0, 1]
     assert [place.position for place in one.inputs] == [0]
     assert len(one.inputs[0].nearest) == 2

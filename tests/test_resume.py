@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -424,7 +424,7 @@ KILLS = 13
 
 
 def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_path: Path):
-    """SIGKILL amid steps and saves over the whole run: it goes on, and ends in the same bits."""
+    """SIGKILL amid steps and saves over the whole run: it goes on, and ends at the same answer."""
     worker.start("solve", tmp_path / "whole.state", tmp_path / "whole.steps", tmp_path / "whole.npz")
     assert worker.status() == 0
     total = written(tmp_path / "whole.steps")[-1]
@@ -446,8 +446,7 @@ def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_p
     worker.start("solve", state, steps, answer)
     assert worker.status() == 0
     with np.load(tmp_path / "whole.npz") as whole, np.load(answer) as found:
-        for name in whole:
-            np.testing.assert_array_equal(found[name], whole[name])
+        assert_same_answer(found, whole)
 
 
 def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: Path):
@@ -477,6 +476,15 @@ def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: P
         assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(arrays_of(step))))
         assert names(folder) == [str(step), "identity.json"]
     assert set(kept) == {2, 3, 4, 5, None}
+
+
+def assert_same_answer(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    """The steps are the same to the last bit; right vectors come from passes after an interruption, and from
+    the blocks that were kept without one, which turns the left ones by rounding."""
+    rounding = 1e3 * np.finfo(expected["s"].dtype).eps
+    np.testing.assert_allclose(found["s"], expected["s"], rtol=0, atol=rounding * expected["s"][0])
+    cosines = np.abs(np.einsum("kd,kd->k", found["U"], expected["U"]))
+    np.testing.assert_allclose(cosines, 1, atol=1e3 * rounding)
 
 
 def _shape(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
@@ -540,7 +548,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert names(tmp_path) == ["out"]
     resumed = load_file(tmp_path / "out" / "result.safetensors")["s"]
     assert command("-k", "4", "--tol", "1e-3", "--overwrite") == 0
-    np.testing.assert_array_equal(load_file(tmp_path / "out" / "result.safetensors")["s"], resumed)
+    np.testing.assert_allclose(load_file(tmp_path / "out" / "result.safetensors")["s"], resumed, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB")])
@@ -645,7 +653,7 @@ OTHER = [
 def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_path: Path, change: str):
     model = tiny_model("llama-biases", "float32")
     ids = prompt_ids("llama-biases")
-    config = Svd("a", tmp_path / "out")
+    config = Svd(model="a", out=tmp_path / "out")
     chosen = plan(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
@@ -660,7 +668,7 @@ def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_p
 
 def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], tmp_path: Path):
     model, ids = tiny_model("llama-biases", "float32"), prompt_ids("llama-biases")
-    config = Svd("a", tmp_path / "out")
+    config = Svd(model="a", out=tmp_path / "out")
     chosen = plan(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
@@ -675,7 +683,7 @@ def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], 
 
 
 def test_a_run_without_trouble_leaves_nothing(tmp_path: Path):
-    with resumable(Svd("a", tmp_path / "out")) as state:
+    with resumable(Svd(model="a", out=tmp_path / "out")) as state:
         assert state.keep() is None
     assert names(tmp_path) == []
 
@@ -721,7 +729,6 @@ def test_a_real_kill_through_the_command_line(tmp_path: Path):
     assert said == f"interrupted after {kept} steps; the same command with --resume goes on from there"
     to_its_end(start("out", "--resume"))
     found, expected = (load_file(tmp_path / name / "result.safetensors") for name in ("out", "whole"))
-    for name in ("s", "U"):
-        np.testing.assert_array_equal(found[name], expected[name])
+    assert_same_answer(found, expected)
     # SIGKILL leaves the hidden folder in which the result was to grow.
     assert {name for name in names(tmp_path) if not name.startswith(".")} == {"cache", "out", "whole"}
