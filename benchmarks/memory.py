@@ -33,7 +33,7 @@ from jaxlin.budget import Solver, forecast
 from jaxlin.decode import decode
 from jaxlin.environment import environment, held_bytes, peak_bytes
 from jaxlin.model import Model
-from jaxlin.store import write
+from jaxlin.store import operator_arrays, write
 from models import Decoder, DecoderConfig, Dial, RopeConfig
 
 K, LAYERS, WARM = 4, 16, 64
@@ -150,7 +150,8 @@ def run(model: Model, tokens: int, dial: Dial) -> None:
     result = jaxlin.svd(operator, K, method="lanczos", max_passes=2 * K)
     decode(result, operator.x, ids, logits=model.logits, vocabulary=model.vocabulary(), text=str)
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), result, operator, ids, range(tokens), {})
+        arrays = operator_arrays(operator, ids, range(tokens))
+        write(Path(folder), arrays | {"U": result.U, "s": result.s, "V": result.V}, {})
 
 
 def show(rows: list[dict[str, Any]]) -> None:
