@@ -30,7 +30,7 @@ from rich.table import Table
 from jaxlin import DetachedJacobian, linearize
 from jaxlin.environment import environment
 from jaxlin.model import _Replay, _Transpose
-from models import POLICIES, Decoder, DecoderConfig, RopeConfig, algorithm, record
+from models import POLICIES, Decoder, DecoderConfig, RopeConfig, algorithm, pass_flops, record
 from models.detach import Detached
 
 PROBE_BLOCK = 8
@@ -75,10 +75,7 @@ class Setting:
 
     def flops(self) -> int:
         """Floating-point operations of the linear path, one pass."""
-        config = self.config()
-        width = config.num_heads * config.head_dim
-        per_token = self.dim * (config.num_kv_heads * config.head_dim + width + 2 * self.mlp)
-        return 2 * self.layers * (self.tokens * per_token + self.tokens**2 * width)
+        return pass_flops(self.config(), self.tokens)
 
 
 def main() -> None:

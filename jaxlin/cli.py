@@ -12,11 +12,15 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Svd
+from jaxlin.options import Plan, Svd, Tokens
+
+#: Verb -> its options; the module of the same name in jaxlin.commands does it.
+_VERBS = {"svd": Svd, "tokens": Tokens, "plan": Plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,14 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = import_models()
     except JaxlinError as error:
         return _refuse(error)
-    from jaxlin.commands.svd import run
-
+    (verb,) = (name for name, options in _VERBS.items() if type(config) is options)
     try:
-        return run(config)
+        return import_module(f"jaxlin.commands.{verb}").run(config)
     except (JaxlinError, models.ModelError) as error:
         return _refuse(error)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return 130
 
 
@@ -51,9 +54,10 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parse(arguments: Sequence[str] | None) -> Svd:
+def _parse(arguments: Sequence[str] | None) -> Svd | Tokens | Plan:
     app = tyro.extras.SubcommandApp()
-    app.command(name="svd")(Svd)
+    for name, options in _VERBS.items():
+        app.command(name=name)(options)
     return app.cli(
         prog="jaxlin",
         description="The exact linear map of a transformer at one prompt, and its singular vectors.",

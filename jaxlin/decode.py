@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, Int
 from jaxlin.svd.result import SVDResult
 
 #: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
-_ROWS_AT_ONCE = 16384
+ROWS_AT_ONCE = 16384
+#: Vectors whose logits are looked at together.
+_VECTORS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,26 @@ class Direction:
 
     outputs: tuple[TokenScore, ...]
     inputs: tuple[InputPosition, ...]
+
+
+def best_outputs(
+    u: Float[np.ndarray | Array, "n d"],
+    logits: Callable[[Float[Array, "k d"]], Float[Array, "k vocab"]],
+    text: Callable[[int], str],
+    top: int = 8,
+) -> list[tuple[TokenScore, ...]]:
+    """The output tokens that each left vector writes most, some vectors at a time."""
+    found: list[tuple[TokenScore, ...]] = []
+    for start in range(0, len(u), _VECTORS_AT_ONCE):
+        scores = logits(jnp.asarray(u[start : start + _VECTORS_AT_ONCE]))
+        best, ids = jax.lax.top_k(scores, min(top, scores.shape[-1]))
+        found.extend(_spell(text, *pair) for pair in zip(ids, best, strict=True))
+    return found
+
+
+def _spell(text: Callable[[int], str], ids: Array, values: Array) -> tuple[TokenScore, ...]:
+    pairs = zip(ids.tolist(), values.tolist(), strict=True)
+    return tuple(TokenScore(i, text(i), value) for i, value in pairs)
 
 
 def contributions(
@@ -94,20 +116,12 @@ def decode(
     chosen = np.argsort(-weight, axis=1, kind="stable")[:, :positions]
     blocks = jnp.asarray(np.take_along_axis(np.asarray(result.V), chosen[..., None], axis=1))
     cosines, rows = _nearest(blocks, vocabulary, nearest)
-    outputs: list[tuple[TokenScore, ...]] = [()] * len(result.s)
-
-    def spell(ids: Array, values: Array) -> tuple[TokenScore, ...]:
-        pairs = zip(ids.tolist(), values.tolist(), strict=True)
-        return tuple(TokenScore(i, text(i), value) for i, value in pairs)
-
-    if logits is not None:
-        scores, best = jax.lax.top_k(logits(result.U), min(top, len(vocabulary)))
-        outputs = [spell(*pair) for pair in zip(best, scores, strict=True)]
+    outputs = [()] * len(result.s) if logits is None else best_outputs(result.U, logits, text, top)
 
     def place(i: int, j: int) -> InputPosition:
         at = int(chosen[i, j])
         token = token_ids[at]
-        seen = spell(rows[i, j], cosines[i, j])
+        seen = _spell(text, rows[i, j], cosines[i, j])
         return InputPosition(
             int(places[at]), token, text(token), float(norms[i, at]), float(brought[i, at]), seen
         )
@@ -123,8 +137,8 @@ def _nearest(
 ) -> tuple[Float[Array, "k p n"], Int[Array, "k p n"]]:
     """Cosines and ids of the nearest rows of the vocabulary, some thousand rows at a time."""
     cosines, ids = [], []
-    for start in range(0, len(vocabulary), _ROWS_AT_ONCE):
-        part = _cosines(blocks, vocabulary[start : start + _ROWS_AT_ONCE])
+    for start in range(0, len(vocabulary), ROWS_AT_ONCE):
+        part = _cosines(blocks, vocabulary[start : start + ROWS_AT_ONCE])
         best, rows = jax.lax.top_k(part, min(count, part.shape[-1]))
         cosines.append(best)
         ids.append(rows + start)

@@ -5,7 +5,7 @@ The one file that knows both :mod:`models` and the engine; :func:`jaxlin.load` i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -38,28 +38,18 @@ class Model:
         """The checkpoint's own tokenizer; :class:`models.ModelError` if it has none."""
         return models.load_tokenizer(self.checkpoint)
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """sha256 over the names and contents of the weight files, as hex."""
+        return models.weights_hash(self.checkpoint)
+
     def tokenize(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
 
         Raises:
             JaxlinError: nothing to work on, an id out of range, or more tokens than positions.
         """
-        config = self.decoder.config
-        if isinstance(prompt, str) and not prompt.strip():
-            raise JaxlinError("the prompt is empty: give some text, or --token-ids")
-        ids = self.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)
-        if not ids:
-            raise JaxlinError("the prompt is empty: give some text, or --token-ids")
-        wrong = [token for token in ids if not 0 <= token < config.vocab_size]
-        if wrong:
-            raise JaxlinError(
-                f"token id {wrong[0]} is out of range: this model's ids go from 0 to {config.vocab_size - 1}"
-            )
-        if len(ids) > config.max_positions:
-            raise JaxlinError(
-                f"the prompt has {len(ids)} tokens and the model {config.max_positions} positions: shorten it"
-            )
-        return ids
+        return tokenize(self.checkpoint, prompt, lambda: self.tokenizer)
 
     def token_text(self, token: int) -> str:
         """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
@@ -100,6 +90,7 @@ class Model:
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
             return self._checked(linearize(_Output(graphdef), x, weights))
+        weights = models.stacks_as_bits(weights)
         y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial)
         state = (weights, recorded)
         offset = jnp.zeros_like(y)
@@ -166,6 +157,37 @@ class Model:
     def vocabulary(self) -> Float[Array, "vocab d"]:
         """Every token's embedding as the checkpoint has it, before Gemma's scaling."""
         return self.decoder.embedding[...]
+
+
+def tokenize(
+    checkpoint: models.Checkpoint,
+    prompt: str | Sequence[int],
+    tokenizer: Callable[[], PreTrainedTokenizerBase] | None = None,
+) -> list[int]:
+    """:meth:`Model.tokenize` of a checkpoint whose weights nobody has read.
+
+    ``tokenizer`` gives one that is loaded already.
+    """
+    config = checkpoint.config
+    if isinstance(prompt, str) and not prompt.strip():
+        raise JaxlinError("the prompt is empty: give some text, or --token-ids")
+    if isinstance(prompt, str):
+        speak = models.load_tokenizer(checkpoint) if tokenizer is None else tokenizer()
+        ids = speak(prompt)["input_ids"]
+    else:
+        ids = list(prompt)
+    if not ids:
+        raise JaxlinError("the prompt is empty: give some text, or --token-ids")
+    wrong = [token for token in ids if not 0 <= token < config.vocab_size]
+    if wrong:
+        raise JaxlinError(
+            f"token id {wrong[0]} is out of range: this model's ids go from 0 to {config.vocab_size - 1}"
+        )
+    if len(ids) > config.max_positions:
+        raise JaxlinError(
+            f"the prompt has {len(ids)} tokens and the model {config.max_positions} positions: shorten it"
+        )
+    return ids
 
 
 def up_to(ids: list[int], position: int | None) -> list[int]:

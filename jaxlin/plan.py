@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -17,10 +18,12 @@ METHODS = ("auto", "dense", "gram", "lanczos", "matfree")
 _DENSE_BYTES = 2 * 2**30
 #: The matrix, LAPACK's own copy of it, and the right vectors.
 _DENSE_COPIES = 4
+#: The sum J·Jᵀ in float64, its eigenvectors and their workspace.
+_GRAM_COPIES = 4
 #: matfree's bases and their update.
 _BASIS_COPIES = 2
 #: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
-_STEPS_PER_TRIPLET, _STEPS_BESIDE = 2, 20
+_STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
 #: Positions that one pass should carry to reach most of the matrix rate.
 _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
@@ -39,11 +42,19 @@ class Plan:
     block: int
 
 
-def plan(operator: DetachedJacobian, k: int, method: str = "auto", block: int | None = None) -> Plan:
+def plan(
+    operator: DetachedJacobian,
+    k: int,
+    method: str = "auto",
+    block: int | None = None,
+    *,
+    memory: int | None = None,
+) -> Plan:
     """Choose a method for the top k of this operator, or check the one asked for.
 
     The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
-    it fits into memory, else ``gram``. Otherwise ``lanczos``.
+    it fits into memory, else ``gram``. Otherwise ``lanczos``. ``memory`` is what may be used beside the
+    model, in bytes; what is free if not given. Looks at shapes alone.
 
     Raises:
         JaxlinError: k or block out of range, an unknown method, or one that would not fit into memory.
@@ -60,8 +71,8 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto", block: int | 
         raise JaxlinError(f"the block is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
-    lanczos_passes = min(2 * (_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
-    free = free_bytes()
+    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
+    free = free_bytes() if memory is None else memory
     if method == "auto":
         fits = dense <= min(_DENSE_BYTES, free // 2)
         method = "lanczos" if lanczos_passes < m else "dense" if fits else "gram"
@@ -71,14 +82,20 @@ def plan(operator: DetachedJacobian, k: int, method: str = "auto", block: int | 
         )
         return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
     if method == "gram":
-        return Plan("gram", f"its {m} rows, streamed, give every singular value", m, 3 * kept, block)
+        return Plan(
+            "gram",
+            f"its {m} rows, streamed, give every singular value",
+            m,
+            kept + _GRAM_COPIES * m * m * 8,
+            block,
+        )
     if method == "matfree":
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
         _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
         return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
     reason = f"about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
-    return Plan("lanczos", reason, lanczos_passes, 3 * kept, block)
+    return Plan("lanczos", reason, lanczos_passes, kept, block)
 
 
 def _block(operator: DetachedJacobian) -> int:

@@ -11,16 +11,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from jaxtyping import Int
 
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
-from jaxlin.svd.result import SVDResult
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
+#: The format's names of what a result is made of.
+_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 
 @contextmanager
@@ -48,40 +48,51 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _publish(workshop, out, overwrite)
 
 
-def write(
-    folder: Path,
-    result: SVDResult,
+def operator_arrays(
     operator: DetachedJacobian,
     token_ids: Sequence[int],
     places: Sequence[int] | Int[np.ndarray, " t"],
-    summary: Mapping[str, Any],
-    jacobian: Float[Array, "d t d"] | None = None,
-) -> None:
-    """Put a result's two files into ``folder``."""
-    arrays = {
+) -> dict[str, Any]:
+    """What every result says about its map, by name of tensor."""
+    return {
         "embeddings": operator.x,
         "output": operator.y,
         "offset": operator.offset,
-        "U": result.U,
-        "s": result.s,
-        "V": result.V,
-        "residuals": result.residuals,
+        "token_ids": np.asarray(token_ids, np.int64),
+        "positions": np.asarray(places, np.int64),
     }
-    if result.spectrum is not None:
-        arrays["spectrum"] = result.spectrum
-    if jacobian is not None:
-        arrays["jacobian"] = jacobian
-    # numpy cannot read bfloat16 back; in float32 it is the same numbers.
-    tensors = {name: np.ascontiguousarray(a, solver_dtype(a.dtype)) for name, a in arrays.items()}
-    tensors["token_ids"] = np.asarray(token_ids, np.int64)
-    tensors["positions"] = np.asarray(places, np.int64)
+
+
+def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
+    tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     try:
-        save_file(tensors, folder / TENSORS)
+        _save(tensors, folder / TENSORS)
         # The path of a model need not be UTF-8, and what is left of it JSON can escape.
         (folder / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
+
+
+def _readable(dtype: np.dtype) -> np.dtype:
+    """numpy cannot read bfloat16 back; in float32 it is the same numbers."""
+    return solver_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def _save(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write safetensors array by array: the library would first make one more copy of all of them."""
+    header, end = {}, 0
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)  # so that each is aligned
+    for name, a in ordered:
+        start, end = end, end + a.nbytes
+        header[name] = {"dtype": _DTYPES[a.dtype.name], "shape": list(a.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, a in ordered:
+            file.write(np.ascontiguousarray(a, a.dtype.newbyteorder("<")).data)
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

@@ -14,8 +14,12 @@ from rich.text import Text
 from jaxlin.certificate import Certificate, Check
 from jaxlin.decode import Direction, InputPosition, TokenScore
 from jaxlin.environment import held_bytes
-from jaxlin.options import Svd
+from jaxlin.options import Svd, Tokens
 from jaxlin.svd.result import SVDResult
+from jaxlin.tokens.result import TokenCertificate, TokensResult
+
+#: Rows of the table of tokens; all of them are in the files.
+_TOKENS_SHOWN = 12
 
 
 class TerminalProgress:
@@ -67,6 +71,39 @@ def show(config: Svd, summary: dict[str, Any], result: SVDResult, directions: li
     console.print(Text(f"wrote {config.out}"), soft_wrap=True)
 
 
+def show_tokens(config: Tokens, summary: dict[str, Any], result: TokensResult) -> None:
+    """Print the certificate first, then the positions of the largest σ₁, then where the result lies."""
+    certificate = result.certificate
+    bound = "" if certificate.confidence == 1 else f" with probability {certificate.confidence:.6f}"
+    lines = [
+        f"errors          σ of {certificate.converged} of {certificate.wanted} tokens within "
+        f"{certificate.tolerance:.0e}·σ₁, "
+        f"worst {certificate.worst_error:.1e}{bound}",
+        f"spot residual   {certificate.spot_residual:.1e}",
+        *(_check_line(check) for check in certificate.checks),
+        f"{summary['model']} · {summary['tokens']} tokens · each J_t is {result.U.shape[-1]} × "
+        f"{result.V.shape[-1]} · policy {summary['policy']} · {summary['dtype']}",
+        f"method {result.method}: {result.rank} left vectors, {result.passes} passes, "
+        f"{result.seconds:.1f} s, peak {summary['peak_bytes'] / 2**30:.2f} GiB",
+    ]
+    table = Table(title="tokens of the largest σ₁", title_justify="left", pad_edge=False)
+    for column in ("position", "token", "σ₁", "‖J_t‖_F", "writes"):
+        table.add_column(column, justify="left" if column in ("token", "writes") else "right")
+    tokens = sorted(summary["per_token"], key=lambda token: -token["s"][0])
+    for token in tokens[:_TOKENS_SHOWN]:
+        table.add_row(
+            str(token["position"]),
+            Text(_visible(token["text"])),
+            f"{token['s'][0]:.4g}",
+            f"{token['norm']:.4g}",
+            Text("  ".join(_visible(score["text"]) for score in token["outputs"][:6])),
+        )
+    console = Console()
+    console.print(_panel(lines, certificate.holds, _verdict(certificate, "tokens")))
+    console.print(table)
+    console.print(Text(f"wrote {config.out}"), soft_wrap=True)
+
+
 def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:
     certificate = result.certificate
     energy = certificate.energy
@@ -85,10 +122,14 @@ def _certificate_panel(summary: dict[str, Any], result: SVDResult) -> Panel:
         f"method {result.method}: {result.passes} passes, {result.seconds:.1f} s, "
         f"peak {summary['peak_bytes'] / 2**30:.2f} GiB",
     ]
+    return _panel(lines, certificate.holds, _verdict(certificate, "triplets"))
+
+
+def _panel(lines: list[str], holds: bool, verdict: str) -> Panel:
     return Panel(
         Text("\n".join(lines)),
-        title=f"certificate: {_verdict(certificate)}",
-        border_style="green" if certificate.holds else "red",
+        title=f"certificate: {verdict}",
+        border_style="green" if holds else "red",
         expand=False,
     )
 
@@ -98,13 +139,14 @@ def _check_line(check: Check) -> str:
     return f"{check.name:<15} {check.value:.1e}  {verdict}"
 
 
-def _verdict(certificate: Certificate) -> str:
+def _verdict(certificate: Certificate | TokenCertificate, unit: str) -> str:
     if certificate.holds:
         return "holds"
     failed = [check.name for check in certificate.failed]
-    if certificate.converged < certificate.wanted:
-        failed.insert(0, f"{certificate.wanted - certificate.converged} triplets NOT converged")
-    return "; ".join(failed) if certificate.converged < certificate.wanted else "FAILS: " + ", ".join(failed)
+    missed = certificate.wanted - certificate.converged
+    if missed:
+        failed.insert(0, f"{missed} of {certificate.wanted} {unit} NOT converged")
+    return "FAILS: " + ", ".join(failed)
 
 
 def _table(result: SVDResult, directions: list[Direction]) -> Table:

@@ -3,12 +3,14 @@
 Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`models.decoder` first.
 """
 
+from models.bits import stacks_as_bits
 from models.checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
 from models.config import DecoderConfig, RopeConfig
 from models.decoder import Decoder, record, replay, replay_transpose
 from models.detach import POLICIES, FreezePolicy, UnknownModuleKind
 from models.dial import Dial
 from models.errors import ModelError
+from models.flops import pass_flops, record_flops
 from models.precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from models.weights import load_decoder, weights_hash
 
@@ -30,9 +32,12 @@ __all__ = [
     "has_tokenizer",
     "load_decoder",
     "load_tokenizer",
+    "pass_flops",
     "record",
+    "record_flops",
     "replay",
     "replay_transpose",
+    "stacks_as_bits",
     "unit_roundoff",
     "weights_hash",
     "working_dtype",

@@ -43,7 +43,8 @@ CONFIGS = {
     )
 }
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
-_HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
+_SMALL_FILES = ["*.json", "tokenizer.model", "*.jinja", "*.txt"]
+_HUB_FILES = ["*.safetensors", *_SMALL_FILES]
 #: What a config.json with values of the wrong type or size ends in, here or in transformers.
 _BAD_VALUES = (
     OSError,
@@ -67,16 +68,16 @@ class Checkpoint:
     config: DecoderConfig
 
 
-def find(name: str) -> Checkpoint:
+def find(name: str, *, weights: bool = True) -> Checkpoint:
     """The checkpoint called ``name``: a demo (``demo-llama``), a directory, or ``org/name@revision``.
 
-    Hub ids are downloaded to the hub's cache, safetensors only; ``HF_HOME``, ``HF_TOKEN`` and
-    ``HF_HUB_OFFLINE`` hold.
+    Hub ids are downloaded to the hub's cache, safetensors only, or config and tokenizer alone without
+    ``weights``; ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` hold.
 
     Raises:
         ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
     """
-    directory, revision = _locate(name)
+    directory, revision = _locate(name, _HUB_FILES if weights else _SMALL_FILES)
     return Checkpoint(name, directory, revision, *_read_config(directory))
 
 
@@ -89,7 +90,7 @@ def find_config(name: str) -> DecoderConfig:
     Raises:
         ModelError: as :func:`find`.
     """
-    directory, _ = _locate(name, weights=False)
+    directory, _ = _locate(name, ["config.json"], without_weights=True)
     return _read_config(directory)[1]
 
 
@@ -115,23 +116,23 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _locate(name: str, *, weights: bool = True) -> tuple[Path, str | None]:
+def _locate(name: str, files: list[str], *, without_weights: bool = False) -> tuple[Path, str | None]:
     if name in DEMOS:
         return DEMOS[name], None
     if os.path.isdir(name):  # unlike Path's, no error at a name that no file can have
         return Path(name), None
-    if not weights and name in CONFIGS:
+    if without_weights and name in CONFIGS:
         return CONFIGS[name], None
     match = _HUB_ID.fullmatch(name)
     if match is None or os.path.exists(name):
         contents, names = ("config.json and safetensors", [*DEMOS])
-        if not weights:
+        if without_weights:
             contents, names = ("config.json", [*DEMOS, *CONFIGS])
         raise ModelError(
             f"no model {name!r}: give a directory with {contents}, a hub id "
             f"org/name@revision, or one of {', '.join(names)}"
         )
-    return _download(match["id"], match["revision"], _HUB_FILES if weights else ["config.json"])
+    return _download(match["id"], match["revision"], files)
 
 
 def _download(hub_id: str, revision: str | None, files: list[str]) -> tuple[Path, str]:

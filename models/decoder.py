@@ -23,6 +23,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from models.attention import Attention, Positions
+from models.bits import from_bits, to_bits
 from models.config import LAYER_TYPES, DecoderConfig
 from models.detach import Coefficient, Mode, Plain, Record, Replay
 from models.dial import Dial
@@ -189,9 +190,9 @@ class Decoder(nnx.Module):
         positions_of = self.positions(x.shape[-2], x.dtype)
 
         def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Coefficient]]:
-            params, index, recorded = layer
+            params, index, recorded = from_bits(layer)
             mode = mode_for(recorded)
-            return nnx.merge(graphdef, params)(x, positions_of(index), mode), mode.kept
+            return nnx.merge(graphdef, params)(x, positions_of(index), mode), to_bits(mode.kept)
 
         layers = (params, jnp.arange(self.config.num_layers), recorded["layers"])
         x, kept = jax.lax.scan(step, x, layers)
@@ -271,7 +272,7 @@ def replay_transpose(
     x_like = jax.ShapeDtypeStruct((*u.shape[:-1], length, config.embed_dim), u.dtype)
 
     def step(g: Array, layer: tuple) -> tuple[Array, None]:
-        params, index, recorded = layer
+        params, index, recorded = from_bits(layer)
         block, mode = nnx.merge(graphdef, params), Replay(recorded, biases=False)
         return jax.linear_transpose(lambda x: block(x, positions_of(index), mode), x_like)(g)[0], None
 

@@ -24,7 +24,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([command, *arguments], capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.fixture(scope="module", params=["dense", "matfree"])
+@pytest.fixture(scope="module", params=["dense", "lanczos"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A run of the main job on a prompt of 400+ tokens, and where its result lies."""
     out = tmp_path_factory.mktemp("cli") / request.param
@@ -49,7 +49,7 @@ def test_certificate_comes_first_and_every_direction_is_shown(finished):
 def test_progress_says_what_happens_and_how_much_memory(finished):
     done, out = finished
     assert "loading weights" in done.stderr
-    assert ("building the matrix" if out.name == "dense" else "converging") in done.stderr
+    assert ("building the matrix" if out.name == "dense" else "solving") in done.stderr
     assert "GiB" in done.stderr
 
 
@@ -90,17 +90,74 @@ def test_help_gives_an_example():
     assert "Example: jaxlin svd --model demo-llama" in " ".join(done.stdout.split())
 
 
-def test_unmet_tolerance_is_saved_flagged_and_exits_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-):
+def test_unmet_tolerance_is_saved_flagged_and_exits_3(tmp_path: Path, capsys):
     from jaxlin.cli import main
 
-    # By name, because jaxlin.svd is the function and hides the module.
-    monkeypatch.setattr(sys.modules["jaxlin.svd"], "default_tolerance", lambda dtype: 1e-30)
     out = tmp_path / "out"
-    code = main(["svd", "--model", "demo-gemma", "--token-ids", "1,2,3", "-k", "2", "--out", str(out)])
+    flags = ("-k", "4", "--method", "lanczos", "--block", "1", "--max-passes", "10", "--skip-first", "20")
+    code = main(["svd", "--model", "demo-gemma", "--prompt", PROMPT[:300], *flags, "--out", str(out)])
     assert code == 3
-    assert "NOT every triplet converged" in capsys.readouterr().out
+    assert "triplets NOT converged" in capsys.readouterr().out
     summary = json.loads((out / "result.json").read_text())
     assert summary["certificate"]["holds"] is False
-    assert [t["converged"] for t in summary["triplets"]] == [False, False]
+    assert not all(t["converged"] for t in summary["triplets"])
+    assert summary["span"] == "20:"
+    positions = load_file(out / "result.safetensors")["positions"]
+    assert positions.tolist() == list(range(20, 20 + summary["tokens"]))
+
+
+def test_a_logit_difference_is_attributed(tmp_path: Path, capsys):
+    from jaxlin.cli import main
+
+    out = tmp_path / "out"
+    target = 'logits:" Paris"-" Rome"'
+    assert (
+        main(["svd", "--model", "demo-qwen", "--prompt", PROMPT, "--target", target, "--out", str(out)]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "the other 425 tokens" in printed
+    summary = json.loads((out / "result.json").read_text())
+    model = jaxlin.load("demo-qwen")
+    logits = model.logits(model.jacobian(PROMPT).y)
+    expected = float(logits[model.token_id(" Paris")] - logits[model.token_id(" Rome")])
+    assert summary["target_value"] == pytest.approx(expected, rel=1e-4)
+    assert f"{expected:+.4g}" in printed
+    assert summary["triplets"][0]["inputs"][0]["text"].strip() == "France"
+
+
+@pytest.mark.parametrize("method", ["exact", "shared"])
+def test_tokens_on_disk_and_on_screen(tmp_path: Path, capsys, method: str):
+    from jaxlin.cli import main
+
+    out = tmp_path / "out"
+    flags = ("-k", "2", "--method", method, "--tol", "0.01", "--span", "-60:")
+    code = main(["tokens", "--model", "demo-qwen", "--prompt", PROMPT, *flags, "--out", str(out)])
+    assert code == 0
+    assert "σ of 60 of 60 tokens within 1e-02·σ₁" in capsys.readouterr().out
+    tensors, summary = load_file(out / "result.safetensors"), json.loads((out / "result.json").read_text())
+    shapes = {"token_s": (60, 2), "token_U": (60, 2, 128), "token_V": (60, 2, 128), "token_errors": (60, 2)}
+    assert {name: tensors[name].shape for name in shapes} == shapes
+    assert [token["position"] for token in summary["per_token"]] == list(range(377, 437))
+    largest = max(summary["per_token"], key=lambda token: token["s"][0])
+    assert largest["text"].strip() == "France"
+
+
+def test_bad_parts_cost_no_loading(tmp_path: Path, capsys):
+    """One sentence and exit 2; nothing written."""
+    from jaxlin.cli import main
+
+    prompt = ("--model", "demo-qwen", "--prompt", "The capital of France is", "--out", str(tmp_path / "out"))
+    for flags, said in (
+        (("--span", "9:4"), "empty or reversed"),
+        (("--span", "1:", "--skip-first", "2"), "give one of them"),
+        (("--position", "99"), "output position 99 is outside the prompt"),
+        (("--target", "Paris"), "--target takes logits:"),
+        (("--target", 'logits:" Paris is"'), "is 2 tokens"),
+        (("--tol", "0"), "choose one from there to 1"),
+        (("--tol", "1e-9"), "can be held to 4.8e-07"),
+        (("--span", "2:4", "-k", "200"), "choose 1 ≤ k ≤ 128"),
+    ):
+        assert main(["svd", *prompt, *flags]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said in error, error
+    assert list(tmp_path.iterdir()) == []

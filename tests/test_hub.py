@@ -58,7 +58,7 @@ def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str
         printed = capsys.readouterr()
         assert (code, printed.out) == (2, "")
         assert not (tmp_path / "results").exists()
-        (line,) = printed.err.splitlines()
+        (line,) = (line for line in printed.err.splitlines() if not line.startswith("planning: "))
         assert line.startswith("jaxlin: ")
         return line.removeprefix("jaxlin: ")
 

@@ -17,8 +17,11 @@ from models.decoder import LOGICAL_AXES
 from models.rope import rotary_table
 
 ROOT = Path(__file__).parent.parent
-#: The files that may see both packages: the public loader, the model it hands out, and the commands.
-BOTH = {"load.py", "model.py", "cli.py", "commands/svd.py"}
+#: The files that may see both packages: the public loader, the model it hands out, that model in
+#: shapes and the choice of its dial, and the commands.
+BOTH = {"load.py", "model.py", "abstract.py", "budget.py", "cli.py"} | {
+    f"commands/{name}.py" for name in ("job", "part", "plan", "svd", "tokens")
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import models
 from models import PRECISIONS, Decoder, DecoderConfig, ModelError, RopeConfig, unit_roundoff
+from models.bits import from_bits
 from models.precision import contract
 
 ROUNDED = ("tf32", "bf16x3", "bfloat16")
@@ -227,7 +228,9 @@ def test_bfloat16_storage_costs_accuracy_but_no_adjointness(passes: Callable[[st
     assert adjoint < 4 * unit_roundoff("float32")
     for value, expected in zip(found, exact, strict=True):
         assert unit_roundoff("bfloat16") / 16 < relative(value, expected) < 4 * unit_roundoff("bfloat16")
-    recorded = jax.eval_shape(lambda x: models.record(narrow, x, -1)[1], narrow.embed(jnp.arange(3)))
+    recorded = jax.eval_shape(
+        lambda x: from_bits(models.record(narrow, x, -1)[1]), narrow.embed(jnp.arange(3))
+    )
     kinds = {name: leaf.dtype for name, leaf in recorded["layers"].items()}
     assert kinds.pop("attention.probabilities") == kinds.pop("mlp.gate") == jnp.bfloat16
     assert set(kinds.values()) == {jnp.dtype("float32")}  # norm statistics

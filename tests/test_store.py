@@ -28,7 +28,7 @@ import jaxlin.commands.svd
 import models
 from jaxlin.cli import main
 from jaxlin.errors import JaxlinError
-from jaxlin.store import staged, write
+from jaxlin.store import operator_arrays, staged, write
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 IDS = [5, 0, 7, 7]
@@ -108,7 +108,7 @@ def request_of(model: Path, out: Path, *arguments: str, k: int = K) -> list[str]
     return ["svd", "--model", str(model), "--token-ids", ids, "-k", str(k), "--out", str(out), *arguments]
 
 
-@pytest.fixture(scope="module", params=["dense", "matfree"])
+@pytest.fixture(scope="module", params=["dense", "lanczos"])
 def finished(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     out = tmp_path_factory.mktemp("results") / "deep" / "out"
     assert main(request_of(model, out, "--method", request.param, "--seed", "4")) == 0
@@ -121,6 +121,7 @@ def test_exactly_two_files(finished: Result) -> None:
 
 def test_exactly_the_promised_tensors(finished: Result) -> None:
     t, d = len(IDS), WIDTH
+    whole = {"spectrum": (d,)} if finished.summary["method"] == "dense" else {}
     assert {name: tensor.shape for name, tensor in finished.tensors.items()} == {
         "token_ids": (t,),
         "embeddings": (t, d),
@@ -130,7 +131,10 @@ def test_exactly_the_promised_tensors(finished: Result) -> None:
         "s": (K,),
         "V": (K, t, d),
         "residuals": (K,),
+        "positions": (t,),
+        **whole,
     }
+    assert finished.tensors["positions"].tolist() == list(range(t))
     assert finished.tensors["token_ids"].tolist() == IDS
 
 
@@ -142,7 +146,7 @@ def test_tensors_are_those_of_the_run(finished: Result, model: Path) -> None:
     np.testing.assert_array_equal(tensors["offset"], operator.offset)
     assert np.linalg.norm(tensors["offset"]) > 0.1 * np.linalg.norm(tensors["output"])
     image = np.asarray(operator.matmat(jnp.asarray(tensors["V"])))
-    rounding = 1e-5 * tensors["s"][0]
+    rounding = 1e-4 * tensors["s"][0]
     np.testing.assert_allclose(image, tensors["s"][:, None] * tensors["U"], atol=rounding)
     assert (tensors["U"] @ tensors["output"] >= 0).all()
     assert (np.diff(tensors["s"]) < 0).all()
@@ -165,10 +169,11 @@ def test_summary_has_the_promised_fields(
         "method": request.node.callspec.params["finished"],
         "k": K,
         "seed": 4,
-        "tolerance": 1e-5,
+        "tolerance": 1e-4,
     }
     assert {key: summary[key] for key in expected} == expected
     assert "matrix" in summary["method_reason"]
+    assert (summary["precision"], summary["position"]) == ("float32", len(IDS) - 1)
     assert summary["matmul_algorithm"].startswith("float32")
     assert summary["passes"] >= 2 * K
     assert summary["seconds"] > 0
@@ -179,8 +184,10 @@ def test_summary_has_the_promised_fields(
     certificate = summary["certificate"]
     assert certificate["holds"] is True
     assert (certificate["converged"], certificate["wanted"]) == (K, K)
-    assert 0 <= certificate["reconstruction_error"] < 1e-5
-    assert 0 <= certificate["adjoint_error"] < 1e-4
+    checks = {check["name"]: check for check in certificate["checks"]}
+    assert {"adjoint", "repetition", "linearity", "reconstruction"} <= set(checks)
+    assert all(0 <= check["value"] <= check["limit"] < 1e-4 for check in list(checks.values())[:4])
+    assert 0 < certificate["energy"]["captured"] <= 1
     assert len(summary["triplets"]) == K
 
 
@@ -239,7 +246,8 @@ def test_numpy_alone_reads_a_bfloat16_result(place: Path) -> None:
         lambda x: x[-1] * x.sum(0), jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3) / 3
     )
     result = jaxlin.svd(operator, 2)
-    write(place, result, operator, [1, 2], {}, operator.dense())
+    arrays = operator_arrays(operator, [1, 2], [0, 1]) | {"U": result.U, "jacobian": operator.dense()}
+    write(place, arrays, {})
     assert dtypes_for_numpy_alone(place) == "float32 int64"
     tensors = load_file(place / "result.safetensors")
     for name, array in {"embeddings": operator.x, "output": operator.y, "jacobian": operator.dense()}.items():

@@ -1,24 +1,24 @@
-"""What a verb works on: the prompt, and which positions and which output of it."""
+"""What a verb works on: which positions and which output of a prompt, and how it will run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import jax
 import numpy as np
 
 import models
+from jaxlin.abstract import Job
+from jaxlin.budget import Forecast, Solver, choose
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, up_to
 from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Svd
+from jaxlin.options import Prompted, Svd
+from jaxlin.plan import free_bytes
 from jaxlin.progress import Progress
+from jaxlin.sizes import parse_size, spell_size
 from jaxlin.span import parse_span
-from jaxlin.target import parse_target
-
-#: Up to here whole probability matrices are as fast as blocks of them.
-_SHORT = 512
+from jaxlin.target import LogitTarget, parse_target
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,21 @@ class Part:
     dial: models.Dial
 
 
-def choose_part(config: Svd, model: Model, token_ids: list[int], progress: Progress) -> Part:
-    """Record the prompt and take the span and the target that were asked for.
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Which positions of a prompt a request is about, and the logit it asks for, if it does.
+
+    ``seen`` are the tokens up to the output's position, ``chosen`` the input positions among them.
+    """
+
+    seen: list[int]
+    chosen: np.ndarray
+    whole: bool
+    target: LogitTarget | None
+
+
+def choose_places(config: Prompted, token_ids: list[int]) -> Places:
+    """What ``--position``, ``--span``, ``--skip-first`` and ``--target`` say, before any model is loaded.
 
     Raises:
         JaxlinError: a position, span or target that does not exist.
@@ -48,49 +61,58 @@ def choose_part(config: Svd, model: Model, token_ids: list[int], progress: Progr
         if span is not None:
             raise JaxlinError("--span and --skip-first say the same in two ways: give one of them")
         span = f"{config.skip_first}:"
-    places = np.arange(len(seen)) if span is None else parse_span(span, len(seen))
-    target = None if config.target is None else parse_target(config.target)
-    progress("recording coefficients", 0, 1, f"{len(seen)} tokens")
-    dial = choose_dial(config, len(seen))
-    operator = model.jacobian(seen, policy=config.policy, dial=dial)
-    rows = None if target is None else model.logit_row(operator.y, target)
-    operator = jax.block_until_ready(operator.select(None if span is None else places, rows))
-    progress("recording coefficients", 1, 1, f"{len(seen)} tokens")
-    return Part(operator, [seen[i] for i in places], places, len(seen) - 1, dial)
+    chosen = np.arange(len(seen)) if span is None else parse_span(span, len(seen))
+    target = getattr(config, "target", None)
+    return Places(seen, chosen, span is None, None if target is None else parse_target(target))
 
 
-def choose_dial(config: Svd, length: int) -> models.Dial:
-    """What the recording keeps: as asked for, and else by the prompt's length."""
-    attention = config.attention or ("probabilities" if length <= _SHORT else "queries_keys")
-    return models.Dial(attention=cast(Any, attention), gate=cast(Any, config.gate or "stored"))
-
-
-def read_prompt(config: Svd) -> str | list[int]:
-    """The prompt, from whichever of the three ways it was given in.
+def plan_job(config: Prompted, checkpoint: models.Checkpoint, places: Places) -> Forecast:
+    """How the job will run: dial, method, memory. From config.json alone, before a weight is read.
 
     Raises:
-        JaxlinError: none or several ways, a file that cannot be read, ids that are no numbers.
+        JaxlinError: k out of range, or a job that does not fit into memory.
+        models.ModelError: dtype and precision, or a dial, that cannot be.
     """
-    given = [source for source in (config.prompt, config.prompt_file, config.token_ids) if source is not None]
-    if len(given) != 1:
-        raise JaxlinError("give the prompt in one way: --prompt, --prompt-file or --token-ids")
-    if config.prompt is not None:
-        return config.prompt
-    if config.prompt_file is not None:
-        try:
-            return config.prompt_file.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise JaxlinError(
-                f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file"
-            ) from error
-    assert config.token_ids is not None
-    return [_token_id(text) for text in config.token_ids.split(",")] if config.token_ids.strip() else []
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    job = Job(
+        checkpoint.config,
+        len(places.seen),
+        config.dtype,
+        config.precision,
+        config.policy,
+        span=None if places.whole else len(places.chosen),
+        targets=None if places.target is None else 1,
+    )
+    memory = free_bytes()
+    if config.memory is not None:
+        memory = min(memory, parse_size(config.memory))
+    solver = Solver(config.k, config.method, config.block) if isinstance(config, Svd) else Solver(1, "gram")
+    return choose(job, solver, memory, attention=config.attention, gate=config.gate)
 
 
-def _token_id(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise JaxlinError(
-            f"--token-ids takes numbers with commas between, like 1,2,3, and {text[:20]!r} is no number"
-        ) from error
+def choose_part(
+    config: Prompted, model: Model, places: Places, dial: models.Dial, progress: Progress
+) -> Part:
+    """Record the prompt and take the span and the target that were asked for.
+
+    Raises:
+        JaxlinError: a target that is not one token.
+    """
+    seen = places.seen
+    progress("recording coefficients", 0, 1, f"{len(seen)} tokens")
+    operator = model.jacobian(seen, policy=config.policy, dial=dial)
+    rows = None if places.target is None else model.logit_row(operator.y, places.target)
+    operator = jax.block_until_ready(operator.select(None if places.whole else places.chosen, rows))
+    progress("recording coefficients", 1, 1, f"{len(seen)} tokens")
+    chosen = places.chosen
+    return Part(operator, [seen[i] for i in chosen], chosen, len(seen) - 1, dial)
+
+
+def in_words(expected: Forecast, config: Prompted) -> str:
+    """The plan in one line: which method, why, and what it will hold."""
+    dial = (
+        "" if config.policy == "none" else f", attention {expected.dial.attention}, gate {expected.dial.gate}"
+    )
+    most = f"{'about' if expected.phases else 'less than'} {spell_size(expected.peak)}"
+    return f"method {expected.plan.method}: {expected.plan.reason}{dial}, {most} of memory"

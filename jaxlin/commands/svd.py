@@ -5,39 +5,41 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import jax
-
 import models
+from jaxlin.budget import Forecast
 from jaxlin.certificate import as_json
-from jaxlin.commands.part import Part, choose_part, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
+from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
-from jaxlin.environment import environment, peak_bytes
-from jaxlin.errors import JaxlinError
-from jaxlin.load import DTYPES, load
-from jaxlin.model import Model
+from jaxlin.load import load
+from jaxlin.model import Model, tokenize
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
-from jaxlin.store import staged, write
+from jaxlin.store import operator_arrays, staged, write
 from jaxlin.svd import SVDResult, svd
 from jaxlin.terminal import TerminalProgress, show
 
 
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
-    _check(config)
+    check_choices(config, method=METHODS)
     prompt = read_prompt(config)
-    with staged(config.out, overwrite=config.overwrite) as folder:
+    with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
+            checkpoint = models.find(config.model, weights=False)
+            token_ids = tokenize(checkpoint, prompt)
+            places = choose_places(config, token_ids)
+            expected = plan_job(config, checkpoint, places)
+            progress("planning", 1, 1, in_words(expected, config))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
-            token_ids = model.tokenize(prompt)
-            part = choose_part(config, model, token_ids, progress)
+            part = choose_part(config, model, places, expected.dial, progress)
             operator = part.operator
             k = min(16, *operator.shape) if config.k is None else config.k
-            chosen = plan(operator, k, config.method, config.block)
+            chosen = plan(operator, k, expected.plan.method, config.block)
             if config.save_jacobian:
                 check_jacobian_fits(operator)
-            progress("planning", 1, 1, f"method {chosen.method}: {chosen.reason}")
             result = svd(
                 operator,
                 k,
@@ -47,6 +49,7 @@ def run(config: Svd) -> int:
                 block=chosen.block,
                 max_passes=config.max_passes,
                 verify_seed=config.verify_seed,
+                store=state.store(model, token_ids, chosen),
                 scratch=folder,
                 progress=progress,
             )
@@ -61,23 +64,21 @@ def run(config: Svd) -> int:
                 positions=3 if config.target is None else 12,
             )
             jacobian = operator.dense(progress) if config.save_jacobian else None
-        summary = _summary(config, model, part, result, chosen, directions)
-        write(folder, result, operator, part.token_ids, part.places, summary, jacobian)
+        summary = _summary(config, model, part, result, chosen, expected, directions)
+        write(folder, _arrays(part, result, jacobian), summary)
     show(config, summary, result, directions)
     return 0 if result.certificate.holds else 3
 
 
-def _check(config: Svd) -> None:
-    """Refuse what is wrong whatever the model, before anything is loaded."""
-    choices = {"method": METHODS, "policy": tuple(models.POLICIES), "dtype": DTYPES}
-    for name, known in choices.items():
-        value = getattr(config, name)
-        if value not in known:
-            raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
-    if config.k is not None and config.k < 1:
-        raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
-    if not 0 <= config.seed < 2**32:
-        raise JaxlinError(f"the seed is {config.seed}: choose one from 0 to {2**32 - 1}")
+def _arrays(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:
+    arrays = operator_arrays(part.operator, part.token_ids, part.places) | {
+        "U": result.U,
+        "s": result.s,
+        "V": result.V,
+        "residuals": result.residuals,
+    }
+    optional = {"spectrum": result.spectrum, "jacobian": jacobian}
+    return arrays | {name: array for name, array in optional.items() if array is not None}
 
 
 def _target_value(operator: DetachedJacobian, targeted: bool) -> dict[str, float]:
@@ -92,35 +93,23 @@ def _summary(
     part: Part,
     result: SVDResult,
     chosen: Plan,
+    expected: Forecast,
     directions: list[Direction],
 ) -> dict[str, Any]:
     """Everything about a run that is not a tensor; see DESIGN, results on disk."""
-    checkpoint, operator = model.checkpoint, part.operator
     return {
-        "model": config.model,
-        "family": checkpoint.config.family,
-        "revision": checkpoint.revision,
-        "weights_sha256": models.weights_hash(checkpoint),
-        "policy": config.policy,
-        "tokens": len(part.token_ids),
-        "span": config.span if not config.skip_first else f"{config.skip_first}:",
-        "position": part.position,
+        **made_from(config, model, part),
         "target": config.target,
-        **_target_value(operator, config.target is not None),
-        "shape": list(operator.shape),
-        "dtype": config.dtype,
-        "precision": model.decoder.precision,
-        "dial": None if config.policy == "none" else asdict(part.dial),
+        **_target_value(part.operator, config.target is not None),
         "method": result.method,
-        "method_reason": chosen.reason,
+        "method_reason": expected.plan.reason,
+        "predicted_peak_bytes": expected.peak if expected.phases else None,
         "k": len(result.s),
-        "seed": result.seed,
         "block": chosen.block,
         "tolerance": result.certificate.tolerance,
         "passes": result.passes,
         "seconds": round(result.seconds, 3),
-        "peak_bytes": peak_bytes(),
-        **environment(models.algorithm(model.decoder.precision, jax.default_backend())),
+        **made_with(model),
         "certificate": as_json(result.certificate),
         "triplets": [
             {

@@ -131,7 +131,10 @@ def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, 
     u = np.asarray(found.u, precision)
     overlap = u @ np.asarray(operator.y, precision).ravel()
     sign = np.where(overlap < 0, -1, 1).astype(precision)[:, None]
-    v = np.asarray(found.v, precision) * sign
+    v = np.asarray(found.v, precision)
+    if not v.flags.writeable:  # the device's own; those on the host are large, and nobody else's
+        v = v.copy()
+    v *= sign
     return (
         jnp.asarray((u * sign).reshape(-1, *operator.output_shape)),
         jnp.asarray(found.s, precision),

@@ -130,8 +130,9 @@ class Outlook:
             pace = (time.perf_counter() - self._began) / (steps - self._first_step)
             parts.append(f"about {left * pace:.0f} s left")
         converged = ritz.converged(aim)
-        # The last of them is told by whoever has checked it.
-        self._request.progress("solving", min(converged, wanted), wanted, ", ".join(parts))
+        # All of them only when they have come to rest too.
+        done = wanted if ritz.meets(aim) else min(converged, wanted - 1)
+        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(parts))
 
     def _steps_left(self, aim: float) -> float | None:
         """Steps to the aim if the residual goes on falling as over the later half of the way."""

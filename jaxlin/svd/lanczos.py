@@ -32,7 +32,7 @@ from jaxlin.svd.recover import RightBlocks, factorise, recover
 from jaxlin.svd.result import Request, Triplets
 
 #: Blocks that memory is set aside for at a time.
-_ROOM = 64
+ROOM = 64
 #: What is left of a right vector below this many roundings is noise, and so would be what J makes of it:
 #: going on with it is what gives other implementations their ghost values. A left one may be noise.
 _NOISE_RIGHT, _NOISE_LEFT = 200.0, 20.0
@@ -119,7 +119,7 @@ def start(operator: DetachedJacobian, b: int, seed: int) -> LanczosState:
     """The state before the first step, at b random orthonormal left vectors."""
     precision = solver_dtype(operator.dtype)
     m, n = operator.shape
-    state = shapes(m, n, b, _ROOM, precision)
+    state = shapes(m, n, b, ROOM, precision)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     first, _ = _fresh_left(jnp.zeros((b, m), precision), jnp.zeros(b, bool), state.basis, seed, 0)
     return replace(state, basis=state.basis.at[0].set(first))
@@ -140,7 +140,7 @@ def with_room(state: LanczosState) -> LanczosState:
     if int(state.steps) + 2 <= room:
         return state
     longer = [
-        jnp.concatenate([a, jnp.zeros((_ROOM, *a.shape[1:]), a.dtype)])
+        jnp.concatenate([a, jnp.zeros((ROOM, *a.shape[1:]), a.dtype)])
         for a in (state.basis, state.diagonal, state.below)
     ]
     return replace(state, basis=longer[0], diagonal=longer[1], below=longer[2])

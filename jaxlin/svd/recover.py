@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import psutil
 from jaxtyping import Array, Float
 
 from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.progress import Progress
 
-#: Right vectors may take this part of the host's free memory.
-_HOST_SHARE = 8
+#: Right blocks may take so much of the host's memory; passes are cheaper to find than more of it.
+RIGHT_BYTES = 512 * 2**20
 #: Columns of wide matrices that are worked on at a time.
 _COLUMNS = 1 << 16
 #: Relative error of a squared value, in roundings of the dtype, beyond which nothing is squared.
@@ -42,7 +41,7 @@ class RightBlocks:
         #: Whether every block since the first step is here; not so in a run that goes on from a stored state.
         self.whole = whole
         self._blocks: list[np.ndarray] = []
-        self._room = psutil.virtual_memory().available // _HOST_SHARE
+        self._room = RIGHT_BYTES
 
     def add(self, block: Float[Array, "b n"]) -> None:
         """Keep one more, or give up all of them."""
@@ -58,8 +57,7 @@ class RightBlocks:
         n, precision = self._blocks[0].shape[1], self._blocks[0].dtype
         weights = coefficients.T.astype(precision)
         rows = np.empty((len(weights), n), precision)
-        for start in range(0, n, _COLUMNS):  # never all blocks a second time
-            part = slice(start, start + _COLUMNS)
+        for part in _parts(rows):  # never all blocks a second time
             rows[:, part] = weights @ np.concatenate([block[:, part] for block in self._blocks])
         return rows
 
@@ -67,23 +65,56 @@ class RightBlocks:
 def factorise(
     q: Float[np.ndarray, "k m"], rows: Float[np.ndarray, "k n"]
 ) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"], Float[np.ndarray, "k n"]]:
-    """The singular triplets of Qᵀ·rows, a wide matrix known by its few rows."""
+    """The singular triplets of Qᵀ·rows, a wide matrix known by its few rows, in the place of ``rows``.
+
+    The right vectors of a long prompt are gigabytes: nothing here makes a second copy of them.
+    """
     turn, squares = _turn_of(rows)
     # Squaring loses half of float64's digits, which leaves a coarser dtype's unless σ falls very far.
     if np.finfo(np.float64).eps * squares[0] <= _LOSS * np.finfo(rows.dtype).eps * squares[-1]:
         s = np.sqrt(squares).astype(rows.dtype)
-        turn = turn.T.astype(rows.dtype)
-        return turn @ q, s, (turn / s[:, None]) @ rows
-    right, small = np.linalg.qr(rows.T)
+        across = turn.T.astype(rows.dtype)
+        left = across @ q
+        across /= s[:, None]
+        for part in _parts(rows):
+            rows[:, part] = across @ rows[:, part]
+        return left, s, rows
+    return _by_qr(q, rows)
+
+
+def _by_qr(
+    q: Float[np.ndarray, "k m"], rows: Float[np.ndarray, "k n"]
+) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"], Float[np.ndarray, "k n"]]:
+    """The same without squaring, by QR in pieces (TSQR: Demmel et al., arXiv:0808.2664).
+
+    Each piece is replaced by its orthonormal factor, and all are put together through the QR of their small
+    triangles.
+    """
+    triangles = []
+    for part in _parts(rows):
+        orthonormal, triangle = np.linalg.qr(rows[:, part].T)
+        rows[: len(triangle), part] = orthonormal.T
+        triangles.append(triangle)
+    right, small = np.linalg.qr(np.concatenate(triangles))
     turn, s, across = np.linalg.svd(small.T)
-    return turn.T @ q, s, across @ right.T
+    at = 0
+    for part, triangle in zip(_parts(rows), triangles, strict=True):
+        mine = right[at : at + len(triangle)]
+        rows[:, part] = across @ (mine.T @ rows[: len(triangle), part])
+        at += len(triangle)
+    return turn.T @ q, s, rows
+
+
+def _parts(rows: Float[np.ndarray, "k n"]) -> list[slice]:
+    """Columns that are worked on together."""
+    return [slice(start, start + _COLUMNS) for start in range(0, rows.shape[1], _COLUMNS)]
 
 
 def _turn_of(rows: Float[np.ndarray, "k n"]) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, " k"]]:
     """Left singular vectors as columns and squared values, falling, from rows·rowsᵀ summed in float64."""
     gram = np.zeros((len(rows), len(rows)))
-    for start in range(0, rows.shape[1], _COLUMNS):
-        part = rows[:, start : start + _COLUMNS].astype(np.float64)
-        gram += part @ part.T
+    for part in _parts(rows):
+        wide = rows[:, part].astype(np.float64)
+        gram += wide @ wide.T
     squares, turn = np.linalg.eigh(gram)
     return turn[:, ::-1], squares[::-1]

@@ -1,0 +1,93 @@
+"""What the verbs have in common: checks before anything is loaded, the prompt, the record of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import jax
+
+import models
+from jaxlin.commands.part import Part
+from jaxlin.environment import environment, peak_bytes
+from jaxlin.errors import JaxlinError
+from jaxlin.load import DTYPES
+from jaxlin.model import Model
+from jaxlin.options import Prompted
+
+
+def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
+    """Refuse what is wrong whatever the model, before anything is loaded.
+
+    Raises:
+        JaxlinError: an option that is none of its ``choices``, k below 1, or a seed out of range.
+    """
+    known = choices | {"policy": tuple(models.POLICIES), "dtype": DTYPES}
+    for name, values in known.items():
+        value = getattr(config, name)
+        if value not in values:
+            raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(values)}")
+    if config.k is not None and config.k < 1:
+        raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
+    if getattr(config, "save_every", 0) < 0:
+        raise JaxlinError(f"--save-every is {config.save_every}: give a number of steps, or 0 to save none")
+    for seed in (config.seed, getattr(config, "verify_seed", None)):
+        if seed is not None and not 0 <= seed < 2**32:
+            raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
+
+
+def made_from(config: Prompted, model: Model, part: Part) -> dict[str, Any]:
+    """What a result was made from, for its summary."""
+    checkpoint = model.checkpoint
+    return {
+        "model": config.model,
+        "family": checkpoint.config.family,
+        "revision": checkpoint.revision,
+        "weights_sha256": model.weights_sha256,
+        "policy": config.policy,
+        "tokens": len(part.token_ids),
+        "span": config.span if not config.skip_first else f"{config.skip_first}:",
+        "position": part.position,
+        "shape": list(part.operator.shape),
+        "dtype": config.dtype,
+        "precision": model.decoder.precision,
+        "dial": None if config.policy == "none" else asdict(part.dial),
+        "seed": config.seed,
+    }
+
+
+def made_with(model: Model) -> dict[str, Any]:
+    """Memory, device, arithmetic and versions, for a summary."""
+    algorithm = models.algorithm(model.decoder.precision, jax.default_backend())
+    return {"peak_bytes": peak_bytes(), **environment(algorithm)}
+
+
+def read_prompt(config: Prompted) -> str | list[int]:
+    """The prompt, from whichever of the three ways it was given in.
+
+    Raises:
+        JaxlinError: none or several ways, a file that cannot be read, ids that are no numbers.
+    """
+    given = [source for source in (config.prompt, config.prompt_file, config.token_ids) if source is not None]
+    if len(given) != 1:
+        raise JaxlinError("give the prompt in one way: --prompt, --prompt-file or --token-ids")
+    if config.prompt is not None:
+        return config.prompt
+    if config.prompt_file is not None:
+        try:
+            return config.prompt_file.read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise JaxlinError(
+                f"cannot read {config.prompt_file} as UTF-8 text ({error}): check --prompt-file"
+            ) from error
+    assert config.token_ids is not None
+    return [_token_id(text) for text in config.token_ids.split(",")] if config.token_ids.strip() else []
+
+
+def _token_id(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise JaxlinError(
+            f"--token-ids takes numbers with commas between, like 1,2,3, and {text[:20]!r} is no number"
+        ) from error

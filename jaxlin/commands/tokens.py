@@ -1,0 +1,83 @@
+"""``jaxlin tokens``: every token's own Jacobian taken apart, to disk and to the screen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+import models
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
+from jaxlin.decode import TokenScore, best_outputs
+from jaxlin.load import load
+from jaxlin.model import Model, tokenize
+from jaxlin.options import Tokens
+from jaxlin.store import operator_arrays, staged, write
+from jaxlin.terminal import TerminalProgress, show_tokens
+from jaxlin.tokens import METHODS, TokensResult, tokens
+
+
+def run(config: Tokens) -> int:
+    """Do what the command line asked for; returns the exit code."""
+    check_choices(config, method=METHODS)
+    prompt = read_prompt(config)
+    with staged(config.out, overwrite=config.overwrite) as folder:
+        with TerminalProgress() as progress:
+            checkpoint = models.find(config.model, weights=False)
+            places = choose_places(config, tokenize(checkpoint, prompt))
+            expected = plan_job(config, checkpoint, places)
+            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+            part = choose_part(config, model, places, expected.dial, progress)
+            result = tokens(
+                part.operator,
+                config.k,
+                method=config.method,
+                tolerance=config.tol,
+                seed=config.seed,
+                scratch=folder,
+                progress=progress,
+            )
+            outputs = best_outputs(result.U[:, 0], model.logits, model.token_text)
+        summary = _summary(config, model, part, result, outputs)
+        arrays = operator_arrays(part.operator, part.token_ids, part.places) | {
+            "token_s": result.s,
+            "token_U": result.U,
+            "token_V": result.V,
+            "token_errors": result.errors,
+            "token_norms": result.norms,
+        }
+        write(folder, arrays, summary)
+    show_tokens(config, summary, result)
+    return 0 if result.certificate.holds else 3
+
+
+def _summary(
+    config: Tokens, model: Model, part: Part, result: TokensResult, outputs: list[tuple[TokenScore, ...]]
+) -> dict[str, Any]:
+    certificate = result.certificate
+    return {
+        **made_from(config, model, part),
+        "method": result.method,
+        "k": result.s.shape[1],
+        "rank": result.rank,
+        "tolerance": certificate.tolerance,
+        "passes": result.passes,
+        "seconds": round(result.seconds, 3),
+        **made_with(model),
+        "certificate": asdict(certificate) | {"holds": certificate.holds},
+        "per_token": [
+            {
+                "position": int(part.places[t]),
+                "id": token,
+                "text": model.token_text(token),
+                "s": np.asarray(result.s[t]).tolist(),
+                "errors": np.asarray(result.errors[t]).tolist(),
+                "norm": float(result.norms[t]),
+                "converged": bool(result.converged[t]),
+                "outputs": [asdict(score) for score in outputs[t]],
+            }
+            for t, token in enumerate(part.token_ids)
+        ],
+    }

@@ -1,0 +1,727 @@
+"""A solver's state on disk: killed runs go on where they were, and nothing else is ever taken for a state."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from resume_worker import arrays_of
+from safetensors.numpy import load_file
+from tiny_checkpoints import prompt_ids, write_checkpoint
+
+import jaxlin
+from jaxlin import JaxlinError, packed
+from jaxlin.cli import main
+from jaxlin.commands.resume import Resumable, resumable
+from jaxlin.model import Model
+from jaxlin.options import Svd
+from jaxlin.plan import plan
+from jaxlin.solver_state import SolverState, steps_in
+
+ROOT = Path(__file__).parents[1]
+IDENTITY = {
+    "version": "1",
+    "model": ["a" * 64],
+    "prompt": [1, 2, 3],
+    "dtype": "float32",
+    "span": None,
+    "seed": 3,
+}
+STATE = {
+    "basis": jnp.arange(12, dtype=jnp.float32).reshape(3, 1, 4) / 3,
+    "right": np.arange(500, dtype=np.float64).reshape(1, 500) / 7,
+    "half": jnp.arange(5, dtype=jnp.bfloat16) / 3,
+    "steps": jnp.asarray(2, jnp.int32),
+}
+NOTE = {"steps": 2, "room": 3}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "out.state"
+
+
+@pytest.fixture
+def killed(folder: Path) -> Path:
+    """What a run leaves that was killed after step 2."""
+    SolverState(folder, IDENTITY, 1).save(2, STATE, NOTE)
+    return folder
+
+
+def shapes_for(note: dict[str, Any]) -> Any:
+    assert note == NOTE
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), STATE)
+
+
+def resumed(folder: Path, **differences: Any) -> Any:
+    return SolverState(folder, IDENTITY | differences, 1, resume=True).restore(shapes_for)
+
+
+def same_bits(found: Any) -> bool:
+    leaves, tree = jax.tree.flatten(STATE)
+    others, other_tree = jax.tree.flatten(found)
+    return tree == other_tree and all(
+        np.asarray(a).dtype == np.asarray(b).dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(leaves, others, strict=True)
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refusal(act: Callable[[], Any]) -> str:
+    """The sentence that ``act`` is refused with."""
+    with pytest.raises(JaxlinError) as caught:
+        act()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    assert not text.endswith(".")
+    return text
+
+
+# Saving and going on
+
+
+def test_the_same_bits_come_back(killed: Path):
+    assert same_bits(resumed(killed))
+
+
+def test_a_fresh_run_restores_nothing(folder: Path):
+    assert SolverState(folder, IDENTITY, 1).restore(shapes_for) is None
+
+
+def test_only_the_last_checkpoint_stays(folder: Path):
+    state = SolverState(folder, IDENTITY, 1)
+    for step in (1, 2, 9, 10):
+        state.save(step, arrays_of(step), {})
+        assert names(folder) == [str(step), "identity.json"]
+    assert steps_in(folder) == state.steps == 10
+
+
+def test_every_third_step_and_the_last_one_when_interrupted(folder: Path):
+    state = SolverState(folder, IDENTITY, 3)
+    seen = []
+    for step in range(1, 8):
+        state.save(step, arrays_of(step), {})
+        seen.append(steps_in(folder))
+    assert seen == [None, None, 3, 3, 3, 6, 6]
+    state.flush()
+    assert steps_in(folder) == 7
+
+
+def test_every_zero_saves_nothing(folder: Path):
+    state = SolverState(folder, IDENTITY, 0)
+    state.save(1, arrays_of(1), {})
+    state.flush()
+    assert names(folder) == ["identity.json"]
+
+
+def test_discard_leaves_nothing(killed: Path):
+    SolverState(killed, IDENTITY, 1, resume=True).discard()
+    assert not killed.exists()
+
+
+def test_what_a_kill_left_is_swept_away(killed: Path):
+    """A save that was cut off, a checkpoint that had been replaced, and one half removed."""
+    for name in ("unfinished-3.orbax-checkpoint-tmp", "unfinished-3", "unfinished-removal", "1"):
+        shutil.copytree(killed / "2", killed / name)
+    (killed / "unfinished-identity.json").write_text("{")
+    assert same_bits(resumed(killed))
+    assert names(killed) == ["2", "identity.json"]
+
+
+def test_what_never_saved_a_step_is_nothing(folder: Path):
+    SolverState(folder, IDENTITY, 1)
+    (folder / "unfinished-1").mkdir()
+    assert "nothing to resume" in refusal(lambda: resumed(folder))
+    SolverState(folder, IDENTITY | {"seed": 4}, 1)
+    assert names(folder) == ["identity.json"]
+
+
+def test_ctrl_c_waits_for_a_save(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    save = packed.save
+
+    def save_and_press(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        save(*arguments)
+
+    monkeypatch.setattr(packed, "save", save_and_press)
+    state = SolverState(folder, IDENTITY, 1)
+    with pytest.raises(KeyboardInterrupt):
+        state.save(2, STATE, NOTE)
+    assert same_bits(resumed(folder))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# What is refused
+
+
+def test_state_of_an_earlier_run(killed: Path):
+    said = refusal(lambda: SolverState(killed, IDENTITY, 1))
+    assert said == (
+        f"{killed} holds the state of an earlier run after 2 steps: "
+        f"add --resume to go on, or remove it to start afresh"
+    )
+    assert same_bits(resumed(killed))
+
+
+def test_nothing_to_resume(folder: Path):
+    said = refusal(lambda: resumed(folder))
+    assert said == f"there is nothing to resume in {folder}: run without --resume"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        ({"version": "2"}, "was made with version 1, not 2"),
+        ({"model": ["b" * 64]}, "is of another model"),
+        ({"prompt": [1, 2, 4]}, "is of another prompt"),
+        ({"prompt": [1, 2]}, "is of another prompt"),
+        ({"dtype": "float64"}, "was made with dtype float32, not float64"),
+        ({"span": "3:"}, "was made without span, not with 3:"),
+        ({"seed": None}, "was made with seed 3, not without"),
+        ({"seed": 4}, "was made with seed 3, not 4"),
+        ({"skip_first": 1}, "was made without skip first, not with 1"),
+    ],
+)
+def test_state_of_something_else(killed: Path, differences: dict[str, Any], said: str):
+    assert refusal(lambda: resumed(killed, **differences)) == (
+        f"the state in {killed} {said}: "
+        f"give the options of the earlier run again, or remove it to start afresh"
+    )
+    assert same_bits(resumed(killed))
+
+
+def test_an_option_that_the_earlier_run_knew(killed: Path):
+    without = {name: value for name, value in IDENTITY.items() if name != "seed"}
+    said = refusal(lambda: SolverState(killed, without, 1, resume=True))
+    assert "was made with seed 3, not without" in said
+
+
+def test_checkpoint_of_another_run_in_its_place(killed: Path, tmp_path: Path):
+    """Every file is whole, and still they do not belong together."""
+    SolverState(tmp_path / "other", IDENTITY | {"seed": 4}, 1).save(2, STATE, NOTE)
+    shutil.rmtree(killed / "2")
+    shutil.copytree(tmp_path / "other" / "2", killed / "2")
+    assert refusal(lambda: resumed(killed)) == damaged(killed)
+
+
+def damaged(folder: Path) -> str:
+    return f"the state in {folder} is damaged or cannot be read: remove it and run without --resume"
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+#: What can happen to a file.
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "first byte": lambda path: flip(path, 0),
+    "a byte in the middle": lambda path: flip(path, path.stat().st_size // 2),
+    "last byte": lambda path: flip(path, -1),
+    "other bytes": lambda path: path.write_bytes(b"\xff" * path.stat().st_size),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_never_taken_for_a_state(killed: Path, damage: str, capfd: pytest.CaptureFixture[str]):
+    """Whichever file it happens to: refused, or what is in it does not matter and the same bits come back."""
+    whole = killed.with_name("whole")
+    killed.rename(whole)
+    refused = set()
+    for file in [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]:
+        if (whole / file).stat().st_size == 0:
+            continue
+        shutil.rmtree(killed, ignore_errors=True)
+        shutil.copytree(whole, killed)
+        DAMAGES[damage](killed / file)
+        try:
+            found = resumed(killed)
+        except JaxlinError as error:
+            refused.add((file.name, str(error)))
+        else:
+            assert same_bits(found), file
+    assert {said for _, said in refused} == {damaged(killed)}
+    a_byte = {"0"}  # the arrays; a date, or the space between two words of JSON, may be another
+    matter = (
+        a_byte
+        if damage.endswith(("byte", "middle"))
+        else {"0", "identity.json", "_CHECKPOINT_METADATA", "zarr.json"}
+    )
+    assert matter <= {name for name, _ in refused}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "3", "{}", '{"identity": 1, "sha256": 2}', "[" * 10**5])
+def test_identity_that_is_something_else(killed: Path, content: str):
+    (killed / "identity.json").write_text(content)
+    assert refusal(lambda: resumed(killed)) == damaged(killed)
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "2.tex", ".hidden"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_other_files_are_not_touched(killed: Path, name: str, resume: bool):
+    if not resume:
+        shutil.rmtree(killed / "2")
+    (killed / name).write_text("precious")
+    said = refusal(lambda: SolverState(killed, IDENTITY, 1, resume=resume))
+    assert said == f"{killed} holds other files ({name}): remove them, or choose another --out"
+    assert (killed / name).read_text() == "precious"
+
+
+def test_file_in_its_place(folder: Path):
+    folder.write_text("precious")
+    for resume in (False, True):
+        said = refusal(lambda resume=resume: SolverState(folder, IDENTITY, 1, resume=resume))
+        assert said == f"{folder} is a file: remove it, or choose another --out"
+
+
+# A disk that is full, or closed
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file may grow past this many bytes, which looks much like a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [50, 2000])
+def test_full_disk_at_the_first_save(folder: Path, size: int, capfd: pytest.CaptureFixture[str]):
+    def run() -> None:
+        with file_size_limit(size):
+            SolverState(folder, IDENTITY, 1).save(2, STATE, NOTE)
+
+    assert refusal(run) == (
+        f"the solver's state cannot be written to {folder} (File too large): "
+        f"free some space, choose another --out, or add --save-every 0"
+    )
+    assert not folder.exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_full_disk_at_a_later_save(killed: Path):
+    state = SolverState(killed, IDENTITY, 1, resume=True)
+
+    def run() -> None:
+        with file_size_limit(2000):
+            state.save(3, STATE, NOTE)
+
+    assert refusal(run) == (
+        f"the solver's state cannot be written to {killed} (File too large): "
+        f"free some space, and the same command with --resume goes on after 2 steps"
+    )
+    assert names(killed) == ["2", "identity.json"]
+    assert same_bits(resumed(killed))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_place_that_cannot_be():
+    said = refusal(lambda: SolverState(Path("/proc/jaxlin/out.state"), IDENTITY, 1))
+    assert said.startswith("the solver's state cannot be written to /proc/jaxlin/out.state (No such file")
+
+
+# Killed
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """Of a process that may be started again and again: what one has compiled, the next one finds."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "OPENBLAS_NUM_THREADS": "1",  # its threads would not outlive a fork
+    }
+
+
+class Worker:
+    """Processes that can be killed; see resume_worker.py."""
+
+    def __init__(self, cache: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("resume_worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(cache),
+        )
+
+    def start(self, *job: Any) -> int:
+        """Begin a job; its process's id."""
+        assert self._process.stdin is not None
+        print(json.dumps(job, default=str), file=self._process.stdin, flush=True)
+        return int(self._line())
+
+    def status(self) -> int:
+        """Wait for the job to end: 0, or what it was killed by."""
+        return int(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    worker = Worker(tmp_path_factory.mktemp("cache"))
+    yield worker
+    worker.stop()
+
+
+def written(file: Path) -> list[int]:
+    """The steps that runs have written down, one a line; the last line may still be in the making."""
+    return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+def wait_for(step: int, file: Path) -> list[float]:
+    """Until the step is written down; how long each step took."""
+    seen, times, limit = written(file), [time.perf_counter()], time.perf_counter() + 60
+    while step not in seen:
+        assert time.perf_counter() < limit
+        time.sleep(0.001)
+        now = written(file)
+        if now != seen:
+            seen = now
+            times.append(time.perf_counter())
+    return list(np.diff(times))
+
+
+KILLS = 13
+
+
+def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_path: Path):
+    """SIGKILL amid steps and saves over the whole run: it goes on, and ends in the same bits."""
+    worker.start("solve", tmp_path / "whole.state", tmp_path / "whole.steps", tmp_path / "whole.npz")
+    assert worker.status() == 0
+    total = written(tmp_path / "whole.steps")[-1]
+    assert total > 2 * KILLS
+    rng = random.Random(0)
+    state, steps, answer = tmp_path / "out.state", tmp_path / "out.steps", tmp_path / "out.npz"
+    pace = 0.05
+    for target in sorted(rng.sample(range(1, total), KILLS)):
+        kept = steps_in(state) or 0
+        before = len(written(steps))
+        child = worker.start("solve", state, steps, answer)
+        pace = median([pace, *wait_for(target, steps)[1:]])
+        time.sleep(rng.random() * pace)
+        os.kill(child, signal.SIGKILL)
+        assert worker.status() == signal.SIGKILL
+        done = written(steps)
+        assert done[before:] == list(range(kept + 1, done[-1] + 1))  # it went on from what was kept
+        assert (steps_in(state) or 0) >= done[-1] - 1
+    worker.start("solve", state, steps, answer)
+    assert worker.status() == 0
+    with np.load(tmp_path / "whole.npz") as whole, np.load(answer) as found:
+        for name in whole:
+            np.testing.assert_array_equal(found[name], whole[name])
+
+
+def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: Path):
+    """Before the first, the second, … file opened or removed, folder made or renamed by three saves."""
+    first = tmp_path / "first.state"
+    SolverState(first, {"seed": 0}, 1).save(2, arrays_of(2), {"step": 2})
+    kept = []
+    for operation in range(10**6):
+        folder, saved = tmp_path / f"{operation}.state", tmp_path / f"{operation}.saved"
+        shutil.copytree(first, folder)
+        saved.write_text("2")
+        worker.start("save_and_die", folder, saved, operation)
+        status = worker.status()
+        if status == 0:
+            assert not folder.exists()
+            break
+        assert status == signal.SIGKILL
+        step, last = steps_in(folder), int(saved.read_text() or 2)
+        kept.append(step)
+        assert step is not None or last == 5  # by then it was being discarded
+        if step is None:
+            SolverState(folder, {"seed": 1}, 1).discard()
+            continue
+        assert last <= step <= last + 1
+        state = SolverState(folder, {"seed": 0}, 1, resume=True)
+        found = state.restore(lambda note: jax.tree.map(_shape, arrays_of(note["step"])))
+        assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(arrays_of(step))))
+        assert names(folder) == [str(step), "identity.json"]
+    assert set(kept) == {2, 3, 4, 5, None}
+
+
+def _shape(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint("llama-biases", tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def command(checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
+    """Runs jaxlin svd by Lanczos into ``tmp_path / "out"`` with more arguments; returns the exit code."""
+
+    def run(*arguments: str) -> int:
+        request = ["svd", "--model", str(checkpoint), "--token-ids", "1,2,3", "--out", str(tmp_path / "out")]
+        return main([*request, "-k", "3", "--method", "lanczos", "--block", "1", *arguments])
+
+    return run
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the solver be interrupted after a step, once."""
+
+    def interrupt(steps: int, kind: BaseException) -> None:
+        save = SolverState.save
+
+        def save_and_stop(self: SolverState, step: int, *rest: Any) -> None:
+            save(self, step, *rest)
+            if step == steps:
+                monkeypatch.setattr(SolverState, "save", save)
+                raise kind
+
+        monkeypatch.setattr(SolverState, "save", save_and_stop)
+
+    return interrupt
+
+
+def test_ctrl_c_says_how_to_go_on(
+    command: Callable[..., int],
+    interrupted_after: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    interrupted_after(5, KeyboardInterrupt())
+    assert command("--save-every", "4") == 130
+    said = "interrupted after 5 steps; the same command with --resume goes on from there"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+    assert names(tmp_path) == ["out.state"]
+    assert command() == 2
+    assert capsys.readouterr().err == (
+        f"jaxlin: {tmp_path / 'out.state'} holds the state of an earlier run after 5 steps: "
+        f"add --resume to go on, or remove it to start afresh\n"
+    )
+    assert command("--resume", "-k", "4", "--tol", "1e-3") == 0
+    assert names(tmp_path) == ["out"]
+    resumed = load_file(tmp_path / "out" / "result.safetensors")["s"]
+    assert command("-k", "4", "--tol", "1e-3", "--overwrite") == 0
+    np.testing.assert_array_equal(load_file(tmp_path / "out" / "result.safetensors")["s"], resumed)
+
+
+@pytest.mark.parametrize("kind", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB")])
+def test_out_of_memory_keeps_the_state(
+    command: Callable[..., int],
+    interrupted_after: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: Exception,
+):
+    interrupted_after(1, kind)
+    assert command() == 2
+    said = "jaxlin: out of memory after 1 step; the same command with --resume goes on from there; "
+    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+    assert names(tmp_path) == ["out.state"]
+
+
+def test_full_disk_leaves_no_result(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with file_size_limit(1500):
+        assert command() == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(
+        f"jaxlin: the solver's state cannot be written to {tmp_path / 'out.state'} (File too"
+    )
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("stage", ["load", "decode", "write"])
+def test_state_outlives_what_goes_wrong_beside_the_solver(
+    command: Callable[..., int],
+    interrupted_after: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+):
+    interrupted_after(5, KeyboardInterrupt())
+    command()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jaxlin.commands.svd, stage, fail)
+    assert command("--resume") == 130
+    assert "the same command with --resume goes on from there" in capsys.readouterr().err.splitlines()[-1]
+    assert names(tmp_path) == ["out.state"]
+
+
+def test_methods_without_a_state(
+    command: Callable[..., int],
+    interrupted_after: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert command("--method", "dense", "--resume") == 2
+    assert "there is nothing to resume" in capsys.readouterr().err
+    interrupted_after(5, KeyboardInterrupt())
+    command()
+    assert command("--method", "dense", "--resume") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "jaxlin: method dense keeps no state, so there is nothing to resume: "
+        "run without --resume, or with --method lanczos"
+    )
+    assert names(tmp_path) == ["out.state"]
+
+
+def test_save_every_zero_and_less(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert command("--save-every", "-1") == 2
+    assert capsys.readouterr().err == (
+        "jaxlin: --save-every is -1: give a number of steps, or 0 to save none\n"
+    )
+    assert command("--save-every", "0") == 0
+    assert names(tmp_path) == ["out"]
+
+
+#: Options that a run may be resumed with in place of the earlier run's, and options that it may not.
+SAME = [
+    "k=9",
+    "tol=0.1",
+    "max_passes=99",
+    "verify_seed=8",
+    "save_jacobian=True",
+    "overwrite=True",
+    "save_every=7",
+]
+OTHER = [
+    "policy='none'",
+    "dtype='bfloat16'",
+    "seed=7",
+    "span='1:'",
+    "skip_first=1",
+    "position=2",
+    "target='x'",
+]
+
+
+@pytest.mark.parametrize("change", [*SAME, *OTHER])
+def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_path: Path, change: str):
+    model = tiny_model("llama-biases", "float32")
+    ids = prompt_ids("llama-biases")
+    config = Svd("a", tmp_path / "out")
+    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    opened = Resumable(config).store(model, ids, chosen)
+    assert opened is not None
+    opened.save(2, STATE, NOTE)
+    again = Resumable(replace(config, resume=True, **eval(f"dict({change})")))
+    if change in SAME:
+        assert again.store(model, ids, chosen) is not None
+    else:
+        name = change.split("=")[0].replace("_", " ")
+        assert f" {name}" in refusal(lambda: again.store(model, ids, chosen))
+
+
+def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], tmp_path: Path):
+    model, ids = tiny_model("llama-biases", "float32"), prompt_ids("llama-biases")
+    config = Svd("a", tmp_path / "out")
+    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    opened = Resumable(config).store(model, ids, chosen)
+    assert opened is not None
+    opened.save(2, STATE, NOTE)
+    again = Resumable(replace(config, resume=True))
+    other = tiny_model("qwen3-sliding", "float32")
+    assert "is of another model" in refusal(lambda: again.store(other, ids, chosen))
+    assert "is of another prompt" in refusal(lambda: again.store(model, ids[1:], chosen))
+    wider = replace(chosen, block=chosen.block + 1)
+    said = refusal(lambda: again.store(model, ids, wider))
+    assert f"was made with block {chosen.block}, not {chosen.block + 1}" in said
+
+
+def test_a_run_without_trouble_leaves_nothing(tmp_path: Path):
+    with resumable(Svd("a", tmp_path / "out")) as state:
+        assert state.keep() is None
+    assert names(tmp_path) == []
+
+
+def test_a_real_kill_through_the_command_line(tmp_path: Path):
+    """On an embedded checkpoint: killed once by SIGKILL, once politely, and the same numbers in the end."""
+    code = "import sys; from jaxlin.cli import main; sys.exit(main(sys.argv[1:]))"
+    prompt = ["--prompt", "The capital of France is Paris. The capital of Italy is"]
+
+    def start(out: str, *more: str) -> subprocess.Popen[str]:
+        request = ["svd", "--model", "demo-qwen", *prompt, "--method", "lanczos", "-k", "4", "--block", "1"]
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *request, "--out", str(tmp_path / out), *more],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(tmp_path / "cache"),
+        )
+
+    def after(steps: int, run: subprocess.Popen[str], number: signal.Signals) -> str:
+        limit = time.perf_counter() + 120
+        while (steps_in(tmp_path / "out.state") or 0) < steps:
+            assert run.poll() is None
+            assert time.perf_counter() < limit
+            time.sleep(0.005)
+        run.send_signal(number)
+        return run.communicate(timeout=60)[1]
+
+    def to_its_end(run: subprocess.Popen[str]) -> None:
+        _, said = run.communicate(timeout=240)
+        assert run.returncode == 0, said
+
+    to_its_end(start("whole"))
+    run = start("out")
+    after(3, run, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+    kept = steps_in(tmp_path / "out.state")
+    assert kept is not None
+    run = start("out", "--resume")
+    said = after(kept + 2, run, signal.SIGTERM).splitlines()[-1]
+    assert run.returncode == 130
+    kept = steps_in(tmp_path / "out.state")
+    assert said == f"interrupted after {kept} steps; the same command with --resume goes on from there"
+    to_its_end(start("out", "--resume"))
+    found, expected = (load_file(tmp_path / name / "result.safetensors") for name in ("out", "whole"))
+    for name in ("s", "U"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    # SIGKILL leaves the hidden folder in which the result was to grow.
+    assert {name for name in names(tmp_path) if not name.startswith(".")} == {"cache", "out", "whole"}
