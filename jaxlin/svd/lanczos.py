@@ -81,7 +81,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             state = step(operator, with_room(state), request.seed)
             steps = int(state.steps)
             kept.add(state.right)
-            if not bool(jnp.isfinite(state.diagonal[steps - 1]).all()):
+            if not np.isfinite(np.asarray(state.diagonal)[steps - 1]).all():
                 raise JaxlinError(
                     "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
                 )
@@ -92,7 +92,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             outlook.tell(ritz, steps, aim)
         q = _combine(state.basis, ritz.left)
         if kept.whole:
-            u, s, v = factorise(np.asarray(q), kept.combined(ritz.right * ritz.s))
+            u, s, v = factorise(q, kept.combined(ritz.right * ritz.s))
         else:
             u, s, v = recover(operator, q, request.progress)
             passes_beside += k
@@ -104,9 +104,10 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
 
 def _ritz(state: LanczosState, request: Request, operator: DetachedJacobian) -> Ritz:
     steps = int(state.steps)
+    # Cut on the host: on the device every length would be a program of its own.
     return Ritz.of(
-        np.asarray(state.diagonal[:steps], np.float64),
-        np.asarray(state.below[: steps + 1], np.float64),
+        np.asarray(state.diagonal)[:steps].astype(np.float64),
+        np.asarray(state.below)[: steps + 1].astype(np.float64),
         wanted=request.k,
         outputs=operator.shape[0],
         since_restart=steps - int(state.restarted),
@@ -237,10 +238,10 @@ def _fresh_left(
     return jnp.where(sound[:, None], rows, fresh), ~jnp.all(sound)
 
 
-@jax.jit
-def _combine(basis: Float[Array, "room b m"], left: Float[Array, "p k"]) -> Float[Array, "k m"]:
-    flat = basis.reshape(-1, basis.shape[-1])[: len(left)]
-    return jnp.matmul(left.T.astype(flat.dtype), flat, precision="highest")
+def _combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "k m"]:
+    """The left vectors U·x, on the host, where a new number of steps needs no new program."""
+    flat = np.asarray(basis).reshape(-1, basis.shape[-1])[: len(left)]
+    return left.T.astype(flat.dtype) @ flat
 
 
 def _restored(operator: DetachedJacobian, request: Request) -> LanczosState | None:

@@ -71,7 +71,7 @@ def factorise(
     """
     turn, squares = _turn_of(rows)
     # Squaring loses half of float64's digits, which leaves a coarser dtype's unless σ falls very far.
-    if np.finfo(np.float64).eps * squares[0] <= _LOSS * np.finfo(rows.dtype).eps * squares[-1]:
+    if np.finfo(np.float64).eps * squares[0] < _LOSS * np.finfo(rows.dtype).eps * squares[-1]:
         s = np.sqrt(squares).astype(rows.dtype)
         across = turn.T.astype(rows.dtype)
         left = across @ q
