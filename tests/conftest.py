@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,11 @@ from pathlib import Path
 # Set before anything imports jax: tests never need a GPU, and children inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# What one test or child process has compiled, the others need not; nothing is kept from run to run.
+_COMPILED = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="compiled-")
+if _COMPILED is not None:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
@@ -44,3 +51,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str],
 def tiny_operator(tiny_model: Callable[[str, str], Model]) -> Callable[[str, str], DetachedJacobian]:
     """The detached Jacobian of a tiny checkpoint at its prompt, which is longer than its window."""
     return cache(lambda name, dtype: tiny_model(name, dtype).jacobian(prompt_ids(name)))
+
+
+def pytest_unconfigure() -> None:
+    """Clear away what was compiled, in the process that made the place for it."""
+    if _COMPILED is not None:
+        shutil.rmtree(_COMPILED, ignore_errors=True)

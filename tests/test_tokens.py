@@ -52,6 +52,7 @@ def _backward(a: jax.Array, u: jax.Array) -> jax.Array:
 @pytest.mark.parametrize(
     ("demo", "method"), [*((demo, "exact") for demo in sorted(DEMOS)), ("demo-qwen", "shared")]
 )
+@pytest.mark.demos
 def test_agrees_with_dense_on_the_demos(demo: str, method: str):
     operator = jaxlin.load(demo).jacobian((DEMOS[demo].parent / "prompt.txt").read_text())
     assert operator.input_shape[0] >= 400
