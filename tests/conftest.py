@@ -13,10 +13,10 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # What one test or child process has compiled, the others need not; nothing is kept from run to run.
-_COMPILED = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="compiled-")
-if _COMPILED is not None:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxlin-tests-{os.getpid()}")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
@@ -54,6 +54,7 @@ def tiny_operator(tiny_model: Callable[[str, str], Model]) -> Callable[[str, str
 
 
 def pytest_unconfigure() -> None:
-    """Clear away what was compiled, in the process that made the place for it."""
-    if _COMPILED is not None:
-        shutil.rmtree(_COMPILED, ignore_errors=True)
+    """Clear away what was compiled, in the process that named the place for it."""
+    compiled = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if compiled.name == f"jaxlin-tests-{os.getpid()}":
+        shutil.rmtree(compiled, ignore_errors=True)
