@@ -30,7 +30,7 @@ class Job:
         config: of the decoder.
         length: positions of the prompt, up to the output's.
         dtype, precision: as in :func:`jaxlin.load`.
-        policy: ``detached`` or ``none``.
+        policy: one of :data:`models.POLICIES`.
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
     """
@@ -69,7 +69,9 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     x = Shape((job.length, job.config.embed_dim), models.working_dtype(storage, precision))
     if models.POLICIES[job.policy].linear:
         weights = models.stacks_as_bits(weights)
-        y, recorded = shapes_of(jax.eval_shape(lambda w, x: _record(graphdef, w, x, dial), weights, x))
+        y, recorded = shapes_of(
+            jax.eval_shape(lambda w, x: _record(graphdef, w, x, dial, job.policy), weights, x)
+        )
         replay, transpose = _Replay(graphdef), _Transpose(graphdef, job.length)
         operator = DetachedJacobian((weights, recorded), x, y, y, replay, transpose, True)
     else:
@@ -80,7 +82,7 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     def preparing() -> list[Phase]:
         if not models.POLICIES[job.policy].linear:
             return [Phase("forward pass", added_bytes(jax.jit(_Output(graphdef)), x, weights))]
-        recording = added_bytes(_record, graphdef, weights, x, dial) - tree_bytes(recorded)
+        recording = added_bytes(_record, graphdef, weights, x, dial, job.policy) - tree_bytes(recorded)
         return [Phase("recording coefficients", recording)]
 
     def reading(k: int) -> list[Phase]:

@@ -105,7 +105,8 @@ def forecast(
         reading = [replace(phase, bytes=phase.bytes + held) for phase in shapes.reading(k)]
         phases = shapes.preparing() + solve_phases(operator, chosen, k) + reading
     probes = chosen.block if chosen.method == "lanczos" else operator.probes_per_pass
-    flops = passes * models.pass_flops(job.config, job.length, dial, probes)
+    policy = models.POLICIES[job.policy]
+    flops = passes * models.pass_flops(job.config, job.length, dial, probes, policy)
     return Forecast(
         dial=dial,
         plan=chosen,

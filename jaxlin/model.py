@@ -69,7 +69,8 @@ class Model:
 
         Args:
             prompt: text, or token ids, which are used as they are.
-            policy: ``detached`` (recorded once, then replayed) or ``none`` (the ordinary Jacobian).
+            policy: ``detached``, ``detached-gate`` or ``half`` (recorded once, then replayed; they differ in
+                which factor of a gated MLP stays live), or ``none`` (the ordinary Jacobian).
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
@@ -91,7 +92,7 @@ class Model:
         if not chosen.linear:
             return self._checked(linearize(_Output(graphdef), x, weights))
         weights = models.stacks_as_bits(weights)
-        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial)
+        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy)
         state = (weights, recorded)
         offset = jnp.zeros_like(y)
         if self.decoder.config.has_linear_biases:
@@ -237,9 +238,11 @@ class _Transpose:
         return models.replay_transpose(decoder, recorded, u, self.length, _LAST)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _record(graphdef: nnx.GraphDef, weights: nnx.State, x: Array, dial: models.Dial) -> tuple[Array, Any]:
-    return models.record(nnx.merge(graphdef, weights), x, _LAST, dial)
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _record(
+    graphdef: nnx.GraphDef, weights: nnx.State, x: Array, dial: models.Dial, policy: str
+) -> tuple[Array, Any]:
+    return models.record(nnx.merge(graphdef, weights), x, _LAST, dial, models.POLICIES[policy])
 
 
 @nnx.jit

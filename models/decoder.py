@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from models.attention import Attention, Positions
 from models.bits import from_bits, to_bits
 from models.config import LAYER_TYPES, DecoderConfig
-from models.detach import Coefficient, Mode, Plain, Record, Replay
+from models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record, Replay
 from models.dial import Dial
 from models.modules import ACTIVATIONS, GatedMLP, RMSNorm
 from models.precision import choose_precision, contract, working_dtype
@@ -229,7 +229,11 @@ class Decoder(nnx.Module):
 
 
 def record(
-    decoder: Decoder, x: Float[Array, "t d"], position: int, dial: Dial | None = None
+    decoder: Decoder,
+    x: Float[Array, "t d"],
+    position: int,
+    dial: Dial | None = None,
+    policy: FreezePolicy = DETACHED,
 ) -> tuple[Float[Array, " d"], Recorded]:
     """Output at ``position`` (after the final norm) and all coefficients of the pass, frozen.
 
@@ -238,9 +242,10 @@ def record(
         x: embeddings as they enter layer 0, in the working dtype.
         position: where the output is taken.
         dial: in what form coefficients are kept, ``Dial()`` if None; every one gives the same map.
+        policy: what is a coefficient, one of the linear ones.
     """
     chosen = Dial() if dial is None else dial
-    return decoder.run(x, lambda _: Record(chosen), position=position)
+    return decoder.run(x, lambda _: Record(policy, chosen), position=position)
 
 
 def replay(

@@ -29,6 +29,9 @@ from models.errors import ModelError
 #: An array, or a pytree that stands for one (``QueriesKeys``, ``GateInput``).
 Coefficient = Any
 
+#: What may be the coefficient in a gated product act(g)·up, the rest being live: act(g), or up·act(g)/g.
+FACTORS = ("gate", "gated_up")
+
 
 class UnknownModuleKind(ModelError):
     """The freeze policy has no rule for a kind of module that the model contains."""
@@ -60,26 +63,39 @@ class FreezePolicy:
         """Whether coefficient ``name`` of a module of this kind is frozen."""
         return name in self.rules[kind]
 
+    def factors(self, kind: str) -> tuple[str, ...]:
+        """The coefficients that a gated product of this kind is written with, see :class:`Mode`."""
+        return tuple(sorted(self.rules[kind])) or FACTORS[:1]
+
 
 _NOTHING: frozenset[str] = frozenset()
 
-#: The paper's policy: norm statistics, attention probabilities and gate activations are constants.
-DETACHED = FreezePolicy(
-    name="detached",
-    rules={
+
+def _linear(name: str, gated_product: set[str]) -> FreezePolicy:
+    """Norm statistics and attention probabilities are constants, and so are these factors of a gated product."""
+    rules = {
         "container": _NOTHING,
         "linear": _NOTHING,
         "rms_norm": frozenset({"inverse_rms"}),
         "softmax_attention": frozenset({"probabilities"}),
-        "gated_mlp": frozenset({"gate"}),
-    },
-    linear=True,
-)
+        "gated_mlp": frozenset(gated_product),
+    }
+    return FreezePolicy(name, rules, linear=True)
+
+
+#: The paper's policy: the activated gate is a constant, the product linear in the up-projection.
+DETACHED = _linear("detached", {"gate"})
+#: The other factor: act(g) = g·(act(g)/g) with the quotient and the up-projection constant.
+DETACHED_GATE = _linear("detached-gate", {"gated_up"})
+#: Half of the product by the one, half by the other.
+HALF = _linear("half", {"gate", "gated_up"})
 
 #: Nothing is frozen: the ordinary Jacobian.
 NONE = FreezePolicy(name="none", rules=dict.fromkeys(DETACHED.rules, _NOTHING), linear=False)
 
-POLICIES: Mapping[str, FreezePolicy] = {policy.name: policy for policy in (DETACHED, NONE)}
+POLICIES: Mapping[str, FreezePolicy] = {
+    policy.name: policy for policy in (DETACHED, DETACHED_GATE, HALF, NONE)
+}
 
 
 @runtime_checkable
@@ -96,6 +112,12 @@ class Mode(Protocol):
 
     def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         """The coefficient ``name`` of the module of this ``kind`` that sits at ``site``."""
+
+    def factors(self, kind: str, site: str) -> tuple[str, ...]:
+        """The coefficients (of :data:`FACTORS`) with which to write the gated product at ``site``.
+
+        With several, the product is the mean of as many ways to write it.
+        """
 
     def bias(self, value: Array) -> Array | None:
         """The bias to add on the linear path, or None where there is none to add."""
@@ -115,6 +137,9 @@ class Plain:
     def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         return compute()
 
+    def factors(self, kind: str, site: str) -> tuple[str, ...]:
+        return FACTORS[:1]
+
     def bias(self, value: Array) -> Array | None:
         return value
 
@@ -129,11 +154,18 @@ class Detached(Plain):
         value = compute()
         return jax.lax.stop_gradient(value) if self.policy.freezes(kind, name) else value
 
+    def factors(self, kind: str, site: str) -> tuple[str, ...]:
+        return self.policy.factors(kind)
+
 
 class Record(Plain):
-    """Compute every coefficient in the form that the dial asks for, freeze it, keep it as ``site.name``."""
+    """Compute every coefficient in the form that the dial asks for, freeze it, keep it as ``site.name``.
 
-    def __init__(self, dial: Dial) -> None:
+    For linear policies, which freeze every coefficient that there is.
+    """
+
+    def __init__(self, policy: FreezePolicy, dial: Dial) -> None:
+        self._policy = policy
         self._dial = dial
         self._kept: dict[str, Coefficient] = {}
 
@@ -149,6 +181,9 @@ class Record(Plain):
         self._kept[f"{site}.{name}"] = value = jax.lax.stop_gradient(compute())
         return value
 
+    def factors(self, kind: str, site: str) -> tuple[str, ...]:
+        return self._policy.factors(kind)
+
 
 @dataclass(frozen=True)
 class Replay(Plain):
@@ -159,6 +194,9 @@ class Replay(Plain):
 
     def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         return self.recorded[f"{site}.{name}"]
+
+    def factors(self, kind: str, site: str) -> tuple[str, ...]:
+        return tuple(name for name in FACTORS if f"{site}.{name}" in self.recorded)
 
     def bias(self, value: Array) -> Array | None:
         return value if self.biases else None

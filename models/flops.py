@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from models.blockwise import block_size
 from models.config import DecoderConfig
+from models.detach import DETACHED, FreezePolicy
 from models.dial import Dial
+from models.modules import GatedMLP
 
 
-def pass_flops(config: DecoderConfig, length: int, dial: Dial | None = None, probes: int = 1) -> int:
+def pass_flops(
+    config: DecoderConfig,
+    length: int,
+    dial: Dial | None = None,
+    probes: int = 1,
+    policy: FreezePolicy = DETACHED,
+) -> int:
     """Floating-point operations of one probe's way through the recorded pass, in either direction.
 
-    That is value, output, up, down and P·V. What the dial computes again (scores, gates) is done once for
+    That is value, output, up or gate or both, down and P·V. What the dial computes again (scores, gates) is done once for
     all probes that go together, and each of them is charged its share.
 
     Args:
@@ -18,16 +26,19 @@ def pass_flops(config: DecoderConfig, length: int, dial: Dial | None = None, pro
         length: positions, T.
         dial: what was recorded; ``Dial()`` if None.
         probes: how many go together.
+        policy: what is frozen, one of the linear ones.
     """
     dial = Dial() if dial is None else dial
     d, width = config.embed_dim, config.num_heads * config.head_dim
-    per_position = d * (config.num_kv_heads * config.head_dim + width + 2 * config.mlp_dim)
+    factors = policy.factors(GatedMLP.kind)
+    per_position = d * (config.num_kv_heads * config.head_dim + width + (len(factors) + 1) * config.mlp_dim)
     own = config.num_layers * length * per_position + _attended(config, length, dial) * width
     shared = 0
     if dial.attention == "queries_keys":
         shared += _attended(config, length, dial) * width
     if dial.gate == "recomputed":
-        shared += config.num_layers * length * d * config.mlp_dim
+        products = 1 if factors == ("gate",) else 2  # the other factor takes the up-projection as well
+        shared += config.num_layers * length * d * products * config.mlp_dim
     return 2 * own + 2 * shared // probes
 
 

@@ -32,6 +32,15 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
+#: act(x) / x, which has a limit at 0 for all of them.
+QUOTIENTS: Mapping[str, Callable[[Array], Array]] = {
+    "silu": jax.nn.sigmoid,
+    "gelu": lambda x: (1 + jax.lax.erf(x * math.sqrt(0.5))) / 2,
+    "gelu_tanh": lambda x: (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    "relu": lambda x: (x > 0).astype(x.dtype),
+}
+
+
 def at_least_float32(x: Array) -> Array:
     """Statistics are taken in float32 or better, whatever the storage dtype."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -103,13 +112,16 @@ class RMSNorm(nnx.Module):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GateInput:
-    """A gate as what it comes from: the MLP's input ``hidden`` [..., d], storage dtype."""
+    """A frozen factor as what it comes from: the MLP's input ``hidden`` [..., d], storage dtype."""
 
     hidden: Leaf
 
 
 class GatedMLP(nnx.Module):
-    """x ↦ down(act(gate(x)) · up(x)) (Shazeer, arXiv:2002.05202): linear in ``up`` once gated."""
+    """x ↦ down(act(gate(x)) · up(x)) (Shazeer, arXiv:2002.05202).
+
+    Freezing act(gate(x)) leaves it linear in ``up``; freezing up(x)·act(gate(x))/gate(x), in ``gate``.
+    """
 
     kind: ClassVar[str] = "gated_mlp"
 
@@ -123,15 +135,28 @@ class GatedMLP(nnx.Module):
         self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
+        factors = mode.factors(self.kind, self.site)
+        ways = [self._product(x, name, 1 / len(factors), mode) for name in factors]
+        return self.down(sum(ways[1:], ways[0]), mode)
+
+    def _product(
+        self, x: Float[Array, "... d"], name: str, share: float, mode: Mode
+    ) -> Float[Array, "... f"]:
+        """This share of act(g)·up, with the factor ``name`` as the coefficient."""
+
         def compute() -> Array | GateInput:
             if mode.dial.gate == "recomputed":
                 return GateInput(x.astype(self.gate.dtype))
-            return self.activated(x).astype(self.gate.dtype)
+            return self._factor(x, name, share).astype(self.gate.dtype)
 
-        frozen = mode.coefficient(self.kind, self.site, "gate", compute)
-        gate = self.activated(frozen.hidden) if isinstance(frozen, GateInput) else frozen
-        return self.down(gate * self.up(x, mode), mode)
+        frozen = mode.coefficient(self.kind, self.site, name, compute)
+        factor = self._factor(frozen.hidden, name, share) if isinstance(frozen, GateInput) else frozen
+        live = self.up if name == "gate" else self.gate
+        return factor * live(x, mode)
 
-    def activated(self, x: Float[Array, "... d"]) -> Float[Array, "... f"]:
-        """act(gate(x)). Always plain inside, bias included: it is no part of the linear path."""
-        return ACTIVATIONS[self.activation](self.gate(x, Plain()))
+    def _factor(self, x: Float[Array, "... d"], name: str, share: float) -> Float[Array, "... f"]:
+        """The factor itself. Always plain inside, biases included: it is no part of the linear path."""
+        gate = self.gate(x, Plain())
+        if name == "gate":
+            return share * ACTIVATIONS[self.activation](gate)
+        return share * QUOTIENTS[self.activation](gate) * self.up(x, Plain())

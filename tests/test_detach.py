@@ -16,7 +16,8 @@ from tiny_checkpoints import prompt_ids
 
 import models
 from jaxlin.model import Model
-from models.detach import DETACHED, NONE, Detached, FreezePolicy, Plain
+from models.detach import DETACHED, DETACHED_GATE, HALF, NONE, Detached, FreezePolicy, Plain
+from models.modules import ACTIVATIONS, QUOTIENTS
 
 TinyModel = Callable[[str, str], Model]
 
@@ -54,13 +55,42 @@ def test_forward_is_bit_identical_detached_and_not(tiny_model: TinyModel, name: 
     assert np.array_equal(plain, detached)
 
 
-def test_replay_is_the_derivative_of_the_detached_pass(model: Model):
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        *((name, DETACHED) for name in FAMILIES),
+        ("llama-biases", DETACHED_GATE),
+        ("gemma3-text", DETACHED_GATE),
+        ("llama-biases", HALF),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_replay_is_the_derivative_of_the_detached_pass(
+    tiny_model: TinyModel, name: str, policy: FreezePolicy
+):
+    model = tiny_model(name, "float64")
     x = embeddings(model)
-    operator = model.jacobian(prompt_ids_of(model))
-    expected = jacobian(model, Detached(DETACHED))
+    operator = model.jacobian(prompt_ids_of(model), policy=policy.name)
+    expected = jacobian(model, Detached(policy))
     assert relative(operator.dense(), expected) < 1e-13
     columns = operator.matmat(jnp.eye(x.size, dtype=x.dtype)[:64].reshape(-1, *x.shape))
     assert relative(columns.T, expected.reshape(len(expected), -1)[:, :64]) < 1e-13
+    y = np.asarray(model.decoder(x)[-1])
+    assert relative(np.einsum("dte,te->d", expected, x) + operator.offset, y) < 1e-13
+    assert relative(operator.y, y) < 1e-13
+
+
+def test_policies_differ(tiny_model: TinyModel):
+    """Three maps that give back the same y; half is the mean of the others at one layer and not at three."""
+    model = tiny_model("llama-biases", "float64")
+    up, gate, half = (jacobian(model, Detached(policy)) for policy in (DETACHED, DETACHED_GATE, HALF))
+    assert min(relative(up, gate), relative(up, half), relative(gate, half)) > 0.01
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_quotients_belong_to_their_activations(name: str):
+    x = jnp.asarray([-30.0, -2.0, -1e-9, 0.0, 1e-9, 0.7, 30.0])
+    np.testing.assert_allclose(x * QUOTIENTS[name](x), ACTIVATIONS[name](x), rtol=1e-14, atol=1e-30)
 
 
 def test_policy_none_is_the_ordinary_jacobian(model: Model):
@@ -104,11 +134,16 @@ def test_module_without_a_kind_is_unknown(model: Model):
         replace(model, decoder=decoder).jacobian([1, 2, 3])
 
 
-def test_passes_touch_only_the_linear_path(model: Model):
+@pytest.mark.parametrize(
+    ("policy", "factors"), [("detached", ["gate"]), ("detached-gate", ["up"]), ("half", [])]
+)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_passes_touch_only_the_linear_path(tiny_model: TinyModel, name: str, policy: str, factors: list[str]):
     """NaN in every weight that acts through frozen coefficients alone leaves both passes as they were."""
-    operator = model.jacobian(prompt_ids_of(model))
+    model = tiny_model(name, "float64")
+    operator = model.jacobian(prompt_ids_of(model), policy=policy)
     weights, recorded = operator.state
-    frozen = ("query", "key", "gate", "query_norm", "key_norm", "embedding", "head")
+    frozen = ("query", "key", *factors, "query_norm", "key_norm", "embedding", "head")
     flat = nnx.to_flat_state(weights)
     poisoned = [
         (path, leaf.replace(jnp.full_like(leaf[...], jnp.nan)) if set(path) & set(frozen) else leaf)

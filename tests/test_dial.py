@@ -27,11 +27,11 @@ DIALS = (
 )
 
 
-@partial(jax.jit, static_argnames=("graphdef", "dial"), compiler_options=QUICK_TO_COMPILE)
-def passes(graphdef, weights, x, v, u, *, dial: Dial):
+@partial(jax.jit, static_argnames=("graphdef", "dial", "policy"), compiler_options=QUICK_TO_COMPILE)
+def passes(graphdef, weights, x, v, u, *, dial: Dial, policy: str):
     """(y, J·v + c, Jᵀ·u) with coefficients recorded so."""
     decoder = nnx.merge(graphdef, weights)
-    y, recorded = models.record(decoder, x, -1, dial)
+    y, recorded = models.record(decoder, x, -1, dial, models.POLICIES[policy])
     return (
         y,
         models.replay(decoder, recorded, v, -1, biases=True),
@@ -46,11 +46,15 @@ def probes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return v, u
 
 
-def differences(model: Model, name: str, dial: Dial, length: int | None = None) -> list[float]:
+def differences(
+    model: Model, name: str, dial: Dial, length: int | None = None, policy: str = "detached"
+) -> list[float]:
     """Relative difference of each of ``passes`` from the default dial's."""
     x = model.decoder.embed(jnp.asarray(prompt_ids(name)[:length]))
     v, u = probes(x)
-    expected, found = (passes(*nnx.split(model.decoder), x, v, u, dial=each) for each in (Dial(), dial))
+    expected, found = (
+        passes(*nnx.split(model.decoder), x, v, u, dial=each, policy=policy) for each in (Dial(), dial)
+    )
     return [relative(b, a) for a, b in zip(expected, found, strict=True)]
 
 
@@ -65,6 +69,12 @@ def relative(value: jax.Array, reference: jax.Array) -> float:
 def test_every_setting_is_the_same_map(tiny_model: TinyModel, name: str, dials: tuple[Dial, ...]):
     for dial in dials:
         assert max(differences(tiny_model(name, "float64"), name, dial)) < 1e-13
+
+
+@pytest.mark.parametrize("policy", ["detached-gate", "half"])
+def test_recomputed_factors_of_the_other_policies(tiny_model: TinyModel, policy: str):
+    name = "llama-biases"
+    assert max(differences(tiny_model(name, "float64"), name, DIALS[0], policy=policy)) < 1e-13
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-6), ("bfloat16", 5e-2)])
