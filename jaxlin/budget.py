@@ -97,7 +97,7 @@ def forecast(
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
     chosen = plan(operator, k, solver.method, solver.block, memory=spare)
-    iterative = chosen.method in ("lanczos", "matfree")
+    iterative = chosen.method in ("lanczos", "matfree", "power")
     passes = chosen.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
     if compiled:

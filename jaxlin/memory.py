@@ -86,6 +86,10 @@ def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
         phases = [Phase("lanczos step", solve), Phase("recovering right vectors", recover)]
     elif plan.method == "matfree":
         phases = [Phase("matfree", plan.bytes_needed + max(forward(1), backward(1)))]
+    elif plan.method == "power":
+        narrow = _if_narrow(operator, chunk // 2)
+        passes = chunk + max(forward(probes) + narrow, backward(probes) + _if_narrow(operator, chunk))
+        phases = [Phase("power step", (plan.bytes_needed if right else 0) + passes)]
     else:
         phases = [Phase(plan.method, plan.bytes_needed + backward(probes))]
     some = Shape((probes, *operator.input_shape), wide)

@@ -59,7 +59,7 @@ class Svd(Prompted):
     target: Annotated[str | None, tyro.conf.arg(metavar="TARGET")] = None
     """logits:" Paris" or logits:" Paris"-" Rome": one row instead of the hidden state, exactly attributed"""
     method: str = "auto"
-    """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it) or matfree (likewise)"""
+    """auto, dense (builds the matrix), gram (streams it), lanczos (never sees it), matfree or power"""
     tol: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """residual asked of every triplet, as a multiple of σ₁; by default 1e-4 in float32, 1e-10 in float64"""
     block: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

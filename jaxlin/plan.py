@@ -12,8 +12,9 @@ import psutil
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.svd.matfree import first_steps
+from jaxlin.svd.power import width
 
-METHODS = ("auto", "dense", "gram", "lanczos", "matfree")
+METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
 #: Above this the matrix is not built unless asked for.
 _DENSE_BYTES = 2 * 2**30
 #: The matrix, LAPACK's own copy of it, and the right vectors.
@@ -24,6 +25,8 @@ _GRAM_COPIES = 4
 _BASIS_COPIES = 2
 #: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
 _STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
+#: Steps of power iteration: measured likewise, and they vary much with the gap behind σ_k.
+_POWER_STEPS = 20
 #: Positions that one pass should carry to reach most of the matrix rate.
 _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
@@ -94,6 +97,10 @@ def plan(
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
         _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
         return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+    if method == "power":
+        w = width(operator, k)
+        passes = min(2 * w * _POWER_STEPS, 2 * sum(operator.shape))
+        return Plan("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
     reason = f"about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
     return Plan("lanczos", reason, lanczos_passes, kept, block)
 

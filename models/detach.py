@@ -72,7 +72,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def _linear(name: str, gated_product: set[str]) -> FreezePolicy:
-    """Norm statistics and attention probabilities are constants, and so are these factors of a gated product."""
+    """Norm statistics and attention probabilities are constants, and so are these factors of a product."""
     rules = {
         "container": _NOTHING,
         "linear": _NOTHING,

@@ -18,8 +18,8 @@ def pass_flops(
 ) -> int:
     """Floating-point operations of one probe's way through the recorded pass, in either direction.
 
-    That is value, output, up or gate or both, down and P·V. What the dial computes again (scores, gates) is done once for
-    all probes that go together, and each of them is charged its share.
+    That is value, output, up or gate or both, down and P·V. What the dial computes again (scores, factors of
+    gated products) is done once for all probes that go together, and each of them is charged its share.
 
     Args:
         config: sizes.

@@ -25,6 +25,7 @@ from jaxlin.svd.dense import dense_svd
 from jaxlin.svd.gram import gram_svd
 from jaxlin.svd.lanczos import lanczos_svd
 from jaxlin.svd.matfree import matfree_svd
+from jaxlin.svd.power import power_svd
 from jaxlin.svd.result import Request, StateStore, SVDResult, Triplets
 from jaxlin.tolerance import checked_tolerance
 
@@ -35,6 +36,7 @@ _METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]
     "gram": gram_svd,
     "lanczos": lanczos_svd,
     "matfree": matfree_svd,
+    "power": power_svd,
 }
 
 
@@ -58,11 +60,12 @@ def svd(
         operator: the map, from ``jaxlin.load(…).jacobian(…)`` or :func:`jaxlin.linearize`.
         k: how many, 1 ≤ k ≤ min(m, n); 16, or all where there are fewer, if not given.
         method: ``dense`` (builds the matrix), ``gram`` (streams it, all singular values), ``lanczos``
-            (never sees it), ``matfree`` (likewise, by matfree), or ``auto``; see :mod:`jaxlin.plan`.
+            (never sees it), ``matfree`` and ``power`` (likewise, by matfree and by power iteration), or
+            ``auto``; see :mod:`jaxlin.plan`.
         tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
         seed: of every random vector. Same seed, same answer.
         block: probes at once in ``lanczos``; by prompt length if not given.
-        max_passes: where ``lanczos`` and ``matfree`` give up; when the space is exhausted if not given.
+        max_passes: where the iterative methods give up; when the space is exhausted if not given.
         verify_seed: solve once more from this seed and compare the values (iterative methods).
         store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
         scratch: folder for the rows of ``gram``; the system's for temporary files if not given.

@@ -25,10 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, Leaf, solver_dtype
 from jaxlin.svd.convergence import Outlook, Ritz
-from jaxlin.svd.recover import RightBlocks, factorise, recover
+from jaxlin.svd.recover import RightBlocks, factorise, recover, refuse_nonfinite
 from jaxlin.svd.result import Request, Triplets
 
 #: Blocks that memory is set aside for at a time.
@@ -81,10 +80,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             state = step(operator, with_room(state), request.seed)
             steps = int(state.steps)
             kept.add(state.right)
-            if not np.isfinite(np.asarray(state.diagonal)[steps - 1]).all():
-                raise JaxlinError(
-                    "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
-                )
+            refuse_nonfinite(np.asarray(state.diagonal)[steps - 1])
             if request.store is not None:
                 request.store.save(steps, state, {"steps": steps, "room": len(state.basis)})
             if steps >= most or steps % ritz.every == 0:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
-from jaxlin.progress import Progress
+from jaxlin.progress import Progress, silent
 
 #: Right blocks may take so much of the host's memory; passes are cheaper to find than more of it.
 RIGHT_BYTES = 512 * 2**20
@@ -17,18 +18,30 @@ _LOSS = 0.1
 
 
 def recover(
-    operator: DetachedJacobian, left: Float[Array | np.ndarray, "k m"], progress: Progress
+    operator: DetachedJacobian, left: Float[Array | np.ndarray, "k m"], progress: Progress = silent
 ) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"], Float[np.ndarray, "k n"]]:
     """Triplets (u, s, v) of QᵀJ for the orthonormal rows Q, in the host's memory. k passes.
 
     Jᵀu = σv holds to rounding, and the values are second-order accurate in the angle of Q.
+
+    Raises:
+        JaxlinError: the passes return NaN or infinity.
     """
     precision = solver_dtype(operator.dtype)
     q = np.asarray(left, precision)
     rows = np.empty((len(q), operator.shape[1]), precision)
     for part, chunk in operator.rows(q, progress, "recovering right vectors"):
         rows[part] = np.asarray(chunk, precision).reshape(len(chunk), -1)
+    refuse_nonfinite(rows)
     return factorise(q, rows)
+
+
+def refuse_nonfinite(found: Float[Array | np.ndarray, ...]) -> None:
+    """:class:`JaxlinError` at what came out of a pass and is no number."""
+    if not np.isfinite(np.asarray(found)).all():
+        raise JaxlinError(
+            "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
+        )
 
 
 class RightBlocks:
