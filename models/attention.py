@@ -22,7 +22,7 @@ from models import blockwise
 from models.blockwise import QueriesKeys
 from models.config import DecoderConfig
 from models.detach import Mode, Plain
-from models.modules import Leaf, Linear, RMSNorm, at_least_float32
+from models.modules import Leaf, Linear, RMSNorm, at_least_float32, soft_cap
 from models.precision import contract
 from models.rope import rotate
 
@@ -34,7 +34,7 @@ class Positions:
 
     Attributes:
         reach: how many positions back a query sees, itself included; an integer.
-        cos, sin: of the rotary angles [t, head_dim / 2].
+        cos, sin: of the rotary angles [t, turned features / 2].
     """
 
     reach: Leaf
@@ -53,16 +53,20 @@ class Attention(nnx.Module):
         self.site = site
         self.precision = precision
         self.scale = config.query_scale
+        self.softcap = config.attention_softcap
         d, h = config.embed_dim, config.head_dim
         k, g = config.num_kv_heads, config.queries_per_kv
-        linear = partial(Linear, bias=config.attention_bias, rngs=rngs, dtype=dtype, precision=precision)
-        self.query = linear((d,), (k * g, h))
-        self.key = linear((d,), (k, h))
-        self.value = linear((d,), (k, h))
-        self.output = linear((k * g, h), (d,))
-        norm = partial(RMSNorm, h, config, dtype=dtype)
-        self.query_norm = norm(site="query_norm") if config.qk_norm else None
-        self.key_norm = norm(site="key_norm") if config.qk_norm else None
+        linear = partial(Linear, rngs=rngs, dtype=dtype, precision=precision)
+        self.query = linear((d,), (k * g, h), bias=config.qkv_bias)
+        self.key = linear((d,), (k, h), bias=config.qkv_bias)
+        self.value = linear((d,), (k, h), bias=config.qkv_bias)
+        self.output = linear((k * g, h), (d,), bias=config.attention_output_bias)
+        norm = partial(RMSNorm, config=config, dtype=dtype)
+        by_head, joint = config.qk_norm == "head", config.qk_norm == "joint"
+        self.query_norm = norm((h,), site="query_norm") if by_head else None
+        self.key_norm = norm((h,), site="key_norm") if by_head else None
+        self.joint_query_norm = norm((k * g, h), site="joint_query_norm") if joint else None
+        self.joint_key_norm = norm((k, h), site="joint_key_norm") if joint else None
 
     def __call__(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
@@ -81,10 +85,13 @@ class Attention(nnx.Module):
         return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
 
     def probabilities(self, x: Float[Array, "... t d"], positions: Positions) -> Float[Array, "... k g t s"]:
-        """softmax(q·kᵀ·scale) over the visible positions, in float32 or better, in the storage dtype."""
+        """softmax(q·kᵀ·scale) over the visible positions, in float32 or better, in the storage dtype.
+
+        Scores go through the soft-cap if there is one.
+        """
         query, key = self.rotated(x, positions)
         scores = contract("...tkgh,...skh->...kgts", query, key, self.precision)
-        scores = at_least_float32(scores) * self.scale
+        scores = soft_cap(at_least_float32(scores) * self.scale, self.softcap)
         position = jnp.arange(x.shape[-2])
         distance = position[:, None] - position
         visible = (distance >= 0) & (distance < positions.reach)
@@ -99,6 +106,7 @@ class Attention(nnx.Module):
             positions.reach,
             block=block,
             scale=self.scale,
+            softcap=self.softcap,
             precision=self.precision,
             storage=self.value.dtype,
         )
@@ -111,8 +119,10 @@ class Attention(nnx.Module):
         Always plain inside: what is frozen about attention is P as a whole.
         """
         query, key = self.query(x, Plain()), self.key(x, Plain())
-        if self.query_norm is not None and self.key_norm is not None:
-            query, key = self.query_norm(query, Plain()), self.key_norm(key, Plain())
+        for norm in (self.query_norm, self.joint_query_norm):
+            query = query if norm is None else norm(query, Plain())
+        for norm in (self.key_norm, self.joint_key_norm):
+            key = key if norm is None else norm(key, Plain())
         query = rotate(query, positions.cos, positions.sin)
         key = rotate(key, positions.cos, positions.sin)
         return query.reshape(*query.shape[:-2], key.shape[-2], -1, query.shape[-1]), key

@@ -2,7 +2,7 @@
 
 What is kept are queries, keys and the log-sum-exp of each row of scores, from which any block of
 
-    P[t, s] = exp(q_t·k_s·scale − logsumexp_t)      for s ≤ t and t − s < reach
+    P[t, s] = exp(cap(q_t·k_s·scale) − logsumexp_t)      for s ≤ t and t − s < reach
 
 can be computed again (Dao et al., arXiv:2205.14135, §3; Milakov & Gimelshein, arXiv:1805.02867, for the
 log-sum-exp in one sweep). Freezing q and k is freezing P, so what remains is linear in the values: V ↦ P·V
@@ -17,8 +17,7 @@ of a group stand side by side with the positions of their block (axis gq), probe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +26,9 @@ from jax.custom_derivatives import linear_call
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from models.modules import Leaf, soft_cap
 from models.precision import contract
 
-#: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
-Leaf = Any
 Index = int | Int[Array, "..."] | Int[np.ndarray, "..."]
 
 
@@ -45,6 +43,7 @@ class QueriesKeys:
         logsumexp: of each query's visible scores [n, k, g·q], float32 or better.
         reach: how many positions back a query sees, itself included; an integer.
         scale: scores are q·k times this.
+        softcap: then they become softcap·tanh(scores/softcap), unless it is None.
         precision: of the products, one of :data:`models.precision.PRECISIONS`.
     """
 
@@ -53,6 +52,7 @@ class QueriesKeys:
     logsumexp: Leaf
     reach: Leaf
     scale: float = field(metadata={"static": True})
+    softcap: float | None = field(metadata={"static": True})
     precision: str = field(metadata={"static": True})
 
     @property
@@ -73,6 +73,7 @@ def freeze(
     *,
     block: int,
     scale: float,
+    softcap: float | None,
     precision: str,
     storage: DTypeLike,
 ) -> QueriesKeys:
@@ -89,10 +90,11 @@ def freeze(
         logsumexp=None,
         reach=reach,
         scale=scale,
+        softcap=softcap,
         precision=precision,
     )
     sums = jax.lax.map(lambda i: _logsumexp(frozen, i), jnp.arange(frozen.blocks))
-    return QueriesKeys(frozen.query, frozen.key, sums, reach, scale, precision)
+    return replace(frozen, logsumexp=sums)
 
 
 def mix(frozen: QueriesKeys, values: Float[Array, "*probes s k h"]) -> Float[Array, "*probes t k g h"]:
@@ -172,10 +174,11 @@ def _over_visible(
 
 
 def _scores(frozen: QueriesKeys, i: Array, j: Array) -> Array:
-    """Scaled scores of query block i with key block j [k, g·q, s], −∞ where invisible."""
+    """Scaled and capped scores of query block i with key block j [k, g·q, s], −∞ where invisible."""
     wide = jnp.promote_types(frozen.key.dtype, jnp.float32)
     query, key = frozen.query[i].astype(wide), frozen.key[j].astype(wide)
     scores = contract("kqh,ksh->kqs", query, key, frozen.precision) * frozen.scale
+    scores = soft_cap(scores, frozen.softcap)
     row, column = (jnp.arange(axis) % frozen.block for axis in scores.shape[1:])
     distance = (i - j) * frozen.block + row[:, None] - column
     visible = (distance >= 0) & (distance < frozen.reach)

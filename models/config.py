@@ -15,12 +15,12 @@ class RopeConfig:
     """One rotary embedding.
 
     ``kind`` is ``default``, ``linear`` (position interpolation, arXiv:2306.15595), ``llama3`` (Llama 3.1
-    report, arXiv:2407.21783) or ``yarn`` (arXiv:2309.00071). Fields that a kind does not use keep
-    their defaults.
+    report, arXiv:2407.21783), ``yarn`` (arXiv:2309.00071) or ``longrope`` (arXiv:2402.13753). Fields that
+    a kind does not use keep their defaults.
     """
 
     theta: float
-    kind: Literal["default", "linear", "llama3", "yarn"] = "default"
+    kind: Literal["default", "linear", "llama3", "yarn", "longrope"] = "default"
     factor: float = 1.0
     original_max_positions: int = 0
     low_freq_factor: float = 1.0
@@ -28,13 +28,22 @@ class RopeConfig:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     truncate: bool = True
-    #: Multiplies cos and sin (yarn's temperature); 1 elsewhere.
+    #: What longrope divides each frequency by: in prompts of up to ``original_max_positions``, in longer ones.
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
+    #: Multiplies cos and sin (the temperature of yarn and longrope); 1 elsewhere.
     attention_factor: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in (("theta", self.theta), ("factor", self.factor)):
             if not 0 < value < math.inf:
                 raise ValueError(f"the rotary embedding's {name} is {value}, which must be above 0")
+        if not all(0 < factor < math.inf for factor in (*self.short_factors, *self.long_factors)):
+            raise ValueError("the rotary embedding's short_factor and long_factor must be above 0")
+
+    def depends_on(self, short: int, long: int) -> bool:
+        """Whether the same position is turned by other angles in a prompt of ``short`` tokens than of ``long``."""
+        return self.kind == "longrope" and short <= self.original_max_positions < long
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,21 @@ class DecoderConfig:
     embed_scale: float = 1.0
     #: Norms scale by 1 + w instead of w.
     norm_plus_one: bool = False
-    #: Norms over each head of q and k.
-    qk_norm: bool = False
+    #: Leading features of each head that rotary embeddings turn; all of them if None.
+    rotary_dim: int | None = None
+    #: Norms of q and k: over each head by itself, or over all heads together (OLMo 2).
+    qk_norm: Literal["head", "joint"] | None = None
+    #: Norms on the input of attention and MLP; OLMo 2 alone has none.
+    pre_norms: bool = True
     #: Norms on the output of attention and MLP, before they join the residual stream.
     post_norms: bool = False
-    attention_bias: bool = False
+    #: Biases of q, k and v; Qwen 2 has them without one on attention's output.
+    qkv_bias: bool = False
+    attention_output_bias: bool = False
     mlp_bias: bool = False
     tie_embeddings: bool = True
+    #: Attention scores become cap·tanh(scores/cap) before the mask (Gemma 2).
+    attention_softcap: float | None = None
     #: Logits become cap·tanh(logits/cap).
     final_logit_softcap: float | None = None
 
@@ -91,6 +108,23 @@ class DecoderConfig:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
             )
+        for cap in (self.attention_softcap, self.final_logit_softcap):
+            if cap is not None and not 0 < cap < math.inf:
+                raise ValueError(f"a soft-cap is {cap}, which must be above 0")
+        self._check_rotary()
+
+    def _check_rotary(self) -> None:
+        if not 2 <= self.turned_features <= self.head_dim:
+            raise ValueError(
+                f"rotary embeddings turn {self.turned_features} features of heads of {self.head_dim}"
+            )
+        for rope in (self.rope_full, self.rope_sliding):
+            counts = {len(rope.short_factors), len(rope.long_factors)}
+            if rope.kind == "longrope" and counts != {-(-self.turned_features // 2)}:
+                raise ValueError(
+                    f"short_factor and long_factor need one entry for each pair of the "
+                    f"{self.turned_features} features that rotary embeddings turn"
+                )
 
     @property
     def queries_per_kv(self) -> int:
@@ -100,4 +134,9 @@ class DecoderConfig:
     @property
     def has_linear_biases(self) -> bool:
         """Whether a bias sits on the linear path, which makes the offset c of y = J·x + c nonzero."""
-        return self.attention_bias or self.mlp_bias
+        return self.qkv_bias or self.attention_output_bias or self.mlp_bias
+
+    @property
+    def turned_features(self) -> int:
+        """How many features of each head rotary embeddings turn."""
+        return self.head_dim if self.rotary_dim is None else self.rotary_dim

@@ -27,7 +27,7 @@ from models.bits import from_bits, to_bits
 from models.config import LAYER_TYPES, DecoderConfig
 from models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record, Replay
 from models.dial import Dial
-from models.modules import ACTIVATIONS, GatedMLP, RMSNorm
+from models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from models.precision import choose_precision, contract, working_dtype
 from models.rope import rotary_table
 
@@ -49,6 +49,8 @@ LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
     "layers.attention.output.bias": ("layer", "embed"),
     "layers.attention.query_norm.scale": ("layer", "head_dim"),
     "layers.attention.key_norm.scale": ("layer", "head_dim"),
+    "layers.attention.joint_query_norm.scale": ("layer", "heads", "head_dim"),
+    "layers.attention.joint_key_norm.scale": ("layer", "kv_heads", "head_dim"),
     "layers.attention_post_norm.scale": ("layer", "embed"),
     "layers.mlp_norm.scale": ("layer", "embed"),
     "layers.mlp.gate.kernel": ("layer", "embed", "mlp"),
@@ -62,27 +64,32 @@ LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
 
 
 class Block(nnx.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); with post-norms on both branches in Gemma."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Gemma norms what both branches put out as well, OLMo 2 that alone.
+    """
 
     kind: ClassVar[str] = "container"
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike, precision: str) -> None:
-        norm = partial(RMSNorm, config.embed_dim, config, dtype=dtype)
-        self.attention_norm = norm(site="attention_norm")
+        norm = partial(RMSNorm, (config.embed_dim,), config, dtype=dtype)
+        self.attention_norm = norm(site="attention_norm") if config.pre_norms else None
         self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype, precision=precision)
         self.attention_post_norm = norm(site="attention_post_norm") if config.post_norms else None
-        self.mlp_norm = norm(site="mlp_norm")
+        self.mlp_norm = norm(site="mlp_norm") if config.pre_norms else None
         self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype, precision=precision)
         self.mlp_post_norm = norm(site="mlp_post_norm") if config.post_norms else None
 
     def __call__(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
     ) -> Float[Array, "... t d"]:
-        branch = self.attention(self.attention_norm(x, mode), positions, mode)
+        branch = x if self.attention_norm is None else self.attention_norm(x, mode)
+        branch = self.attention(branch, positions, mode)
         if self.attention_post_norm is not None:
             branch = self.attention_post_norm(branch, mode)
         x = x + branch
-        branch = self.mlp(self.mlp_norm(x, mode), mode)
+        branch = x if self.mlp_norm is None else self.mlp_norm(x, mode)
+        branch = self.mlp(branch, mode)
         if self.mlp_post_norm is not None:
             branch = self.mlp_post_norm(branch, mode)
         return x + branch
@@ -128,7 +135,7 @@ class Decoder(nnx.Module):
             if config.tie_embeddings
             else nnx.Param(jax.random.normal(rngs.params(), rows, dtype) * spread)
         )
-        self.final_norm = RMSNorm(config.embed_dim, config, site="final_norm", dtype=dtype)
+        self.final_norm = RMSNorm((config.embed_dim,), config, site="final_norm", dtype=dtype)
 
         @nnx.split_rngs(splits=config.num_layers)
         @nnx.vmap(in_axes=0, out_axes=0)
@@ -209,15 +216,14 @@ class Decoder(nnx.Module):
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head
         logits = contract("...d,vd->...v", hidden, table[...], self.precision)
-        cap = self.config.final_logit_softcap
-        return logits if cap is None else cap * jnp.tanh(logits / cap)
+        return soft_cap(logits, self.config.final_logit_softcap)
 
     def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:
         """What each layer needs to know about positions, as a function of the layer's index."""
         config = self.config
         kinds = jnp.asarray([LAYER_TYPES.index(kind) for kind in config.layer_types])
         ropes = {"full": config.rope_full, "sliding": config.rope_sliding}
-        tables = [rotary_table(ropes[kind], config.head_dim, length, dtype) for kind in LAYER_TYPES]
+        tables = [rotary_table(ropes[kind], config.turned_features, length, dtype) for kind in LAYER_TYPES]
         cos, sin = (jnp.stack(pair) for pair in zip(*tables, strict=True))
         reach = jnp.asarray([length, config.sliding_window or length])
 

@@ -46,6 +46,11 @@ def at_least_float32(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def soft_cap(x: Array, cap: float | None) -> Array:
+    """cap·tanh(x/cap), which is nearly x far below the cap; x itself without one."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
+
+
 class Linear(nnx.Module):
     """x ↦ x·W + b over the last axes, with W [inputs…, outputs…].
 
@@ -87,19 +92,26 @@ class Linear(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """x ↦ w·x / rms(x) (Zhang & Sennrich, arXiv:1910.07467), or (1 + w)·x / rms(x) in Gemma."""
+    """x ↦ w·x / rms(x) (Zhang & Sennrich, arXiv:1910.07467), or (1 + w)·x / rms(x) in Gemma.
+
+    The mean square is taken over the last axes of x, those of ``shape``.
+    """
 
     kind: ClassVar[str] = "rms_norm"
 
-    def __init__(self, size: int, config: DecoderConfig, *, site: str, dtype: DTypeLike) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], config: DecoderConfig, *, site: str, dtype: DTypeLike
+    ) -> None:
         self.site = site
         self.eps = config.norm_eps
         self.plus_one = config.norm_plus_one
-        self.scale = nnx.Param((jnp.zeros if self.plus_one else jnp.ones)((size,), dtype))
+        self.scale = nnx.Param((jnp.zeros if self.plus_one else jnp.ones)(shape, dtype))
 
     def __call__(self, x: Float[Array, "... n"], mode: Mode) -> Float[Array, "... n"]:
+        axes = tuple(range(-self.scale[...].ndim, 0))
+
         def inverse_rms() -> Array:
-            mean_square = jnp.mean(jnp.square(at_least_float32(x)), axis=-1, keepdims=True)
+            mean_square = jnp.mean(jnp.square(at_least_float32(x)), axis=axes, keepdims=True)
             return jax.lax.rsqrt(mean_square + self.eps)
 
         frozen = mode.coefficient(self.kind, self.site, "inverse_rms", inverse_rms)

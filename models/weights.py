@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -28,6 +29,8 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
+#: Parameters with a row for each token, which the checkpoint has as we do.
+_TABLES = ("embedding", "head")
 #: Bytes; XLA's own for CPU buffers.
 _ALIGNMENT = 64
 #: What may be stored, by safetensors' names of it.
@@ -64,15 +67,17 @@ def load_decoder(
     )
     graphdef, state = nnx.split(decoder)
     tensors = _Tensors(checkpoint.directory)
-    names = _names_in(tensors, checkpoint)
     flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
-    for _, key, variable in flat:
-        _check(key, names[key], variable.shape, tensors)
+    shapes = {key: variable.shape for _, key, variable in flat}
+    places = _places(_names_in(tensors, checkpoint), shapes)
+    for place in places.values():
+        for name in place.names:
+            tensors.check(name, place.tensor)
     filled = []
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
             progress("loading weights", done, len(flat), key)
-        parameter = jax.device_put(_load(key, names[key], variable.shape, np.dtype(dtype), tensors))
+        parameter = jax.device_put(_load(key, places[key], variable.shape, np.dtype(dtype), tensors))
         filled.append((path, variable.replace(parameter)))
     if progress is not None:
         progress("loading weights", len(flat), len(flat), "parameters")
@@ -82,14 +87,13 @@ def load_decoder(
 def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, NDArray]:
     """The decoder's weights under the names and in the layout of stock transformers."""
     names = _full_names(families.weight_names(hf_config), "model.", "lm_head.weight")
-    tensors = {}
-    for path, variable in nnx.to_flat_state(nnx.state(decoder)):
-        key, value = _key(path), np.asarray(variable[...])
-        if "{layer}" not in names[key]:
-            tensors[names[key]] = value
-            continue
-        for layer, one in enumerate(value):
-            tensors[names[key].format(layer=layer)] = _to_stock(key, one)
+    values = {_key(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
+    tensors: dict[str, NDArray] = {}
+    for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
+        layers = values[key] if place.stacked else values[key][None]
+        for name, one in zip(place.names, layers, strict=True):
+            whole = tensors.setdefault(name, np.empty(place.tensor, one.dtype))
+            whole[place.rows] = one if key in _TABLES else _to_stock(key, one)
     return tensors
 
 
@@ -178,9 +182,9 @@ class _Tensors:
                 f"bfloat16 or float16"
             )
 
-    def read(self, name: str) -> NDArray:
+    def read(self, name: str, rows: slice) -> NDArray:
         with _opened(self._place[name][0]) as file:
-            return file.get_tensor(name)
+            return file.get_slice(name)[rows]
 
 
 def _names_in(tensors: _Tensors, checkpoint: Checkpoint) -> Mapping[str, str]:
@@ -194,24 +198,50 @@ def _full_names(table: Mapping[str, str], prefix: str, head: str) -> Mapping[str
     return {"head": head} | {key: prefix + name for key, name in table.items()}
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where in a checkpoint a parameter stands: some ``rows`` of a tensor of shape ``tensor``, a layer each."""
+
+    names: tuple[str, ...]
+    tensor: tuple[int, ...]
+    rows: slice
+    stacked: bool
+
+
+def _places(
+    names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, _Place]:
+    """Where each parameter stands. Those of one name share its tensor: its rows, in the order of ``names``."""
+    sharing: dict[str, list[str]] = {}
+    for key, name in names.items():
+        if key in shapes:
+            sharing.setdefault(name, []).append(key)
+    if strays := shapes.keys() - names.keys():
+        raise KeyError(f"no tensor names for {', '.join(sorted(strays))}")
+    places = {}
+    for name, keys in sharing.items():
+        stacked = "{layer}" in name
+        own = {key: _stock_shape(key, shapes[key][stacked:]) for key in keys}
+        rows = sum(shape[0] for shape in own.values())
+        start = 0
+        for key, shape in own.items():
+            layers = range(shapes[key][0]) if stacked else range(1)
+            every = tuple(name.format(layer=layer) for layer in layers)
+            places[key] = _Place(every, (rows, *shape[1:]), slice(start, start + shape[0]), stacked)
+            start += shape[0]
+    return places
+
+
 def _key(path: tuple) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _check(key: str, name: str, shape: tuple[int, ...], tensors: _Tensors) -> None:
-    if "{layer}" not in name:
-        tensors.check(name, _stock_shape(key, shape))
-        return
-    for layer in range(shape[0]):
-        tensors.check(name.format(layer=layer), _stock_shape(key, shape[1:]))
-
-
-def _load(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
-    if "{layer}" not in name:
-        return _from_stock(key, name, shape, dtype, tensors)
+def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
+    if not place.stacked:
+        return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
     stacked = _aligned(shape, dtype)
-    for layer in range(shape[0]):
-        stacked[layer] = _from_stock(key, name.format(layer=layer), shape[1:], dtype, tensors)
+    for layer, name in enumerate(place.names):
+        stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
     return stacked
 
 
@@ -223,9 +253,11 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def _from_stock(key: str, name: str, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
+def _from_stock(
+    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors
+) -> NDArray:
     with np.errstate(over="ignore"):  # what overflows is refused below
-        value = tensors.read(name).astype(dtype, copy=False)
+        value = tensors.read(name, rows).astype(dtype, copy=False)
     if not np.isfinite(value).all():
         raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; fetch the checkpoint again")
     return (value.T if key.endswith("kernel") else value).reshape(shape)
@@ -240,7 +272,7 @@ def _to_stock(key: str, value: NDArray) -> NDArray:
 
 def _stock_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of one layer's tensor in the checkpoint, from the shape of ours."""
-    if key in ("embedding", "head"):
+    if key in _TABLES:
         return shape
     return _stock_matrix(key, shape) if key.endswith("kernel") else (math.prod(shape),)
 

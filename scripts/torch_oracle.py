@@ -13,8 +13,8 @@ Two things can be done to an instance:
   (arXiv:2505.24293, §3), which makes the last hidden state exactly affine in the input embeddings for
   autograd, while its value stays the same. Detaching includes lifting.
 
-The formulas follow transformers 5: ``models/{llama,qwen3,gemma3}/modeling_*.py`` and
-``modeling_rope_utils.py``.
+The formulas follow transformers 5: ``models/{gemma2,gemma3,llama,ministral,mistral,olmo2,phi3,qwen2,qwen3}``
+and ``modeling_rope_utils.py``.
 """
 
 from __future__ import annotations
@@ -29,29 +29,61 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
-from transformers.models.gemma3.modeling_gemma3 import (
-    Gemma3MLP,
-    Gemma3RMSNorm,
-    Gemma3RotaryEmbedding,
-    Gemma3TextModel,
-)
-from transformers.models.llama.modeling_llama import (
-    LlamaMLP,
-    LlamaModel,
-    LlamaRMSNorm,
-    LlamaRotaryEmbedding,
-)
-from transformers.models.qwen3.modeling_qwen3 import (
-    Qwen3MLP,
-    Qwen3Model,
-    Qwen3RMSNorm,
-    Qwen3RotaryEmbedding,
-)
+from transformers.models.gemma2 import modeling_gemma2 as gemma2
+from transformers.models.gemma3 import modeling_gemma3 as gemma3
+from transformers.models.llama import modeling_llama as llama
+from transformers.models.ministral import modeling_ministral as ministral
+from transformers.models.mistral import modeling_mistral as mistral
+from transformers.models.olmo2 import modeling_olmo2 as olmo2
+from transformers.models.phi3 import modeling_phi3 as phi3
+from transformers.models.qwen2 import modeling_qwen2 as qwen2
+from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
-_DECODERS = (LlamaModel, Qwen3Model, Gemma3TextModel)
-_NORMS = (LlamaRMSNorm, Qwen3RMSNorm, Gemma3RMSNorm)
-_MLPS = (LlamaMLP, Qwen3MLP, Gemma3MLP)
-_ROTARIES = (LlamaRotaryEmbedding, Qwen3RotaryEmbedding, Gemma3RotaryEmbedding)
+_DECODERS = (
+    llama.LlamaModel,
+    mistral.MistralModel,
+    ministral.MinistralModel,
+    phi3.Phi3Model,
+    olmo2.Olmo2Model,
+    qwen2.Qwen2Model,
+    qwen3.Qwen3Model,
+    gemma2.Gemma2Model,
+    gemma3.Gemma3TextModel,
+)
+#: Gemma's norms scale by 1 + w.
+_GEMMA_NORMS = (gemma2.Gemma2RMSNorm, gemma3.Gemma3RMSNorm)
+_NORMS = (
+    *_GEMMA_NORMS,
+    llama.LlamaRMSNorm,
+    mistral.MistralRMSNorm,
+    ministral.MinistralRMSNorm,
+    phi3.Phi3RMSNorm,
+    olmo2.Olmo2RMSNorm,
+    qwen2.Qwen2RMSNorm,
+    qwen3.Qwen3RMSNorm,
+)
+_MLPS = (
+    llama.LlamaMLP,
+    mistral.MistralMLP,
+    ministral.MinistralMLP,
+    phi3.Phi3MLP,
+    olmo2.Olmo2MLP,
+    qwen2.Qwen2MLP,
+    qwen3.Qwen3MLP,
+    gemma2.Gemma2MLP,
+    gemma3.Gemma3MLP,
+)
+_ROTARIES = (
+    llama.LlamaRotaryEmbedding,
+    mistral.MistralRotaryEmbedding,
+    ministral.MinistralRotaryEmbedding,
+    phi3.Phi3RotaryEmbedding,
+    olmo2.Olmo2RotaryEmbedding,
+    qwen2.Qwen2RotaryEmbedding,
+    qwen3.Qwen3RotaryEmbedding,
+    gemma2.Gemma2RotaryEmbedding,
+    gemma3.Gemma3RotaryEmbedding,
+)
 
 _LIFTED_ATTENTION = "oracle_lifted"
 _DETACHED_ATTENTION = "oracle_detached"
@@ -78,7 +110,8 @@ def text_model(model: PreTrainedModel) -> PreTrainedModel:
     """The decoder stack inside a causal language model, multimodal ones included."""
     decoder = model.get_decoder()
     if not isinstance(decoder, _DECODERS):
-        raise TypeError(f"no rules for {type(decoder).__name__}: the oracle knows Llama, Qwen3, Gemma 3")
+        known = ", ".join(kind.__name__ for kind in _DECODERS)
+        raise TypeError(f"no rules for {type(decoder).__name__}: the oracle knows {known}")
     return decoder
 
 
@@ -91,7 +124,7 @@ def lift_instance(model: PreTrainedModel) -> PreTrainedModel:
     _replace_norms(decoder, frozen=False)
     for module in _modules(decoder, _ROTARIES):
         module.forward = _lifted_rotary(module)
-    if isinstance(decoder, Gemma3TextModel):
+    if isinstance(decoder, gemma2.Gemma2Model | gemma3.Gemma3TextModel):
         weight = decoder.embed_tokens.weight
         decoder.embed_tokens.embed_scale = torch.tensor(
             math.sqrt(decoder.config.hidden_size), dtype=weight.dtype
@@ -106,7 +139,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     decoder = text_model(model)
     _replace_norms(decoder, frozen=True)
     for mlp in _modules(decoder, _MLPS):
-        mlp.forward = partial(_detached_mlp, mlp)
+        mlp.forward = partial(_detached_phi_mlp if isinstance(mlp, phi3.Phi3MLP) else _detached_mlp, mlp)
     decoder.set_attn_implementation(_DETACHED_ATTENTION)
     return model
 
@@ -120,7 +153,7 @@ def _modules(decoder: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterator
 
 def _replace_norms(decoder: nn.Module, frozen: bool) -> None:
     for norm in _modules(decoder, _NORMS):
-        if isinstance(norm, Gemma3RMSNorm):
+        if isinstance(norm, _GEMMA_NORMS):
             norm.forward = partial(_rms_norm, 1 + norm.weight, norm.eps, frozen)
         else:
             norm.forward = partial(_rms_norm, norm.weight, norm.variance_epsilon, frozen)
@@ -138,6 +171,11 @@ def _detached_mlp(mlp: nn.Module, x: Tensor) -> Tensor:
     return mlp.down_proj(gate * mlp.up_proj(x))
 
 
+def _detached_phi_mlp(mlp: nn.Module, x: Tensor) -> Tensor:
+    gate, up = mlp.gate_up_proj(x).chunk(2, dim=-1)
+    return mlp.down_proj(mlp.activation_fn(gate).detach() * up)
+
+
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -152,14 +190,16 @@ def _attention(
     """Eager attention of ``modeling_*.py`` with the softmax in the model's dtype.
 
     Query, key and value are [batch, head, t, head_dim]. Stock Gemma 3 reads ``attn_logit_softcapping`` from
-    its configuration but never passes it on; if it ever does, that must not go unseen.
+    its configuration but never passes it on, Gemma 2 does.
     """
-    if attention_mask is None or softcap is not None:
-        raise NotImplementedError("the oracle needs a mask and has no softcap on attention scores")
+    if attention_mask is None:
+        raise NotImplementedError("the oracle needs a mask")
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    scores = query @ key.transpose(2, 3) * scaling + attention_mask
-    probabilities = scores.softmax(dim=-1)
+    scores = query @ key.transpose(2, 3) * scaling
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
+    probabilities = (scores + attention_mask).softmax(dim=-1)
     if frozen:
         probabilities = probabilities.detach()
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
@@ -177,15 +217,16 @@ for _name, _frozen in ((_LIFTED_ATTENTION, False), (_DETACHED_ATTENTION, True)):
 def _lifted_rotary(rotary: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     """A rotary embedding's ``forward`` with angles in float64; Gemma 3 has a table for each layer type."""
     config = rotary.config
-    per_layer_type = isinstance(rotary, Gemma3RotaryEmbedding)
+    per_layer_type = isinstance(rotary, gemma3.Gemma3RotaryEmbedding)
     by_type = config.rope_parameters if per_layer_type else {None: config.rope_parameters}
-    tables = {
-        kind: rotary_frequencies(rope, config.head_dim, config.max_position_embeddings)
-        for kind, rope in by_type.items()
-    }
+    features = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if isinstance(rotary, phi3.Phi3RotaryEmbedding):
+        features = int(features * config.rope_parameters["partial_rotary_factor"])
 
     def forward(x: Tensor, position_ids: Tensor, layer_type: str | None = None) -> tuple[Tensor, Tensor]:
-        frequencies, attention_factor = tables[layer_type]
+        frequencies, attention_factor = rotary_frequencies(
+            by_type[layer_type], features, config.max_position_embeddings, int(position_ids.max()) + 1
+        )
         angles = position_ids[..., None].double() * frequencies
         angles = torch.cat((angles, angles), dim=-1)
         cos, sin = angles.cos() * attention_factor, angles.sin() * attention_factor
@@ -194,9 +235,11 @@ def _lifted_rotary(rotary: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     return forward
 
 
-def rotary_frequencies(rope: Mapping[str, Any], head_dim: int, max_positions: int) -> tuple[Tensor, float]:
-    """Inverse frequencies [head_dim / 2] in float64 and the factor on cos and sin, by ``rope_type``."""
-    powers = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
+def rotary_frequencies(
+    rope: Mapping[str, Any], features: int, max_positions: int, length: int
+) -> tuple[Tensor, float]:
+    """Inverse frequencies [features / 2] in float64 and the factor on cos and sin, by ``rope_type``."""
+    powers = torch.arange(0, features, 2, dtype=torch.float64) / features
     plain = torch.pow(float(rope["rope_theta"]), -powers)
     match rope["rope_type"]:
         case "default":
@@ -207,6 +250,8 @@ def rotary_frequencies(rope: Mapping[str, Any], head_dim: int, max_positions: in
             return _llama3_rope(plain, rope), 1.0
         case "yarn":
             return _yarn_rope(plain, rope, max_positions)
+        case "longrope":
+            return _longrope(plain, rope, max_positions, length)
     raise NotImplementedError(f"the oracle has no formula for rope_type {rope['rope_type']!r}")
 
 
@@ -248,6 +293,18 @@ def _yarn_rope(plain: Tensor, rope: Mapping[str, Any], max_positions: int) -> tu
     interpolated = ((pairs - low) / (high - low)).clamp(0, 1)
     frequencies = plain / factor * interpolated + plain * (1 - interpolated)
     return frequencies, _yarn_temperature(rope, factor)
+
+
+def _longrope(
+    plain: Tensor, rope: Mapping[str, Any], max_positions: int, length: int
+) -> tuple[Tensor, float]:
+    """``_compute_longrope_parameters``, and ``longrope_frequency_update``'s choice between its two sets."""
+    old_length = rope["original_max_position_embeddings"]
+    divisors = torch.tensor(rope["long_factor" if length > old_length else "short_factor"], dtype=torch.float64)
+    if rope.get("attention_factor") is not None:
+        return plain / divisors, rope["attention_factor"]
+    stretch = rope.get("factor") or max_positions / old_length
+    return plain / divisors, math.sqrt(1 + max(0.0, math.log(stretch)) / math.log(old_length))
 
 
 def _yarn_temperature(rope: Mapping[str, Any], factor: float) -> float:

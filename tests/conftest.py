@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 # Set before anything imports jax: tests never need a GPU, and children inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -51,6 +53,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str],
 def tiny_operator(tiny_model: Callable[[str, str], Model]) -> Callable[[str, str], DetachedJacobian]:
     """The detached Jacobian of a tiny checkpoint at its prompt, which is longer than its window."""
     return cache(lambda name, dtype: tiny_model(name, dtype).jacobian(prompt_ids(name)))
+
+
+class Measured(Protocol):
+    """Notes errors that a test measured on a tiny checkpoint, for scripts/families_table.py."""
+
+    def __call__(self, checkpoint: str, **errors: float) -> None: ...
+
+
+@pytest.fixture
+def measured() -> Measured:
+    """Appends to the file that JAXLIN_MEASURED names, a JSON object a line; nothing if it is not set."""
+
+    def note(checkpoint: str, **errors: float) -> None:
+        if file := os.environ.get("JAXLIN_MEASURED"):
+            with open(file, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"checkpoint": checkpoint} | errors) + "\n")
+
+    return note
 
 
 def pytest_unconfigure() -> None:

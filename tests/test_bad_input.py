@@ -282,7 +282,7 @@ def test_no_config(refusal: Refusal, model: Path) -> None:
     assert said == f"{model} has no config.json; give the folder of a whole checkpoint"
 
 
-@pytest.mark.parametrize("model_type", [None, "gpt2", "gemma2", "qwen2", "LLAMA", 3, ["llama"], {}])
+@pytest.mark.parametrize("model_type", [None, "gpt2", "gemma", "qwen2_moe", "LLAMA", 3, ["llama"], {}])
 def test_unknown_architecture(refusal: Refusal, model: Path, model_type: Any) -> None:
     """Never a silent default, and never a similar family."""
     edit_config(model, model_type=model_type)
@@ -338,6 +338,7 @@ def test_config_with_an_absurd_count(refusal: Refusal, model: Path, key: str, co
 
 
 DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 1e4}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
 
 
 @pytest.mark.parametrize(
@@ -364,6 +365,20 @@ DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 1e4}
         ("gemma3-text", {"query_pre_attn_scalar": -1}, "query_pre_attn_scalar"),
         ("gemma3-text", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
         ("gemma3-text", {"use_bidirectional_attention": True}, "bidirectional"),
+        ("gemma2", {"use_bidirectional_attention": True}, "bidirectional"),
+        ("gemma2", {"attn_logit_softcapping": 0.0}, "soft-cap"),
+        ("gemma2", {"final_logit_softcapping": -2.0}, "soft-cap"),
+        ("mistral", {"attention_bias": True}, "attention_bias"),
+        ("mistral", {"layer_types": ["sliding_attention"] * 3}, "sliding_window"),
+        ("olmo2", {"sliding_window": 7}, "sliding_window"),
+        ("qwen2", {"mlp_bias": True}, "mlp_bias"),
+        ("phi3", {"lm_head_bias": True}, "lm_head_bias"),
+        ("phi3", {"rope_parameters": DEFAULT_ROPE | {"rope_type": "linear", "factor": 2.0}}, "linear"),
+        ("phi3", {"rope_parameters": DEFAULT_ROPE | {"partial_rotary_factor": 0.1}}, "rotary"),
+        ("phi3-longrope-long", {"original_max_position_embeddings": 0}, "original_max_position"),
+        ("phi3-longrope-long", {"rope_scaling": LONGROPE | {"short_factor": [1.0]}}, "short_factor"),
+        ("phi3-longrope-long", {"rope_scaling": LONGROPE | {"long_factor": [1.0, -1.0, 1.0, 1.0]}}, "factor"),
+        ("llama", {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 8}}, "'longrope'"),
     ],
 )
 def test_config_with_values_that_make_no_model(

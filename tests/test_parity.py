@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Measured
 from flax import nnx
 from numpy.typing import NDArray
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
@@ -42,8 +43,9 @@ class Pass:
 
 @dataclass(frozen=True)
 class Passes:
-    """The same prompt through our decoder, the lifted stock model and the unmodified stock model."""
+    """One checkpoint's prompt through our decoder, the lifted stock model and the unmodified stock model."""
 
+    name: str
     ours: Pass
     lifted: Pass
     stock: Pass
@@ -69,6 +71,7 @@ def passes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     directory = write_checkpoint(request.param, tmp_path_factory.mktemp("checkpoint"))
     ids = prompt_ids(request.param)
     return Passes(
+        name=request.param,
         ours=our_pass(directory, ids),
         lifted=torch_pass(directory, ids, lift=True),
         stock=torch_pass(directory, ids, lift=False),
@@ -83,9 +86,10 @@ def worst_position(ours: NDArray, theirs: NDArray) -> float:
 
 
 @pytest.mark.parametrize("quantity", ["embeddings", "hidden", "logits"])
-def test_parity_with_lifted_stock(passes: Passes, quantity: str) -> None:
+def test_parity_with_lifted_stock(passes: Passes, quantity: str, measured: Measured) -> None:
     error = worst_position(getattr(passes.ours, quantity), getattr(passes.lifted, quantity))
     print(f"{quantity}, worst position: {error:.1e}")
+    measured(passes.name, **{quantity: error})
     assert error <= LIFTED_TOLERANCE
 
 

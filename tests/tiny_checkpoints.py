@@ -20,9 +20,23 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import TensorSpec, serialize_file
-from transformers import Gemma3Config, Gemma3TextConfig, LlamaConfig, PreTrainedConfig, Qwen3Config
+from transformers import (
+    Gemma2Config,
+    Gemma3Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MinistralConfig,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
-Family = Literal["llama", "qwen3", "gemma3_text", "gemma3"]
+Family = Literal[
+    "llama", "mistral", "ministral", "phi3", "olmo2", "qwen2", "qwen3", "gemma2", "gemma3_text", "gemma3"
+]
 Tensors = dict[str, NDArray[Any]]
 
 #: Longer than every sliding window below.
@@ -30,7 +44,13 @@ PROMPT_LENGTH = 29
 
 _CONFIG_CLASSES: Mapping[Family, type[PreTrainedConfig]] = {
     "llama": LlamaConfig,
+    "mistral": MistralConfig,
+    "ministral": MinistralConfig,
+    "phi3": Phi3Config,
+    "olmo2": Olmo2Config,
+    "qwen2": Qwen2Config,
     "qwen3": Qwen3Config,
+    "gemma2": Gemma2Config,
     "gemma3_text": Gemma3TextConfig,
     "gemma3": Gemma3Config,
 }
@@ -71,7 +91,7 @@ class TinyCheckpoint:
     #: Keys left out of an old config.json, so that the family's defaults count.
     left_out: tuple[str, ...] = ()
     layout: Layout = _TEXT
-    storage: Literal["float32", "bfloat16"] = "float32"
+    storage: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def config(self) -> PreTrainedConfig:
         """The checkpoint's configuration, as transformers understands it."""
@@ -111,7 +131,7 @@ def _tiny_settings(family: Family) -> dict[str, Any]:
         "num_key_value_heads": 2,
         "num_hidden_layers": 3,
     }
-    if family == "llama":
+    if family in ("llama", "mistral", "ministral", "phi3", "olmo2"):
         return shared | {
             "vocab_size": 97,
             "hidden_size": 32,
@@ -119,15 +139,30 @@ def _tiny_settings(family: Family) -> dict[str, Any]:
             "rms_norm_eps": 1e-5,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
             "tie_word_embeddings": False,
-        }
-    if family == "qwen3":
+        } | _TINY_BESIDE_LLAMA.get(family, {})
+    if family in ("qwen2", "qwen3"):
         return shared | {
             "vocab_size": 113,
             "hidden_size": 40,
             "intermediate_size": 72,
-            "head_dim": 16,
+            **({"head_dim": 16} if family == "qwen3" else {}),
             "rms_norm_eps": 1e-6,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+            "tie_word_embeddings": True,
+        }
+    if family == "gemma2":
+        return shared | {
+            "vocab_size": 109,
+            "hidden_size": 44,
+            "intermediate_size": 76,
+            "head_dim": 16,
+            "query_pre_attn_scalar": 20,
+            "sliding_window": 8,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+            # Low enough that most scores and logits feel them.
+            "attn_logit_softcapping": 1.5,
+            "final_logit_softcapping": 3.0,
             "tie_word_embeddings": True,
         }
     return shared | {
@@ -147,6 +182,18 @@ def _tiny_settings(family: Family) -> dict[str, Any]:
         "tie_word_embeddings": True,
     }
 
+
+#: What differs from the tiny llama in the families that are like it.
+_TINY_BESIDE_LLAMA: Mapping[str, Mapping[str, Any]] = {
+    "mistral": {"sliding_window": None},
+    "ministral": {
+        "head_dim": 12,
+        "sliding_window": 7,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+    },
+    "phi3": {"hidden_size": 48, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    "olmo2": {"eos_token_id": 2},
+}
 
 _LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -170,6 +217,16 @@ _ALL_OF_YARN = _YARN_ROPE | {
 }
 #: The keys that DeepSeek added, and a factor left to follow from the two lengths.
 _YARN_WITH_MSCALE = _YARN_ROPE | {"factor": None, "mscale": 1.3, "mscale_all_dim": 0.7}
+#: As DeepSeek-R1-0528-Qwen3-8B has it: attn_factor is a key that transformers does not know.
+_DEEPSEEK_YARN = _YARN_ROPE | {"attn_factor": 0.8782488562869419}
+#: For heads of 12 of which 8 features turn: four pairs.
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0, 1.05, 1.3, 1.7],
+    "long_factor": [1.1, 2.5, 7.0, 19.0],
+    "partial_rotary_factor": 0.7,
+}
 _GLOBAL_PLAIN_ROPE = {
     "full_attention": {"rope_type": "default", "rope_theta": 1_000_000.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
@@ -216,11 +273,55 @@ CHECKPOINTS: Mapping[str, TinyCheckpoint] = {
         left_out=("rope_theta", "rope_scaling", "num_key_value_heads", "head_dim", "attention_bias",
                   "mlp_bias", "tie_word_embeddings"),
     ),
+    "llama-float16": TinyCheckpoint("llama", 17, storage="float16"),
+    "mistral": TinyCheckpoint("mistral", 51),
+    "mistral-sliding": TinyCheckpoint("mistral", 52, {"sliding_window": 7, "head_dim": 12}, old_config=True),
+    "ministral": TinyCheckpoint("ministral", 53),
+    "phi3": TinyCheckpoint("phi3", 61, old_config=True),
+    "phi3-partial-rotary": TinyCheckpoint(
+        "phi3",
+        62,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.7}},
+    ),
+    "phi3-longrope-short": TinyCheckpoint(
+        "phi3", 63, {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 29}
+    ),
+    "phi3-longrope-long": TinyCheckpoint(
+        "phi3",
+        64,
+        {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 28, "tie_word_embeddings": True},
+        old_config=True,
+    ),
+    "phi3-longrope-factors": TinyCheckpoint(
+        "phi3",
+        65,
+        {"rope_parameters": _LONGROPE | {"attention_factor": 1.4}, "original_max_position_embeddings": 28},
+    ),
+    "phi3-sliding": TinyCheckpoint("phi3", 66, {"sliding_window": 7}),
+    "olmo2": TinyCheckpoint("olmo2", 71),
+    "olmo2-attention-bias": TinyCheckpoint("olmo2", 72, {"attention_bias": True}),
+    "gemma2": TinyCheckpoint("gemma2", 81),
+    "gemma2-without-caps": TinyCheckpoint(
+        "gemma2", 82, {"attn_logit_softcapping": None, "final_logit_softcapping": None}, old_config=True
+    ),
+    "qwen2": TinyCheckpoint("qwen2", 91, {"sliding_window": 7, "max_window_layers": 1}),
+    "qwen2-sliding": TinyCheckpoint(
+        "qwen2",
+        92,
+        {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1, "tie_word_embeddings": False},
+        old_config=True,
+    ),
     "qwen3": TinyCheckpoint("qwen3", 21),
     "qwen3-untied": TinyCheckpoint("qwen3", 22, {"tie_word_embeddings": False}),
     "qwen3-attention-bias": TinyCheckpoint("qwen3", 23, {"attention_bias": True}),
     "qwen3-yarn": TinyCheckpoint(
         "qwen3", 24, {"rope_parameters": _YARN_ROPE, "max_position_embeddings": 8192}
+    ),
+    "qwen3-yarn-deepseek": TinyCheckpoint(
+        "qwen3",
+        28,
+        {"rope_parameters": _DEEPSEEK_YARN, "max_position_embeddings": 8192, "tie_word_embeddings": False},
+        old_config=True,
     ),
     "qwen3-sliding": TinyCheckpoint(
         "qwen3", 25, {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
@@ -318,7 +419,7 @@ def random_tensors(checkpoint: TinyCheckpoint, config: PreTrainedConfig) -> Tens
     shapes = {layout.decoder + name: shape for name, shape in _decoder_shapes(text).items()}
     if not text.tie_word_embeddings:
         shapes[layout.head] = (text.vocab_size, text.hidden_size)
-    is_gemma = text.model_type == "gemma3_text"
+    is_gemma = text.model_type in ("gemma2", "gemma3_text")
     centre = 0.0 if is_gemma else 1.0  # Gemma's norms scale by 1 + w
     embed_size = text.hidden_size**-0.5 if is_gemma else 1.0  # and its embeddings by √d
     tensors = {name: _fill(name, shape, centre, embed_size, rng) for name, shape in shapes.items()}
@@ -327,15 +428,16 @@ def random_tensors(checkpoint: TinyCheckpoint, config: PreTrainedConfig) -> Tens
         tensors |= {layout.vision + n: rng.standard_normal(s) for n, s in vision.items()}
         projector = _projector_shapes(config)
         tensors |= {layout.projector + n: rng.standard_normal(s) for n, s in projector.items()}
-    dtype = ml_dtypes.bfloat16 if checkpoint.storage == "bfloat16" else np.float32
+    dtype = ml_dtypes.bfloat16 if checkpoint.storage == "bfloat16" else checkpoint.storage
     return {name: np.ascontiguousarray(value, dtype) for name, value in tensors.items()}
 
 
 def _decoder_shapes(text: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the decoder's tensors, from the embeddings to the final norm."""
     width, mlp_width = text.hidden_size, text.intermediate_size
-    query_width = text.num_attention_heads * text.head_dim
-    kv_width = text.num_key_value_heads * text.head_dim
+    head_dim = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    query_width = text.num_attention_heads * head_dim
+    kv_width = text.num_key_value_heads * head_dim
     linears = {
         "self_attn.q_proj": (query_width, width),
         "self_attn.k_proj": (kv_width, width),
@@ -345,15 +447,28 @@ def _decoder_shapes(text: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj": (mlp_width, width),
         "mlp.down_proj": (width, mlp_width),
     }
+    biased = {name for name in linears if getattr(text, _bias_setting(name), False)}
+    if text.model_type == "qwen2":
+        biased = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}
+    if text.model_type == "phi3":
+        linears = {
+            "self_attn.qkv_proj": (query_width + 2 * kv_width, width),
+            "self_attn.o_proj": (width, query_width),
+            "mlp.gate_up_proj": (2 * mlp_width, width),
+            "mlp.down_proj": (width, mlp_width),
+        }
     norms = {"input_layernorm": width, "post_attention_layernorm": width}
     if text.model_type in ("qwen3", "gemma3_text"):
-        norms |= {"self_attn.q_norm": text.head_dim, "self_attn.k_norm": text.head_dim}
-    if text.model_type == "gemma3_text":
+        norms |= {"self_attn.q_norm": head_dim, "self_attn.k_norm": head_dim}
+    if text.model_type in ("gemma2", "gemma3_text"):
         norms |= {"pre_feedforward_layernorm": width, "post_feedforward_layernorm": width}
+    if text.model_type == "olmo2":
+        norms = {"post_attention_layernorm": width, "post_feedforward_layernorm": width}
+        norms |= {"self_attn.q_norm": query_width, "self_attn.k_norm": kv_width}
     layer: dict[str, tuple[int, ...]] = {f"{name}.weight": (size,) for name, size in norms.items()}
     for name, shape in linears.items():
         layer[f"{name}.weight"] = shape
-        if getattr(text, "attention_bias" if name.startswith("self_attn") else "mlp_bias", False):
+        if name in biased:
             layer[f"{name}.bias"] = shape[:1]
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (text.vocab_size, width),
@@ -362,6 +477,10 @@ def _decoder_shapes(text: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     for index in range(text.num_hidden_layers):
         shapes |= {f"layers.{index}.{name}": shape for name, shape in layer.items()}
     return shapes
+
+
+def _bias_setting(name: str) -> str:
+    return "attention_bias" if name.startswith("self_attn") else "mlp_bias"
 
 
 def _fill(
@@ -377,7 +496,7 @@ def _fill(
         return norm_centre + 0.3 * noise
     if name.endswith("embed_tokens.weight"):
         return embed_size * noise
-    gain = 1.3 if name.endswith(("q_proj.weight", "k_proj.weight")) else 1.0
+    gain = 1.3 if name.endswith(("q_proj.weight", "k_proj.weight", "qkv_proj.weight")) else 1.0
     return gain * noise / np.sqrt(shape[-1])
 
 

@@ -10,12 +10,18 @@ from transformers import PreTrainedConfig
 
 from models.config import DecoderConfig
 from models.errors import ModelError
-from models.families import gemma, llama, qwen
+from models.families import gemma, gemma2, llama, mistral, olmo2, phi3, qwen, qwen2
 
 FAMILIES: Mapping[str, ModuleType] = {
     "llama": llama,
+    "mistral": mistral,
+    "ministral": mistral,
+    "phi3": phi3,
+    "olmo2": olmo2,
+    "gemma2": gemma2,
     "gemma3_text": gemma,
     "gemma3": gemma,
+    "qwen2": qwen2,
     "qwen3": qwen,
 }
 

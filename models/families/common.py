@@ -44,10 +44,16 @@ LLAMA_NAMES: Mapping[str, str] = {
     "layers.mlp.down.bias": "layers.{layer}.mlp.down_proj.bias",
 }
 
-#: Norms over each head of q and k, as Qwen 3 and Gemma 3 name them.
+#: Norms of q and k, as Qwen 3 and Gemma 3 name them.
 HEAD_NORM_NAMES: Mapping[str, str] = {
     "layers.attention.query_norm.scale": "layers.{layer}.self_attn.q_norm.weight",
     "layers.attention.key_norm.scale": "layers.{layer}.self_attn.k_norm.weight",
+}
+#: Norms before and after both branches, as Gemma names them.
+PRE_AND_POST_NORM_NAMES: Mapping[str, str] = {
+    "layers.attention_post_norm.scale": "layers.{layer}.post_attention_layernorm.weight",
+    "layers.mlp_norm.scale": "layers.{layer}.pre_feedforward_layernorm.weight",
+    "layers.mlp_post_norm.scale": "layers.{layer}.post_feedforward_layernorm.weight",
 }
 
 
@@ -58,7 +64,6 @@ _COUNTS = (
     "num_hidden_layers",
     "num_attention_heads",
     "num_key_value_heads",
-    "head_dim",
     "intermediate_size",
     "max_position_embeddings",
 )
@@ -73,20 +78,41 @@ def require_positive(hf: HFConfig, names: tuple[str, ...]) -> None:
             )
 
 
+def refuse_settings(hf: HFConfig, names: tuple[str, ...]) -> None:
+    """:class:`ModelError` if any of these keys, which the family does not have, is set in config.json."""
+    for name in names:
+        if getattr(hf, name, None):
+            raise ModelError(
+                f"config.json sets {name} to {getattr(hf, name)}, which models of type {hf.model_type} do "
+                f"not have; remove the key if it is a leftover"
+            )
+
+
+def head_dim(hf: HFConfig) -> int:
+    """Features of a head: as config.json says, or an even share of the width if it does not."""
+    if getattr(hf, "head_dim", None) is None:
+        require_positive(hf, ("hidden_size", "num_attention_heads"))
+        return hf.hidden_size // hf.num_attention_heads
+    require_positive(hf, ("head_dim",))
+    return hf.head_dim
+
+
 def shared_fields(hf: HFConfig) -> dict[str, Any]:
     """The fields of a :class:`~models.config.DecoderConfig` that every family spells alike."""
     require_positive(hf, (*_COUNTS, "rms_norm_eps"))
+    bias = getattr(hf, "attention_bias", False)
     return {
         "vocab_size": hf.vocab_size,
         "embed_dim": hf.hidden_size,
         "num_layers": hf.num_hidden_layers,
         "num_heads": hf.num_attention_heads,
         "num_kv_heads": hf.num_key_value_heads,
-        "head_dim": hf.head_dim,
+        "head_dim": head_dim(hf),
         "mlp_dim": hf.intermediate_size,
         "max_positions": hf.max_position_embeddings,
         "norm_eps": hf.rms_norm_eps,
-        "attention_bias": hf.attention_bias,
+        "qkv_bias": bias,
+        "attention_output_bias": bias,
         "tie_embeddings": hf.tie_word_embeddings,
     }
 
@@ -158,7 +184,8 @@ def rope_config(parameters: Mapping[str, Any], max_positions: int, *, truncate: 
             attention_factor=_yarn_attention_factor(parameters, factor),
         )
     raise ModelError(
-        f"config.json asks for the rotary embedding {kind!r}; supported are default, linear, llama3, yarn"
+        f"config.json asks for the rotary embedding {kind!r}; supported are default, linear, llama3, yarn, "
+        f"and longrope in phi3"
     )
 
 

@@ -17,6 +17,7 @@ from models.errors import ModelError
 from models.families.common import (
     HEAD_NORM_NAMES,
     LLAMA_NAMES,
+    PRE_AND_POST_NORM_NAMES,
     HFConfig,
     activation,
     layer_types,
@@ -28,9 +29,7 @@ from models.families.common import (
 NAMES: Mapping[str, str] = {
     **LLAMA_NAMES,
     **HEAD_NORM_NAMES,
-    "layers.attention_post_norm.scale": "layers.{layer}.post_attention_layernorm.weight",
-    "layers.mlp_norm.scale": "layers.{layer}.pre_feedforward_layernorm.weight",
-    "layers.mlp_post_norm.scale": "layers.{layer}.post_feedforward_layernorm.weight",
+    **PRE_AND_POST_NORM_NAMES,
 }
 
 
@@ -56,7 +55,7 @@ def decoder_config(hf: HFConfig) -> DecoderConfig:
         query_scale=text.query_pre_attn_scalar**-0.5,
         embed_scale=text.hidden_size**0.5,
         norm_plus_one=True,
-        qk_norm=True,
+        qk_norm="head",
         post_norms=True,
         final_logit_softcap=None if multimodal else text.final_logit_softcapping,
     )

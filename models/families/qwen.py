@@ -30,5 +30,5 @@ def decoder_config(hf: HFConfig) -> DecoderConfig:
         layer_types=layer_types(hf.layer_types),
         sliding_window=hf.sliding_window,
         query_scale=hf.head_dim**-0.5,
-        qk_norm=True,
+        qk_norm="head",
     )
