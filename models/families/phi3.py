@@ -1,4 +1,4 @@
-"""Phi 3, 3.5, 4-mini and 4: q, k, v in one tensor, gate and up in another; partial rotary embeddings; longrope.
+"""Phi 3 to 4: q, k, v in one tensor, gate and up in another; partial rotary embeddings; longrope.
 
 The two context lengths of longrope stand beside ``rope_parameters`` and not in it, in files of every age:
 ``original_max_position_embeddings`` decides between short and long factors, and its ratio to

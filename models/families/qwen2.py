@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5: biases on q, k and v but not on attention's output, sliding layers if the config says so."""
+"""Qwen 2 and 2.5: biases on q, k and v, none on attention's output; sliding layers if the config says so."""
 
 from __future__ import annotations
 
