@@ -86,7 +86,7 @@ class Model:
             )
         chosen = models.POLICIES[policy]
         chosen.check(self.decoder.kinds())
-        ids = up_to(self.tokenize(prompt), position)
+        ids = up_to(self.tokenize(prompt), position, self.decoder.config)
         x = self.decoder.embed(jnp.asarray(ids))
         graphdef, weights = nnx.split(self.decoder)
         if not chosen.linear:
@@ -191,15 +191,26 @@ def tokenize(
     return ids
 
 
-def up_to(ids: list[int], position: int | None) -> list[int]:
-    """The tokens up to an output position; :class:`JaxlinError` if it is outside the prompt."""
+def up_to(ids: list[int], position: int | None, config: models.DecoderConfig) -> list[int]:
+    """The tokens up to an output position, which do for its hidden state.
+
+    Raises:
+        JaxlinError: it is outside the prompt, or the model would treat the shorter prompt otherwise.
+    """
     if position is None:
         return ids
     if not -len(ids) <= position < len(ids):
         raise JaxlinError(
             f"output position {position} is outside the prompt: choose from 0 to {len(ids) - 1}"
         )
-    return ids[: position % len(ids) + 1]
+    seen = ids[: position % len(ids) + 1]
+    if config.rope_full.differs_between(len(seen), len(ids)):
+        raise JaxlinError(
+            f"this model turns positions by other angles in prompts of more than "
+            f"{config.rope_full.original_max_positions} tokens (longrope), so output position "
+            f"{len(seen) - 1} depends on what follows: cut the prompt after it"
+        )
+    return seen
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class RopeConfig:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     truncate: bool = True
-    #: What longrope divides each frequency by: in prompts of up to ``original_max_positions``, in longer ones.
+    #: What longrope divides frequencies by: in prompts of up to ``original_max_positions``, in longer ones.
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
     #: Multiplies cos and sin (the temperature of yarn and longrope); 1 elsewhere.
@@ -41,8 +41,8 @@ class RopeConfig:
         if not all(0 < factor < math.inf for factor in (*self.short_factors, *self.long_factors)):
             raise ValueError("the rotary embedding's short_factor and long_factor must be above 0")
 
-    def depends_on(self, short: int, long: int) -> bool:
-        """Whether the same position is turned by other angles in a prompt of ``short`` tokens than of ``long``."""
+    def differs_between(self, short: int, long: int) -> bool:
+        """Whether positions turn by other angles in a prompt of ``short`` tokens than in a ``long`` one."""
         return self.kind == "longrope" and short <= self.original_max_positions < long
 
 

@@ -99,9 +99,7 @@ class RMSNorm(nnx.Module):
 
     kind: ClassVar[str] = "rms_norm"
 
-    def __init__(
-        self, shape: tuple[int, ...], config: DecoderConfig, *, site: str, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], config: DecoderConfig, *, site: str, dtype: DTypeLike) -> None:
         self.site = site
         self.eps = config.norm_eps
         self.plus_one = config.norm_plus_one

@@ -200,7 +200,7 @@ def _full_names(table: Mapping[str, str], prefix: str, head: str) -> Mapping[str
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a checkpoint a parameter stands: some ``rows`` of a tensor of shape ``tensor``, a layer each."""
+    """Where in a checkpoint a parameter stands: ``rows`` of a tensor of shape ``tensor``, in each layer."""
 
     names: tuple[str, ...]
     tensor: tuple[int, ...]
@@ -208,10 +208,8 @@ class _Place:
     stacked: bool
 
 
-def _places(
-    names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
-) -> Mapping[str, _Place]:
-    """Where each parameter stands. Those of one name share its tensor: its rows, in the order of ``names``."""
+def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, _Place]:
+    """Where each parameter stands. Those of one name share its tensor, by rows, in the order of ``names``."""
     sharing: dict[str, list[str]] = {}
     for key, name in names.items():
         if key in shapes:

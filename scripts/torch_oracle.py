@@ -300,7 +300,8 @@ def _longrope(
 ) -> tuple[Tensor, float]:
     """``_compute_longrope_parameters``, and ``longrope_frequency_update``'s choice between its two sets."""
     old_length = rope["original_max_position_embeddings"]
-    divisors = torch.tensor(rope["long_factor" if length > old_length else "short_factor"], dtype=torch.float64)
+    factors = rope["long_factor" if length > old_length else "short_factor"]
+    divisors = torch.tensor(factors, dtype=torch.float64)
     if rope.get("attention_factor") is not None:
         return plain / divisors, rope["attention_factor"]
     stretch = rope.get("factor") or max_positions / old_length

@@ -53,7 +53,9 @@ def test_import_jaxlin_imports_no_model():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["llama-biases", "qwen3-attention-bias", "gemma3-multimodal-untied", "olmo2"])
+@pytest.mark.parametrize(
+    "name", ["llama-biases", "qwen3-attention-bias", "gemma3-multimodal-untied", "olmo2"]
+)
 def test_every_weight_has_logical_axes(name: str):
     config = families.decoder_config(CHECKPOINTS[name].config())
     shapes = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))

@@ -8,6 +8,7 @@ are printed: pytest -rP tests/test_parity.py.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import pytest
 from conftest import Measured
 from flax import nnx
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
-from models import weights
+from models import ModelError, weights
+from models.checkpoint import find
 
 torch = pytest.importorskip("torch")
 import torch_oracle as oracle  # noqa: E402  (needs torch)
@@ -109,6 +112,28 @@ def test_sharded_checkpoint_equals_single_file(name: str, tmp_path: Path) -> Non
     assert jax.tree.all(equal)
 
 
+@pytest.mark.parametrize("name", ["llama-biases", "phi3", "olmo2-attention-bias", "qwen2", "gemma2"])
+def test_weights_go_back_to_the_tensors_they_came_from(name: str, tmp_path: Path) -> None:
+    """Names, layouts and fused tensors, bit by bit."""
+    checkpoint = find(str(write_checkpoint(name, tmp_path)))
+    back = weights.to_huggingface(weights.load_decoder(checkpoint, jnp.float32), checkpoint.hf_config)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert set(back) == set(stored)
+    for tensor, value in stored.items():
+        np.testing.assert_array_equal(back[tensor], value, err_msg=tensor)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"), [("self_attn.qkv_proj", "[95, 48]"), ("mlp.gate_up_proj", "[111, 48]")]
+)
+def test_fused_tensor_of_another_shape_is_refused(tensor: str, shape: str, tmp_path: Path) -> None:
+    file = write_checkpoint("phi3", tmp_path) / "model.safetensors"
+    tensors, name = load_file(file), f"model.layers.1.{tensor}.weight"
+    save_file(tensors | {name: tensors[name][1:]}, file)
+    with pytest.raises(ModelError, match=re.escape(f"tensor {name} has shape {shape} where config.json")):
+        weights.load_decoder(tmp_path, jnp.float32)
+
+
 def parameters(decoder: nnx.Module) -> dict[str, Any]:
     return nnx.to_pure_dict(nnx.state(decoder))
 
@@ -125,7 +150,7 @@ def test_tiny_checkpoint_mixes_positions(name: str, tmp_path: Path) -> None:
         assert 0.15 < share_used.mean() < 0.85
 
 
-@pytest.mark.parametrize("name", ["llama-yarn", "gemma3-text", "qwen3-sliding"])
+@pytest.mark.parametrize("name", ["llama-yarn", "gemma3-text", "qwen3-sliding", "phi3-longrope-long"])
 def test_parity_at_far_positions(name: str, tmp_path: Path) -> None:
     """Rotary angles are joined from two tables of 256 positions: go past the first."""
     directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name, length=300)

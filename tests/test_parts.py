@@ -87,6 +87,16 @@ def test_an_output_position_is_the_prompt_up_to_it(tiny_model, name: str):
         model.jacobian(ids, position=29)
 
 
+def test_an_output_position_that_depends_on_what_follows(tiny_model):
+    """Longrope's angles are those of the whole prompt's length: here 29 tokens, where 28 are still short."""
+    model, ids = tiny_model("phi3-longrope-long", "float64"), prompt_ids("phi3-longrope-long")
+    with pytest.raises(JaxlinError, match=r"prompts of more than 28 tokens .* cut the prompt after it"):
+        model.jacobian(ids, position=9)
+    assert model.jacobian(ids[:10]).input_shape[0] == 10
+    short = tiny_model("phi3-longrope-short", "float64")
+    np.testing.assert_array_equal(short.jacobian(ids, position=9).y, short.jacobian(ids[:10]).y)
+
+
 @pytest.mark.parametrize(
     ("text", "target"),
     [

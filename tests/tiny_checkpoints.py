@@ -132,14 +132,18 @@ def _tiny_settings(family: Family) -> dict[str, Any]:
         "num_hidden_layers": 3,
     }
     if family in ("llama", "mistral", "ministral", "phi3", "olmo2"):
-        return shared | {
-            "vocab_size": 97,
-            "hidden_size": 32,
-            "intermediate_size": 56,
-            "rms_norm_eps": 1e-5,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-            "tie_word_embeddings": False,
-        } | _TINY_BESIDE_LLAMA.get(family, {})
+        return (
+            shared
+            | {
+                "vocab_size": 97,
+                "hidden_size": 32,
+                "intermediate_size": 56,
+                "rms_norm_eps": 1e-5,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+                "tie_word_embeddings": False,
+            }
+            | _TINY_BESIDE_LLAMA.get(family, {})
+        )
     if family in ("qwen2", "qwen3"):
         return shared | {
             "vocab_size": 113,
@@ -308,7 +312,8 @@ CHECKPOINTS: Mapping[str, TinyCheckpoint] = {
     "qwen2-sliding": TinyCheckpoint(
         "qwen2",
         92,
-        {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1, "tie_word_embeddings": False},
+        {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1,
+         "tie_word_embeddings": False},
         old_config=True,
     ),
     "qwen3": TinyCheckpoint("qwen3", 21),

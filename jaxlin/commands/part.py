@@ -49,13 +49,14 @@ class Places:
     target: LogitTarget | None
 
 
-def choose_places(config: Prompted, token_ids: list[int]) -> Places:
-    """What ``--position``, ``--span``, ``--skip-first`` and ``--target`` say, before any model is loaded.
+def choose_places(config: Prompted, checkpoint: models.Checkpoint, token_ids: list[int]) -> Places:
+    """What ``--position``, ``--span``, ``--skip-first`` and ``--target`` say, before any weight is read.
 
     Raises:
-        JaxlinError: a position, span or target that does not exist.
+        JaxlinError: a position, span or target that does not exist, or a position that depends on
+            what follows it.
     """
-    seen = up_to(token_ids, config.position)
+    seen = up_to(token_ids, config.position, checkpoint.config)
     span = config.span
     if config.skip_first:
         if span is not None:

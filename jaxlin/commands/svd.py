@@ -30,7 +30,7 @@ def run(config: Svd) -> int:
         with TerminalProgress() as progress:
             checkpoint = models.find(config.model, weights=False)
             token_ids = tokenize(checkpoint, prompt)
-            places = choose_places(config, token_ids)
+            places = choose_places(config, checkpoint, token_ids)
             expected = plan_job(config, checkpoint, places)
             progress("planning", 1, 1, in_words(expected, config))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)

@@ -26,7 +26,7 @@ def run(config: Tokens) -> int:
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
             checkpoint = models.find(config.model, weights=False)
-            places = choose_places(config, tokenize(checkpoint, prompt))
+            places = choose_places(config, checkpoint, tokenize(checkpoint, prompt))
             expected = plan_job(config, checkpoint, places)
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             part = choose_part(config, model, places, expected.dial, progress)

@@ -1,7 +1,6 @@
-"""Gemma 3, text-only or the text part of a multimodal checkpoint.
+"""Gemma 3: (1 + w) norms before and after both branches and over each head of q and k, sliding layers with a
+rotary base of their own; also as the text part of a multimodal checkpoint.
 
-(1 + w) norms, also after attention and MLP; √d embedding scaling; sliding layers with a rotary base of
-their own.
 Two keys of its config are ignored because the stock model ignores them: ``attn_logit_softcapping``
 always, ``final_logit_softcapping`` in multimodal checkpoints.
 """

@@ -1,4 +1,6 @@
-"""Gemma 2: (1 + w) norms before and after both branches, soft-caps on scores and logits, every other layer full."""
+"""Gemma 2: (1 + w) norms before and after both branches, soft-caps on scores and logits, every other layer
+sliding.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phi 3, 3.5, 4-mini and 4: q, k, v in one tensor, gate and up in another; partial rotary embeddings; longrope.
+"""Phi 3 to 4: q, k, v in one tensor, gate and up in another; partial rotary embeddings; longrope.
 
 The two context lengths of longrope stand beside ``rope_parameters`` and not in it, in files of every age:
 ``original_max_position_embeddings`` decides between short and long factors, and its ratio to
@@ -22,13 +22,17 @@ from models.families.common import (
     shared_fields,
 )
 
-NAMES: Mapping[str, str] = {
-    **LLAMA_NAMES,
+#: In the order of their rows in the tensor that they share.
+_FUSED: Mapping[str, str] = {
     "layers.attention.query.kernel": "layers.{layer}.self_attn.qkv_proj.weight",
     "layers.attention.key.kernel": "layers.{layer}.self_attn.qkv_proj.weight",
     "layers.attention.value.kernel": "layers.{layer}.self_attn.qkv_proj.weight",
     "layers.mlp.gate.kernel": "layers.{layer}.mlp.gate_up_proj.weight",
     "layers.mlp.up.kernel": "layers.{layer}.mlp.gate_up_proj.weight",
+}
+NAMES: Mapping[str, str] = {
+    **{key: name for key, name in LLAMA_NAMES.items() if key not in _FUSED},
+    **_FUSED,
 }
 
 

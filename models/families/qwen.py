@@ -1,4 +1,8 @@
-"""Qwen 3: norms over each head of q and k, head_dim of its own, sliding layers if the config says so."""
+"""Qwen 3: norms over each head of q and k, head_dim of its own, sliding layers if the config says so.
+
+Of yarn's keys ``attn_factor``, as DeepSeek-R1-0528-Qwen3-8B has it, is ignored because the stock
+model ignores it.
+"""
 
 from __future__ import annotations
 

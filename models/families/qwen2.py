@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5: biases on q, k and v but not on attention's output, sliding layers if the config says so."""
+"""Qwen 2 and 2.5: biases on q, k and v, none on attention's output; sliding layers if the config says so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES: Mapping[str, str] = LLAMA_NAMES
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
     """Translate a ``Qwen2Config``, in which the biases are no setting."""
-    refuse_settings(hf, ("mlp_bias",))
+    refuse_settings(hf, ("mlp_bias", "use_mrope"))
     rope = single_rope(hf)
     fields = shared_fields(hf) | {"qkv_bias": True, "attention_output_bias": False}
     return DecoderConfig(
