@@ -60,7 +60,7 @@ def main() -> int:
         table.add_row(figure, *cells)
     for method in ("lanczos", "matfree", "dense"):
         table.add_row(f"passes of {method}", *(str(row[f"passes of {method}"]) for row in figures.values()))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return int(broken > 0)
