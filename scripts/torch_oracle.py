@@ -133,13 +133,17 @@ def lift_instance(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def detach(model: PreTrainedModel) -> PreTrainedModel:
-    """Lift this instance and detach its coefficients from autograd. Returns the same model."""
+def detach(model: PreTrainedModel, live: Sequence[str] = ("up",)) -> PreTrainedModel:
+    """Lift this instance and detach its coefficients from autograd. Returns the same model.
+
+    ``live`` names the factors of gated products (up, gate) that autograd sees; with both, half of each.
+    """
     lift_instance(model)
     decoder = text_model(model)
     _replace_norms(decoder, frozen=True)
     for mlp in _modules(decoder, _MLPS):
-        mlp.forward = partial(_detached_phi_mlp if isinstance(mlp, phi3.Phi3MLP) else _detached_mlp, mlp)
+        forward = _detached_phi_mlp if isinstance(mlp, phi3.Phi3MLP) else _detached_mlp
+        mlp.forward = partial(forward, mlp, tuple(live))
     decoder.set_attn_implementation(_DETACHED_ATTENTION)
     return model
 
@@ -166,14 +170,22 @@ def _rms_norm(gain: Tensor, eps: float, frozen: bool, x: Tensor) -> Tensor:
     return gain * (x * inverse_rms)
 
 
-def _detached_mlp(mlp: nn.Module, x: Tensor) -> Tensor:
-    gate = mlp.act_fn(mlp.gate_proj(x)).detach()
-    return mlp.down_proj(gate * mlp.up_proj(x))
+def _detached_mlp(mlp: nn.Module, live: tuple[str, ...], x: Tensor) -> Tensor:
+    return mlp.down_proj(_detached_product(mlp.act_fn, mlp.gate_proj(x), mlp.up_proj(x), live))
 
 
-def _detached_phi_mlp(mlp: nn.Module, x: Tensor) -> Tensor:
+def _detached_phi_mlp(mlp: nn.Module, live: tuple[str, ...], x: Tensor) -> Tensor:
     gate, up = mlp.gate_up_proj(x).chunk(2, dim=-1)
-    return mlp.down_proj(mlp.activation_fn(gate).detach() * up)
+    return mlp.down_proj(_detached_product(mlp.activation_fn, gate, up, live))
+
+
+def _detached_product(
+    activation: Callable[[Tensor], Tensor], gate: Tensor, up: Tensor, live: tuple[str, ...]
+) -> Tensor:
+    """activation(gate)·up as a multiple of ``up``, of ``gate``, or the mean of both, the rest constant."""
+    activated = activation(gate)
+    ways = {"up": activated.detach() * up, "gate": (activated / gate * up).detach() * gate}
+    return torch.stack([ways[factor] for factor in live]).mean(0)
 
 
 def _attention(

@@ -67,6 +67,22 @@ def test_jaxlin_agrees_with_torch(name: str, tmp_path: Path, measured: Measured)
     assert size_of_offset > 0.1 if "bias" in name or "qwen2" in name else size_of_offset == 0
 
 
+@pytest.mark.parametrize(
+    ("policy", "live"), [("detached-gate", ["gate"]), ("half", ["up", "gate"]), ("none", None)]
+)
+@pytest.mark.parametrize("name", ["llama-biases", "gemma2"])
+def test_policies_agree_with_torch(name: str, policy: str, live: list[str] | None, tmp_path: Path) -> None:
+    """The other linear policies, and the ordinary Jacobian, each with its offset y − J·x."""
+    directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name)
+    stock = oracle.load_stock(directory)
+    x = oracle.embeddings(stock, ids)
+    theirs = oracle.dense_jacobian(stock if live is None else oracle.detach(stock, live), x)
+    operator = jaxlin.load(str(directory), dtype="float64").jacobian(ids, policy=policy)
+    assert crosscheck_torch.relative(np.asarray(operator.dense()), theirs.numpy()) <= 1e-10
+    offset = operator.y - np.einsum("dte,te->d", theirs.numpy(), x.numpy())
+    np.testing.assert_allclose(operator.offset, offset, rtol=0, atol=1e-12 * np.linalg.norm(operator.y))
+
+
 @pytest.mark.parametrize("demo", sorted(DEMOS))
 def test_demo_checkpoints(demo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert crosscheck_torch.main(["--model", demo, "--prompt", DEMO_PROMPT]) == 0
