@@ -30,7 +30,7 @@ DIALS = (
 
 
 @partial(jax.jit, static_argnames=("graphdef", "dial", "policy"), compiler_options=QUICK_TO_COMPILE)
-def passes(graphdef, weights, x, v, u, *, dial: Dial, policy: str):
+def passes(graphdef, weights, x, v, u, *, dial: Dial, policy: str = "detached"):
     """(y, J·v + c, Jᵀ·u) with coefficients recorded so."""
     decoder = nnx.merge(graphdef, weights)
     y, recorded = models.record(decoder, x, -1, dial, models.POLICIES[policy])
