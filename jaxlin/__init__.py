@@ -7,8 +7,10 @@
 Read next: :mod:`jaxlin.operator`, then :mod:`jaxlin.svd`.
 """
 
+from jaxlin.attribution import Attribution, attribute
 from jaxlin.certificate import Certificate
 from jaxlin.errors import JaxlinError
+from jaxlin.layers import LayersResult, layers
 from jaxlin.linearize import linearize
 from jaxlin.load import load
 from jaxlin.operator import DetachedJacobian
@@ -16,11 +18,15 @@ from jaxlin.svd import SVDResult, svd
 from jaxlin.tokens import TokensResult, tokens
 
 __all__ = [
+    "Attribution",
     "Certificate",
     "DetachedJacobian",
     "JaxlinError",
+    "LayersResult",
     "SVDResult",
     "TokensResult",
+    "attribute",
+    "layers",
     "linearize",
     "load",
     "svd",

@@ -13,14 +13,24 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Plan, Svd, Tokens
+from jaxlin.options import Attribute, Compare, Layers, Plan, Plot, Steer, Svd, Tokens
 
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
-_VERBS = {"svd": Svd, "tokens": Tokens, "plan": Plan}
+_VERBS = {
+    "svd": Svd,
+    "tokens": Tokens,
+    "layers": Layers,
+    "attribute": Attribute,
+    "compare": Compare,
+    "steer": Steer,
+    "plot": Plot,
+    "plan": Plan,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +64,7 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parse(arguments: Sequence[str] | None) -> Svd | Tokens | Plan:
+def _parse(arguments: Sequence[str] | None) -> Any:
     app = tyro.extras.SubcommandApp()
     for name, options in _VERBS.items():
         app.command(name=name)(options)

@@ -79,6 +79,11 @@ def contributions(
     return np.asarray(s)[:, None] * np.stack([np.einsum("td,td->t", np.asarray(one), at) for one in v])
 
 
+def block_norms(v: Float[np.ndarray | Array, "k t d"]) -> Float[np.ndarray, "k t"]:
+    """‖v_t‖ of every right vector at every position; one vector after the other, since all are large."""
+    return np.stack([np.linalg.norm(one, axis=-1) for one in np.asarray(v)])
+
+
 def decode(
     result: SVDResult,
     x: Float[Array, "t d"],
@@ -108,27 +113,36 @@ def decode(
         nearest: vocabulary tokens at each of those positions, by cosine.
     """
     places = range(len(token_ids)) if places is None else places
-    norms = np.stack([np.linalg.norm(one, axis=-1) for one in np.asarray(result.V)])
+    norms = block_norms(result.V)
     brought = contributions(result.s, result.V, x)
     if logits is None:  # of the target's own value, whichever sign the left vector has
         brought = brought * np.asarray(result.U).reshape(len(brought), -1)[:, :1]
     weight = norms if logits is not None else np.abs(brought)
     chosen = np.argsort(-weight, axis=1, kind="stable")[:, :positions]
     blocks = jnp.asarray(np.take_along_axis(np.asarray(result.V), chosen[..., None], axis=1))
-    cosines, rows = _nearest(blocks, vocabulary, nearest)
+    seen = nearest_tokens(blocks, vocabulary, nearest, text)
     outputs = [()] * len(result.s) if logits is None else best_outputs(result.U, logits, text, top)
 
     def place(i: int, j: int) -> InputPosition:
         at = int(chosen[i, j])
         token = token_ids[at]
-        seen = _spell(text, rows[i, j], cosines[i, j])
         return InputPosition(
-            int(places[at]), token, text(token), float(norms[i, at]), float(brought[i, at]), seen
+            int(places[at]), token, text(token), float(norms[i, at]), float(brought[i, at]), seen[i][j]
         )
 
     return [
         Direction(outputs[i], tuple(place(i, j) for j in range(chosen.shape[1])))
         for i in range(len(result.s))
+    ]
+
+
+def nearest_tokens(
+    blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"], count: int, text: Callable[[int], str]
+) -> list[list[tuple[TokenScore, ...]]]:
+    """The tokens whose embeddings are nearest to each block by cosine, all blocks in one batch."""
+    cosines, rows = _nearest(blocks, vocabulary, count)
+    return [
+        [_spell(text, *pair) for pair in zip(*each, strict=True)] for each in zip(rows, cosines, strict=True)
     ]
 
 

@@ -20,6 +20,7 @@ import models
 from jaxlin.errors import JaxlinError
 from jaxlin.linearize import linearize
 from jaxlin.operator import DetachedJacobian
+from jaxlin.recording import Recording
 from jaxlin.target import LogitTarget
 
 #: The output is the last token's hidden state.
@@ -80,38 +81,109 @@ class Model:
             JaxlinError: a prompt that cannot be used, a position outside it, or an unknown policy.
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
-        if policy not in models.POLICIES:
-            raise JaxlinError(
-                f"unknown policy {policy!r}: choose one of {', '.join(sorted(models.POLICIES))}"
-            )
-        chosen = models.POLICIES[policy]
-        chosen.check(self.decoder.kinds())
-        ids = up_to(self.tokenize(prompt), position, self.decoder.config)
-        x = self.decoder.embed(jnp.asarray(ids))
-        graphdef, weights = nnx.split(self.decoder)
+        chosen = self._policy(policy)
+        x = self._embedded(prompt, position)
         if not chosen.linear:
-            return self._checked(linearize(_Output(graphdef), x, weights))
-        weights = models.stacks_as_bits(weights)
-        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy)
-        state = (weights, recorded)
+            graphdef, weights = nnx.split(self.decoder)
+            operator = linearize(_Output(graphdef), x, weights)
+            self._check(operator.y)
+            return operator
+        y, recording = self._record(x, policy, dial)
+        graphdef, state = recording.graphdef, recording.state
         offset = jnp.zeros_like(y)
-        if self.decoder.config.has_linear_biases:
+        if recording.biased:
             offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
         replay, transpose = _Replay(graphdef), _Transpose(graphdef, len(x))
-        roundoff = models.unit_roundoff(self.decoder.precision)
-        return self._checked(DetachedJacobian(state, x, y, offset, replay, transpose, True, roundoff))
+        return DetachedJacobian(state, x, y, offset, replay, transpose, True, recording.roundoff)
 
-    def _checked(self, operator: DetachedJacobian) -> DetachedJacobian:
-        if not bool(jnp.isfinite(operator.y).all()):
+    def record(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        policy: str = "detached",
+        position: int | None = None,
+        dial: models.Dial | None = None,
+    ) -> Recording:
+        """The prompt's coefficients, for maps of single layers and modules; arguments as in :meth:`jacobian`.
+
+        Raises:
+            JaxlinError: as there, and a policy that is not linear: nothing can be recorded then.
+        """
+        if not self._policy(policy).linear:
+            raise JaxlinError(f"policy {policy!r} leaves nothing to record: choose one that freezes")
+        return self._record(self._embedded(prompt, position), policy, dial)[1]
+
+    def _record(
+        self, x: Float[Array, "t d"], policy: str, dial: models.Dial | None
+    ) -> tuple[Float[Array, " d"], Recording]:
+        graphdef, weights = nnx.split(self.decoder)
+        weights = models.stacks_as_bits(weights)
+        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy)
+        self._check(y)
+        config, roundoff = self.decoder.config, models.unit_roundoff(self.decoder.precision)
+        recording = Recording(
+            graphdef, (weights, recorded), x, config.num_layers, config.has_linear_biases, roundoff
+        )
+        return y, recording
+
+    def _policy(self, name: str) -> models.FreezePolicy:
+        if name not in models.POLICIES:
+            raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(sorted(models.POLICIES))}")
+        policy = models.POLICIES[name]
+        policy.check(self.decoder.kinds())
+        return policy
+
+    def _embedded(self, prompt: str | Sequence[int], position: int | None) -> Float[Array, "t d"]:
+        ids = up_to(self.tokenize(prompt), position, self.decoder.config)
+        return self.decoder.embed(jnp.asarray(ids))
+
+    def _check(self, y: Float[Array, " d"]) -> None:
+        if not bool(jnp.isfinite(y).all()):
             raise JaxlinError(
                 f"the model's output at this prompt is not finite in {self.decoder.dtype}: choose a wider "
                 f"--dtype, or another checkpoint if it is float64 already"
             )
-        return operator
 
-    def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
-        """Scores of the vocabulary for hidden states after the final norm, through the soft-cap."""
-        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        count: int,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        addition: models.Addition | None = None,
+    ) -> list[int]:
+        """The ids of so many tokens more; see :func:`models.generate`.
+
+        Raises:
+            JaxlinError: a prompt that cannot be used.
+            models.ModelError: more tokens than positions, or a temperature below 0.
+        """
+        ids = jnp.asarray([self.tokenize(prompt)])
+        found = models.generate(
+            self.decoder,
+            ids,
+            count,
+            key=jax.random.key(seed),
+            temperature=temperature,
+            addition=addition,
+        )
+        return [int(token) for token in found[0]]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Some tokens as they are read together, special ones included; ``#id`` where there is no tokenizer."""
+        if not models.has_tokenizer(self.checkpoint):
+            return " ".join(f"#{token}" for token in ids)
+        return str(self.tokenizer.decode(list(ids)))
+
+    def logits(self, hidden: Float[Array, "... d"], *, normed: bool = True) -> Float[Array, "... vocab"]:
+        """Scores of the vocabulary for hidden states, through the soft-cap.
+
+        Args:
+            hidden: as they leave the final norm, or as they are in the residual stream.
+            normed: which of the two; what is not normed goes through the final norm first.
+        """
+        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype), normed)
 
     def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
         """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
@@ -256,6 +328,6 @@ def _record(
     return models.record(nnx.merge(graphdef, weights), x, _LAST, dial, models.POLICIES[policy])
 
 
-@nnx.jit
-def _logits(decoder: models.Decoder, hidden: Array) -> Array:
-    return decoder.logits(hidden)
+@partial(nnx.jit, static_argnums=2)
+def _logits(decoder: models.Decoder, hidden: Array, normed: bool) -> Array:
+    return decoder.logits(hidden if normed else decoder.final_norm(hidden, models.Plain()))

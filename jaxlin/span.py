@@ -1,4 +1,4 @@
-"""Which input positions a map is taken of, as people write it: ``16:``, ``0,3,8:12``, ``-64:``."""
+"""Which positions, or layers, are meant, as people write it: ``16:``, ``0,3,8:12``, ``-64:``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,30 @@ def parse_span(text: str, length: int) -> Int[np.ndarray, " s"]:
     Raises:
         JaxlinError: no such syntax, an empty or reversed range, or positions outside the ``length`` tokens.
     """
+    return positions_in(_chosen(text, length, "--span", "tokens"), length)
+
+
+def parse_layers(text: str, count: int) -> list[int]:
+    """Numbers of layers, rising, written like a span.
+
+    Raises:
+        JaxlinError: no such syntax, an empty or reversed range, or layers outside the ``count`` there are.
+    """
+    chosen = _chosen(text, count, "--layers", "layers")
+    if chosen[0] < 0 or chosen[-1] >= count:
+        wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
+        raise JaxlinError(f"there is no layer {wrong}: choose from 0 to {count - 1}")
+    return chosen
+
+
+def _chosen(text: str, length: int, flag: str, unit: str) -> list[int]:
     chosen: set[int] = set()
     for part in text.split(","):
-        chosen |= _positions(part.strip(), text, length)
-    return positions_in(sorted(chosen), length)
+        chosen |= _positions(part.strip(), text, length, flag, unit)
+    return sorted(chosen)
 
 
-def _positions(part: str, text: str, length: int) -> set[int]:
+def _positions(part: str, text: str, length: int, flag: str, unit: str) -> set[int]:
     if (bounds := _RANGE.fullmatch(part)) is not None:
         start, stop = (
             _from_start(int(bound), length) if bound else default
@@ -35,14 +52,14 @@ def _positions(part: str, text: str, length: int) -> set[int]:
         )
         if start >= stop:
             raise JaxlinError(
-                f"the span {part} is empty or reversed at {length} tokens: write start:stop with start < stop"
+                f"the span {part} is empty or reversed at {length} {unit}: write start:stop with start < stop"
             )
         return set(range(start, stop))
     try:
         return {_from_start(int(part), length)}
     except ValueError as error:
         raise JaxlinError(
-            f"--span takes positions and ranges like 16: or 0,3,8:12, and {text!r} is neither"
+            f"{flag} takes numbers and ranges like 16: or 0,3,8:12, and {text!r} is neither"
         ) from error
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
@@ -73,6 +75,21 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
         (folder / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
+
+
+def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A result's tensors and summary.
+
+    Raises:
+        JaxlinError: there is no result, or it cannot be read.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return load_file(folder / TENSORS), summary
+    except FileNotFoundError as error:
+        raise JaxlinError(f"{folder} holds no result: give the --out of another verb") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise JaxlinError(f"the result in {folder} cannot be read ({error}): make it again") from error
 
 
 def _readable(dtype: np.dtype) -> np.dtype:

@@ -35,11 +35,13 @@ class Positions:
     Attributes:
         reach: how many positions back a query sees, itself included; an integer.
         cos, sin: of the rotary angles [t, turned features / 2].
+        start: the number of the first query's position; keys are counted from 0.
     """
 
     reach: Leaf
     cos: Leaf
     sin: Leaf
+    start: Leaf = 0
 
 
 class Attention(nnx.Module):
@@ -74,26 +76,28 @@ class Attention(nnx.Module):
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":
                 return self.queries_keys(x, positions, mode.dial.block)
-            return self.probabilities(x, positions)
+            return self.probabilities(x, positions, mode)
 
         frozen = mode.coefficient(self.kind, self.site, "probabilities", compute)
-        values = self.value(x, mode)
+        values = mode.remember(self.site, "value", self.value(x, mode))
         if isinstance(frozen, QueriesKeys):
             mixed = blockwise.mix(frozen, values)
         else:
             mixed = _mix(frozen, values, self.precision)
         return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
 
-    def probabilities(self, x: Float[Array, "... t d"], positions: Positions) -> Float[Array, "... k g t s"]:
+    def probabilities(
+        self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
+    ) -> Float[Array, "... k g t s"]:
         """softmax(q·kᵀ·scale) over the visible positions, in float32 or better, in the storage dtype.
 
         Scores go through the soft-cap if there is one.
         """
         query, key = self.rotated(x, positions)
+        key = mode.remember(self.site, "key", key)
         scores = contract("...tkgh,...skh->...kgts", query, key, self.precision)
         scores = soft_cap(at_least_float32(scores) * self.scale, self.softcap)
-        position = jnp.arange(x.shape[-2])
-        distance = position[:, None] - position
+        distance = positions.start + jnp.arange(x.shape[-2])[:, None] - jnp.arange(key.shape[-3])
         visible = (distance >= 0) & (distance < positions.reach)
         return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
 

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from models.attention import Attention, Positions
 from models.bits import from_bits, to_bits
 from models.config import LAYER_TYPES, DecoderConfig
-from models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record, Replay
+from models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record
 from models.dial import Dial
 from models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from models.precision import choose_precision, contract, working_dtype
@@ -83,16 +83,22 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
     ) -> Float[Array, "... t d"]:
+        x = x + self.attention_branch(x, positions, mode)
+        return x + self.mlp_branch(x, mode)
+
+    def attention_branch(
+        self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
+    ) -> Float[Array, "... t d"]:
+        """What attention adds to the residual stream x."""
         branch = x if self.attention_norm is None else self.attention_norm(x, mode)
         branch = self.attention(branch, positions, mode)
-        if self.attention_post_norm is not None:
-            branch = self.attention_post_norm(branch, mode)
-        x = x + branch
+        return branch if self.attention_post_norm is None else self.attention_post_norm(branch, mode)
+
+    def mlp_branch(self, x: Float[Array, "... t d"], mode: Mode) -> Float[Array, "... t d"]:
+        """What the MLP adds to the residual stream x, after attention."""
         branch = x if self.mlp_norm is None else self.mlp_norm(x, mode)
         branch = self.mlp(branch, mode)
-        if self.mlp_post_norm is not None:
-            branch = self.mlp_post_norm(branch, mode)
-        return x + branch
+        return branch if self.mlp_post_norm is None else self.mlp_post_norm(branch, mode)
 
 
 class Decoder(nnx.Module):
@@ -180,6 +186,8 @@ class Decoder(nnx.Module):
         mode_for: Callable[[Mapping[str, Coefficient]], Mode],
         recorded: Recorded | None = None,
         position: int | None = None,
+        positions_of: Callable[[Int[Array, ""]], Positions] | None = None,
+        enter: Callable[[Array, Int[Array, ""]], Array] | None = None,
     ) -> tuple[Float[Array, "... d"], Recorded]:
         """The one pass behind forward, detached forward, record and replay.
 
@@ -188,21 +196,27 @@ class Decoder(nnx.Module):
             mode_for: makes the mode of one part (a layer, the final norm) from that part's ``recorded``.
             recorded: coefficients of an earlier run, for modes that read them.
             position: the one output position wanted [..., d]; all of them [..., T, d] if None.
+            positions_of: what each layer knows about positions; :meth:`positions` of x if None.
+            enter: (what enters a layer, the layer's number) -> what is to enter it instead; what leaves the
+                last layer goes through it too, with the number of layers.
 
         Returns:
             the output, and the coefficients kept on the way (stacked over layers).
         """
         recorded = {"layers": {}, "final": {}} if recorded is None else recorded
         graphdef, params = nnx.split(self.layers)
-        positions_of = self.positions(x.shape[-2], x.dtype)
+        positions_of = self.positions(x.shape[-2], x.dtype) if positions_of is None else positions_of
+        enter = (lambda x, _: x) if enter is None else enter
 
         def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Coefficient]]:
             params, index, recorded = from_bits(layer)
             mode = mode_for(recorded)
-            return nnx.merge(graphdef, params)(x, positions_of(index), mode), to_bits(mode.kept)
+            x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
+            return x, to_bits(mode.kept)
 
         layers = (params, jnp.arange(self.config.num_layers), recorded["layers"])
         x, kept = jax.lax.scan(step, x, layers)
+        x = enter(x, jnp.asarray(self.config.num_layers))
         final = mode_for(recorded["final"])
         y = self.final_norm(x if position is None else x[..., position, :], final)
         return y, {"layers": kept, "final": final.kept}
@@ -252,43 +266,3 @@ def record(
     """
     chosen = Dial() if dial is None else dial
     return decoder.run(x, lambda _: Record(policy, chosen), position=position)
-
-
-def replay(
-    decoder: Decoder,
-    recorded: Recorded,
-    v: Float[Array, "... t d"],
-    position: int,
-    *,
-    biases: bool = False,
-) -> Float[Array, "... d"]:
-    """The recorded pass applied to other embeddings: J·v, or J·v + c with ``biases``.
-
-    Touches the linear path alone: values, outputs, up, down and the frozen scalings. Exactly linear in
-    ``v``, so ``jax.linear_transpose`` of it is Jᵀ.
-    """
-    return decoder.run(v, partial(Replay, biases=biases), recorded, position)[0]
-
-
-def replay_transpose(
-    decoder: Decoder, recorded: Recorded, u: Float[Array, "... d"], length: int, position: int
-) -> Float[Array, "... t d"]:
-    """Jᵀ·u: the layers backwards, each block transposed inside the scan.
-
-    ``jax.linear_transpose`` of the whole scan would be the same map, but it first runs a scan that
-    copies every broadcast coefficient.
-    """
-    config = decoder.config
-    graphdef, params = nnx.split(decoder.layers)
-    x_like = jax.ShapeDtypeStruct((*u.shape[:-1], length, config.embed_dim), u.dtype)
-
-    def step(g: Array, layer: tuple) -> tuple[Array, None]:
-        params, index, recorded = from_bits(layer)
-        block, mode = nnx.merge(graphdef, params), Replay(recorded, biases=False)
-        return jax.linear_transpose(lambda x: block(x, positions_of(index), mode), x_like)(g)[0], None
-
-    final = Replay(recorded["final"], biases=False)
-    (g,) = jax.linear_transpose(lambda x: decoder.final_norm(x[..., position, :], final), x_like)(u)
-    positions_of = decoder.positions(length, u.dtype)
-    layers = (params, jnp.arange(config.num_layers), recorded["layers"])
-    return jax.lax.scan(step, g, layers, reverse=True)[0]

@@ -10,6 +10,8 @@ A block never computes a norm statistic, an attention probability or a gate by i
 * :class:`Replay` does not compute anything: it reads what was recorded. What remains of the block is a
   linear function of its input.
 
+A fifth, :class:`Cached`, is :class:`Plain` with the keys and values of earlier positions at hand.
+
 Blocks ask ``mode.bias`` likewise before they add a bias on the linear path, because the linear part of an
 affine map has none. Source of the decomposition: arXiv:2505.24293, §3.
 """
@@ -122,6 +124,9 @@ class Mode(Protocol):
     def bias(self, value: Array) -> Array | None:
         """The bias to add on the linear path, or None where there is none to add."""
 
+    def remember(self, site: str, name: str, value: Array) -> Array:
+        """Keys or values [..., t, heads, h] of these positions, with those of earlier ones if there are."""
+
 
 class Plain:
     """Compute every coefficient; derivatives flow through them."""
@@ -142,6 +147,33 @@ class Plain:
 
     def bias(self, value: Array) -> Array | None:
         return value
+
+    def remember(self, site: str, name: str, value: Array) -> Array:
+        return value
+
+
+class Cached(Plain):
+    """Compute every coefficient; keys and values are written into a cache, and those in it are read.
+
+    Args:
+        cache: ``site.name`` -> keys or values [..., capacity, heads, h].
+        start: the number of the first position that is computed now.
+    """
+
+    def __init__(self, cache: Mapping[str, Array], start: Array) -> None:
+        self._cache = cache
+        self._start = start
+        self._kept: dict[str, Array] = {}
+
+    @property
+    def kept(self) -> Mapping[str, Array]:
+        return self._kept
+
+    def remember(self, site: str, name: str, value: Array) -> Array:
+        cache = self._cache[f"{site}.{name}"]
+        whole = jax.lax.dynamic_update_slice_in_dim(cache, value.astype(cache.dtype), self._start, axis=-3)
+        self._kept[f"{site}.{name}"] = whole
+        return whole.astype(value.dtype)
 
 
 @dataclass(frozen=True)

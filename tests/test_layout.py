@@ -19,8 +19,9 @@ from models.rope import rotary_table
 ROOT = Path(__file__).parent.parent
 #: The files that may see both packages: the public loader, the model it hands out, that model in
 #: shapes and the choice of its dial, and the commands.
-BOTH = {"load.py", "model.py", "abstract.py", "budget.py", "cli.py"} | {
-    f"commands/{name}.py" for name in ("job", "part", "plan", "svd", "tokens")
+BOTH = {"load.py", "model.py", "recording.py", "abstract.py", "budget.py", "cli.py"} | {
+    f"commands/{name}.py"
+    for name in ("attribute", "compare", "job", "layers", "part", "plan", "steer", "svd", "tokens")
 }
 
 

@@ -13,7 +13,7 @@ from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
 from jaxlin.model import Model
-from jaxlin.options import Prompted
+from jaxlin.options import Asked, Prompted
 
 
 def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
@@ -27,7 +27,7 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
         value = getattr(config, name)
         if value not in values:
             raise JaxlinError(f"unknown {name} {value!r}: choose one of {', '.join(values)}")
-    if config.k is not None and config.k < 1:
+    if getattr(config, "k", None) is not None and config.k < 1:
         raise JaxlinError(f"k is {config.k}: ask for at least 1 singular triplet")
     if getattr(config, "save_every", 0) < 0:
         raise JaxlinError(f"--save-every is {config.save_every}: give a number of steps, or 0 to save none")
@@ -36,23 +36,32 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
 
 
-def made_from(config: Prompted, model: Model, part: Part) -> dict[str, Any]:
-    """What a result was made from, for its summary."""
+def made_by(config: Asked, model: Model) -> dict[str, Any]:
+    """Which model did it, and how, for a summary."""
     checkpoint = model.checkpoint
     return {
+        "verb": type(config).__name__.lower(),
         "model": config.model,
         "family": checkpoint.config.family,
         "revision": checkpoint.revision,
         "weights_sha256": model.weights_sha256,
         "policy": config.policy,
+        "dtype": config.dtype,
+        "precision": model.decoder.precision,
+        "seed": config.seed,
+    }
+
+
+def made_from(config: Prompted, model: Model, part: Part) -> dict[str, Any]:
+    """What a result was made from, for its summary."""
+    return {
+        **made_by(config, model),
         "tokens": len(part.token_ids),
+        "token_texts": [model.token_text(token) for token in part.token_ids],
         "span": config.span if not config.skip_first else f"{config.skip_first}:",
         "position": part.position,
         "shape": list(part.operator.shape),
-        "dtype": config.dtype,
-        "precision": model.decoder.precision,
         "dial": None if config.policy == "none" else asdict(part.dial),
-        "seed": config.seed,
     }
 
 
@@ -62,7 +71,7 @@ def made_with(model: Model) -> dict[str, Any]:
     return {"peak_bytes": peak_bytes(), **environment(algorithm)}
 
 
-def read_prompt(config: Prompted) -> str | list[int]:
+def read_prompt(config: Asked) -> str | list[int]:
     """The prompt, from whichever of the three ways it was given in.
 
     Raises:

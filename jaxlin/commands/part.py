@@ -13,9 +13,10 @@ from jaxlin.budget import Forecast, Solver, choose
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, up_to
 from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Prompted, Svd
+from jaxlin.options import Prompted
 from jaxlin.plan import free_bytes
 from jaxlin.progress import Progress
+from jaxlin.recording import Recording
 from jaxlin.sizes import parse_size, spell_size
 from jaxlin.span import parse_span
 from jaxlin.target import LogitTarget, parse_target
@@ -67,8 +68,12 @@ def choose_places(config: Prompted, checkpoint: models.Checkpoint, token_ids: li
     return Places(seen, chosen, span is None, None if target is None else parse_target(target))
 
 
-def plan_job(config: Prompted, checkpoint: models.Checkpoint, places: Places) -> Forecast:
+def plan_job(
+    config: Prompted, checkpoint: models.Checkpoint, places: Places, solver: Solver, beside: int = 0
+) -> Forecast:
     """How the job will run: dial, method, memory. From config.json alone, before a weight is read.
+
+    ``beside`` are bytes that the job holds and the planner knows nothing of.
 
     Raises:
         JaxlinError: k out of range, or a job that does not fit into memory.
@@ -88,8 +93,7 @@ def plan_job(config: Prompted, checkpoint: models.Checkpoint, places: Places) ->
     memory = free_bytes()
     if config.memory is not None:
         memory = min(memory, parse_size(config.memory))
-    solver = Solver(config.k, config.method, config.block) if isinstance(config, Svd) else Solver(1, "gram")
-    return choose(job, solver, memory, attention=config.attention, gate=config.gate)
+    return choose(job, solver, max(0, memory - beside), attention=config.attention, gate=config.gate)
 
 
 def choose_part(
@@ -106,8 +110,40 @@ def choose_part(
     rows = None if places.target is None else model.logit_row(operator.y, places.target)
     operator = jax.block_until_ready(operator.select(None if places.whole else places.chosen, rows))
     progress("recording coefficients", 1, 1, f"{len(seen)} tokens")
+    return _part(operator, places, dial)
+
+
+def record_part(
+    config: Prompted,
+    model: Model,
+    places: Places,
+    dial: models.Dial,
+    progress: Progress,
+    *,
+    normed: bool = True,
+) -> tuple[Recording, Part]:
+    """Record the prompt once for maps of many parts; the whole map, with the span, is one of them.
+
+    Raises:
+        JaxlinError: a policy under which nothing can be recorded.
+    """
+    note = f"{len(places.seen)} tokens"
+    progress("recording coefficients", 0, 1, note)
+    recording = model.record(places.seen, policy=config.policy, dial=dial)
+    operator = recording.stretch(0, recording.num_layers - 1, normed=normed)
+    operator = jax.block_until_ready(operator.select(None if places.whole else places.chosen))
+    progress("recording coefficients", 1, 1, note)
+    return recording, _part(operator, places, dial)
+
+
+def stream_bytes(config: models.DecoderConfig, length: int, itemsize: int) -> int:
+    """What the residual stream of a recording holds: what enters both branches of every layer."""
+    return 2 * config.num_layers * length * config.embed_dim * itemsize
+
+
+def _part(operator: DetachedJacobian, places: Places, dial: models.Dial) -> Part:
     chosen = places.chosen
-    return Part(operator, [seen[i] for i in chosen], chosen, len(seen) - 1, dial)
+    return Part(operator, [places.seen[i] for i in chosen], chosen, len(places.seen) - 1, dial)
 
 
 def in_words(expected: Forecast, config: Prompted) -> str:

@@ -27,7 +27,7 @@ _ITERATIVE = ("lanczos",)
 #: to. Every other option must be the same to go on, those included that are added without a thought for this.
 _MAY_DIFFER = frozenset(
     {"model", "prompt", "prompt_file", "token_ids", "method", "block"}
-    | {"out", "overwrite", "save_jacobian", "resume", "save_every"}
+    | {"out", "overwrite", "save_jacobian", "norms", "resume", "save_every"}
     | {"k", "tol", "max_passes", "verify_seed", "memory", "attention", "gate"}
 )
 

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import models
-from jaxlin.budget import Forecast
+from jaxlin.budget import Forecast, Solver
 from jaxlin.certificate import as_json
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
+from jaxlin.errors import JaxlinError
 from jaxlin.load import load
 from jaxlin.model import Model, tokenize
+from jaxlin.norms import largest, norms
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
+from jaxlin.progress import Progress
 from jaxlin.store import operator_arrays, staged, write
 from jaxlin.svd import SVDResult, svd
-from jaxlin.terminal import TerminalProgress, show
+from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.terminal.svd import show
 
 
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config, method=METHODS)
+    if config.norms < 0 or (config.norms and config.target is not None):
+        raise JaxlinError("--norms takes the number of rows and columns to decode, of a map without --target")
     prompt = read_prompt(config)
     with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:
             checkpoint = models.find(config.model, weights=False)
             token_ids = tokenize(checkpoint, prompt)
             places = choose_places(config, checkpoint, token_ids)
-            expected = plan_job(config, checkpoint, places)
+            solver = Solver(config.k, config.method, config.block)
+            expected = plan_job(config, checkpoint, places, solver)
             progress("planning", 1, 1, in_words(expected, config))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             part = choose_part(config, model, places, expected.dial, progress)
@@ -64,10 +71,42 @@ def run(config: Svd) -> int:
                 positions=3 if config.target is None else 12,
             )
             jacobian = operator.dense(progress) if config.save_jacobian else None
+            measured = _norms(config, model, part, progress)
         summary = _summary(config, model, part, result, chosen, expected, directions)
-        write(folder, _arrays(part, result, jacobian), summary)
-    show(config, summary, result, directions)
+        write(folder, _arrays(part, result, jacobian) | measured.arrays, summary | measured.summary)
+    show(config, summary | measured.summary, result, directions)
     return 0 if result.certificate.holds else 3
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Norms as tensors, and the largest rows and columns in words; empty where nobody asked."""
+
+    arrays: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def _norms(config: Svd, model: Model, part: Part, progress: Progress) -> _Measured:
+    if not config.norms:
+        return _Measured({}, {})
+    found = norms(part.operator, progress)
+    rows, columns = largest(
+        part.operator,
+        found,
+        config.norms,
+        token_ids=part.token_ids,
+        places=part.places,
+        logits=model.logits,
+        vocabulary=model.vocabulary(),
+        text=model.token_text,
+    )
+    return _Measured(
+        {"row_norms": found.rows, "column_norms": found.columns},
+        {
+            "largest_rows": [asdict(row) for row in rows],
+            "largest_columns": [asdict(column) for column in columns],
+        },
+    )
 
 
 def _arrays(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import models
+from jaxlin.budget import Solver
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
 from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
@@ -15,7 +16,8 @@ from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.options import Tokens
 from jaxlin.store import operator_arrays, staged, write
-from jaxlin.terminal import TerminalProgress, show_tokens
+from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.terminal.tokens import show
 from jaxlin.tokens import METHODS, TokensResult, tokens
 
 
@@ -27,7 +29,7 @@ def run(config: Tokens) -> int:
         with TerminalProgress() as progress:
             checkpoint = models.find(config.model, weights=False)
             places = choose_places(config, checkpoint, tokenize(checkpoint, prompt))
-            expected = plan_job(config, checkpoint, places)
+            expected = plan_job(config, checkpoint, places, Solver(1, "gram"))
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             part = choose_part(config, model, places, expected.dial, progress)
             result = tokens(
@@ -49,7 +51,7 @@ def run(config: Tokens) -> int:
             "token_norms": result.norms,
         }
         write(folder, arrays, summary)
-    show_tokens(config, summary, result)
+    show(config, summary, result)
     return 0 if result.certificate.holds else 3
 
 

@@ -1,0 +1,30 @@
+"""``jaxlin plot``: pictures of saved results, and the numbers in them."""
+
+from __future__ import annotations
+
+import logging
+
+from jaxlin.errors import JaxlinError
+from jaxlin.options import Plot
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def run(config: Plot) -> int:
+    """Do what the command line asked for; returns the exit code."""
+    unknown = [ending for ending in config.format if ending not in FORMATS]
+    if unknown or not config.format:
+        raise JaxlinError(f"unknown format {unknown}: choose from {', '.join(FORMATS)}")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from jaxlin.pictures import pictures_of  # loads matplotlib, which nothing else needs
+
+    pictures = pictures_of(config.result)
+    out = config.result.with_name(config.result.name + ".pictures") if config.out is None else config.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            for path in picture.save(out, config.format):
+                print(f"wrote {path}")
+    except OSError as error:
+        raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another --out") from error
+    return 0

@@ -1,0 +1,156 @@
+"""Maps of single layers and modules, against derivatives of detached passes through those blocks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import FAMILIES, QUICK_TO_COMPILE
+from flax import nnx
+from jaxtyping import Array
+from numpy.typing import NDArray
+from tiny_checkpoints import prompt_ids
+
+import models
+from jaxlin import JaxlinError
+from jaxlin.certificate import check_operator
+from jaxlin.model import Model
+from jaxlin.recording import Recording
+from models.detach import DETACHED, DETACHED_GATE, HALF, Detached
+
+#: (part, first layer, last layer): everything, one layer, from the start, to the end, and the modules.
+PARTS = (("block", 0, 2), ("block", 1, 1), ("block", 0, 1), ("attention", 1, 1), ("mlp", 2, 2))
+
+
+def oracle(model: Model, part: tuple[str, int, int], normed: bool, policy: models.FreezePolicy):
+    """(input of the part, its output, dense Jacobian [d, T, d], affine output at zero) by JAX alone."""
+    graphdef, stacked = nnx.split(model.decoder.layers)
+    ids = jnp.asarray(prompt_ids_of(model))
+    x = model.decoder.embed(ids)
+    positions_of = model.decoder.positions(len(ids), x.dtype)
+    mode = Detached(policy)
+
+    def block(layer: int) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        module = nnx.merge(graphdef, jax.tree.map(lambda a: a[layer], stacked))
+        positions = positions_of(jnp.asarray(layer))
+        return lambda x: module.attention_branch(x, positions, mode), lambda x: module.mlp_branch(x, mode)
+
+    which, first, last = part
+
+    def walk(x: Array, first: int, last: int) -> Array:
+        for layer in range(first, last + 1):
+            attention, mlp = block(layer)
+            x = x + attention(x)
+            x = x + mlp(x)
+        return x
+
+    entering = walk(x, 0, first - 1)
+    if which == "mlp":
+        entering = entering + block(first)[0](entering)
+
+    def f(x: Array) -> Array:
+        if which == "block":
+            y = walk(x, first, last)
+        else:
+            y = block(first)[0 if which == "attention" else 1](x)
+        return model.decoder.final_norm(y[-1], mode) if normed else y[-1]
+
+    jacobian = jax.jit(jax.jacrev(f), compiler_options=QUICK_TO_COMPILE)(entering)
+    return entering, f(entering), np.asarray(jacobian)
+
+
+def prompt_ids_of(model: Model) -> list[int]:
+    return prompt_ids(next(name for name in FAMILIES if name.startswith(model.checkpoint.config.family)))
+
+
+def take(recording: Recording, part: tuple[str, int, int], normed: bool):
+    which, first, last = part
+    if which == "block":
+        return recording.stretch(first, last, normed=normed)
+    return recording.module(first, which, normed=normed)
+
+
+def close(value: NDArray, expected: NDArray) -> None:
+    error = np.linalg.norm(np.asarray(value) - np.asarray(expected))
+    assert error <= 1e-12 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]}-{part[1]}-{part[2]}")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parts_are_derivatives_of_their_blocks(tiny_model, name: str, part: tuple, normed: bool):
+    model = tiny_model(name, "float64")
+    operator = take(model.record(prompt_ids(name)), part, normed)
+    entering, y, jacobian = oracle(model, part, normed, DETACHED)
+    close(operator.y, y)
+    if part[0] == "mlp":
+        assert not jacobian[:, :-1].any()
+        close(operator.x, entering[-1:])
+        close(operator.dense(), jacobian[:, -1:])
+    else:
+        close(operator.x, entering)
+        close(operator.dense(), jacobian)
+        basis = np.eye(operator.shape[1]).reshape(-1, *operator.input_shape)[::7]
+        close(operator.matmat(basis), jacobian.reshape(len(jacobian), -1).T[::7])
+    assert all(check.holds for check in check_operator(operator, 0))  # y = J·x + c among them
+
+
+@pytest.mark.parametrize("policy", [DETACHED_GATE, HALF], ids=lambda policy: policy.name)
+def test_other_policies(tiny_model, policy: models.FreezePolicy):
+    model = tiny_model("llama-biases", "float64")
+    recording = model.record(prompt_ids("llama-biases"), policy=policy.name)
+    _, y, jacobian = oracle(model, ("block", 1, 2), True, policy)
+    operator = recording.stretch(1, 2)
+    close(operator.y, y)
+    close(operator.dense(), jacobian)
+
+
+@pytest.mark.parametrize("dial", [models.Dial("queries_keys", "recomputed")])
+def test_the_dial_changes_no_part(tiny_model, dial: models.Dial):
+    model = tiny_model("qwen3-sliding", "float64")
+    ids = prompt_ids("qwen3-sliding")
+    for part in PARTS:
+        a, b = (take(model.record(ids, dial=one), part, True) for one in (None, dial))
+        close(b.dense(), a.dense())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_layers_are_the_whole(tiny_model, tiny_operator, name: str):
+    whole = tiny_operator(name, "float64")
+    recording = tiny_model(name, "float64").record(prompt_ids(name))
+    stretch = recording.stretch(0, recording.num_layers - 1)
+    close(stretch.dense(), whole.dense())
+    np.testing.assert_allclose(stretch.offset, whole.offset, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_branches_add_up_to_the_output(tiny_model, tiny_operator, name: str):
+    operator = tiny_operator(name, "float64")
+    recording = tiny_model(name, "float64").record(prompt_ids(name))
+    row = jax.random.normal(jax.random.key(0), operator.output_shape)
+    embedding, branches = recording.branch_contributions(row)
+    assert branches.shape == (recording.num_layers, 2)
+    np.testing.assert_allclose(embedding + branches.sum(), row @ operator.y, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.stretch(0, 3), "no way from layer 0 to layer 3"),
+        (lambda r: r.stretch(2, 1), "no way from layer 2 to layer 1"),
+        (lambda r: r.module(3, "mlp"), "there is no layer 3: choose from 0 to 2"),
+        (lambda r: r.module(0, "gate"), "unknown module 'gate': choose attention or mlp"),
+    ],
+)
+def test_parts_that_are_none(tiny_model, call, message: str):
+    recording = tiny_model("llama-biases", "float64").record(prompt_ids("llama-biases"))
+    with pytest.raises(JaxlinError, match=message):
+        call(recording)
+
+
+def test_an_ordinary_jacobian_has_no_recording(tiny_model):
+    with pytest.raises(JaxlinError, match="policy 'none' leaves nothing to record"):
+        tiny_model("llama-biases", "float64").record(prompt_ids("llama-biases"), policy="none")
