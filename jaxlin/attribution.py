@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -81,7 +82,7 @@ def attribute(
         JaxlinError: a row of another shape.
     """
     target = operator.select(target=row)
-    pulled = np.asarray(target.rmatvec(np.ones(1)), np.float64)
+    pulled = np.asarray(target.rmatvec(jnp.ones(1)), np.float64)
     tokens = (pulled * np.asarray(operator.x, np.float64)).sum(-1)
     value, offset = float(target.y[0]), float(target.offset[0])
     embedding, branches = recording.branch_contributions(row[0])

@@ -31,6 +31,10 @@ PARTS: Mapping[str, str] = {
 }
 
 
+#: Outputs up to which the passes for the whole spectrum are about those of an iterative method.
+_FEW = 512
+
+
 @runtime_checkable
 class Layered(Protocol):
     """What :class:`jaxlin.recording.Recording` is to this file."""
@@ -91,10 +95,11 @@ class LayersResult:
         """Whether every certificate holds."""
         return all(one.certificate.holds for found in self.parts.values() for one in found)
 
-    def path(self, part: str = "cumulative") -> Float[np.ndarray, "layers k k"]:
-        """⟨u_i of a layer, u_j of the last⟩: how its left vectors turn into the last ones."""
-        found = self.parts[part]
-        return np.stack([overlaps(one.U, found[-1].U) for one in found])
+    @property
+    def path(self) -> Float[np.ndarray, "layers k k"] | None:
+        """⟨u_i of a layer, u_j of the last⟩ of cumulative maps: how left vectors turn into the last ones."""
+        found = self.parts.get("cumulative")
+        return None if found is None else np.stack([overlaps(one.U, found[-1].U) for one in found])
 
 
 def layers(
@@ -119,7 +124,9 @@ def layers(
         at: numbers of layers, rising; all if not given.
         normed: whether the final norm is applied to every output, as the paper does.
         span: input positions, all if not given; has no meaning for MLPs, which see the last one alone.
-        method, tolerance, seed: as in :func:`jaxlin.svd`.
+        method: as in :func:`jaxlin.svd`; ``auto`` takes every singular value where there are few, so that
+            effective dimensions are exact.
+        tolerance, seed: as there.
         progress: told which layer is being taken apart.
 
     Raises:
@@ -133,7 +140,8 @@ def layers(
         or not 0 <= chosen[0] <= chosen[-1] < recording.num_layers
     ):
         raise JaxlinError(
-            f"layers {list(chosen)} are not in order or not there: choose from 0 to {recording.num_layers - 1}"
+            f"layers {list(chosen)} are not in order or not there: "
+            f"choose from 0 to {recording.num_layers - 1}"
         )
     found: dict[str, tuple[LayerSVD, ...]] = {}
     for part in dict.fromkeys(parts):
@@ -169,6 +177,8 @@ def part_of(recording: Layered, part: str, layer: int, *, normed: bool = True) -
 def _take_apart(
     operator: DetachedJacobian, k: int, method: str, tolerance: float | None, seed: int
 ) -> LayerSVD:
+    if method == "auto" and operator.shape[0] <= _FEW:
+        method = "gram"
     result = svd(operator, k, method=method, tolerance=tolerance, seed=seed)
     return LayerSVD(
         U=np.asarray(result.U),

@@ -160,7 +160,7 @@ class Model:
             models.ModelError: more tokens than positions, or a temperature below 0.
         """
         ids = jnp.asarray([self.tokenize(prompt)])
-        found = models.generate(
+        found, _ = models.generate(
             self.decoder,
             ids,
             count,
@@ -171,7 +171,7 @@ class Model:
         return [int(token) for token in found[0]]
 
     def text(self, ids: Sequence[int]) -> str:
-        """Some tokens as they are read together, special ones included; ``#id`` where there is no tokenizer."""
+        """Some tokens as they are read together, special ones too; ``#id`` where there is no tokenizer."""
         if not models.has_tokenizer(self.checkpoint):
             return " ".join(f"#{token}" for token in ids)
         return str(self.tokenizer.decode(list(ids)))
@@ -183,7 +183,8 @@ class Model:
             hidden: as they leave the final norm, or as they are in the residual stream.
             normed: which of the two; what is not normed goes through the final norm first.
         """
-        return _logits(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype), normed)
+        score = _logits if normed else _logits_of_stream
+        return score(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
 
     def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
         """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
@@ -328,6 +329,11 @@ def _record(
     return models.record(nnx.merge(graphdef, weights), x, _LAST, dial, models.POLICIES[policy])
 
 
-@partial(nnx.jit, static_argnums=2)
-def _logits(decoder: models.Decoder, hidden: Array, normed: bool) -> Array:
-    return decoder.logits(hidden if normed else decoder.final_norm(hidden, models.Plain()))
+@nnx.jit
+def _logits(decoder: models.Decoder, hidden: Array) -> Array:
+    return decoder.logits(hidden)
+
+
+@nnx.jit
+def _logits_of_stream(decoder: models.Decoder, hidden: Array) -> Array:
+    return decoder.logits(decoder.final_norm(hidden, models.Plain()))

@@ -153,7 +153,7 @@ class Compare(Prompted):
     --out results/policies
     """
 
-    model: str | None = None
+    model: str = ""
     """the model whose --policies are compared"""
     policies: Annotated[str | None, tyro.conf.arg(metavar="NAMES")] = None
     """some of detached, detached-gate, half, none, with commas between; angles are to the first"""
@@ -189,8 +189,8 @@ class Steer(Asked):
     temperature: float = 0.0
     """0 takes the most likely token; else logits are divided by it and sampled by --seed"""
     as_published: bool = False
-    """as the published code does: a final-normed map, added to the layer's un-normed input, each token through
-    the block of its position modulo the concept's length"""
+    """as the published code does: a final-normed map, added to the layer's un-normed input, each token
+    through the block of its position modulo the concept's length"""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Plot:
     result: Annotated[Path, tyro.conf.Positional]
     """the folder that a verb wrote"""
     out: Path | None = None
-    """where to write; RESULT.pictures beside the result if not given. Pictures of the same name are replaced"""
+    """where to write, over pictures of the same names; RESULT.pictures beside the result if not given"""
     format: tuple[str, ...] = ("png",)
     """png, pdf, svg; one or more"""
 

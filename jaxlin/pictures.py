@@ -36,7 +36,7 @@ class Picture:
 
     def save(self, folder: Path, formats: Sequence[str]) -> list[Path]:
         """Write the picture in every format, and its numbers as CSV."""
-        settings = {"svg.hashsalt": "jaxlin", "axes.spines.top": False, "axes.spines.right": False}
+        settings: Any = {"svg.hashsalt": "jaxlin", "axes.spines.top": False, "axes.spines.right": False}
         with mpl.rc_context(settings):
             figure = Figure(figsize=self.size, layout="constrained")
             self.draw(figure.add_subplot())
@@ -58,7 +58,7 @@ def pictures_of(folder: Path) -> list[Picture]:
         JaxlinError: there is no result, or none that can be drawn.
     """
     arrays, summary = read(folder)
-    verb = summary.get("verb")
+    verb = str(summary.get("verb"))
     if verb not in _PICTURES:
         raise JaxlinError(
             f"{folder} has no pictures (a result of {verb!r}): give one of {', '.join(sorted(_PICTURES))}"

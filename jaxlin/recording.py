@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import models
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian
 from models.replay import (
+    Branch,
     at_position,
     branch,
     branch_transpose,
@@ -89,10 +90,10 @@ class Recording:
             raise JaxlinError(f"there is no layer {layer}: choose from 0 to {self.num_layers - 1}")
         if which not in MODULES:
             raise JaxlinError(f"unknown module {which!r}: choose {' or '.join(MODULES)}")
-        stream = self.stream
+        stream, kind = self.stream, cast(Branch, which)
         entering = stream.before_attention if which == "attention" else stream.before_mlp
         added = stream.attention if which == "attention" else stream.mlp
-        part = self._part(entering[layer], added[layer], (layer, layer + 1), which, normed)
+        part = self._part(entering[layer], added[layer], (layer, layer + 1), kind, normed)
         return part if which == "attention" else part.select([len(self.x) - 1])
 
     def branch_contributions(
@@ -105,7 +106,7 @@ class Recording:
         return _branch_contributions(self.graphdef, self.state[0], self.stream, self.x[-1], row)
 
     def _part(
-        self, x: Array, y: Array, layers: tuple[int, int], which: str, normed: bool
+        self, x: Array, y: Array, layers: tuple[int, int], which: Branch, normed: bool
     ) -> DetachedJacobian:
         final = None
         if normed:
@@ -123,7 +124,7 @@ class _Forward:
     """J·V of a part; which layers is in the state, so that one program serves them all."""
 
     graphdef: nnx.GraphDef
-    which: str
+    which: Branch
     biases: bool = False
 
     def __call__(self, state: tuple, v: Array) -> Array:
@@ -141,7 +142,7 @@ class _Backward:
     """Jᵀ·U of a part."""
 
     graphdef: nnx.GraphDef
-    which: str
+    which: Branch
     length: int
 
     def __call__(self, state: tuple, u: Array) -> Array:

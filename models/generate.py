@@ -19,7 +19,7 @@ from models.detach import Cached
 from models.errors import ModelError
 from models.modules import Leaf
 
-#: (state, embeddings of all positions so far [b, s, d], numbers of some positions [t]) -> directions [b, t, d].
+#: (state, embeddings of all positions so far [b, s, d], some positions [t]) -> directions [b, t, d].
 Directions = Callable[[Any, Float[Array, "b s d"], Int[Array, " t"]], Float[Array, "b t d"]]
 
 
@@ -49,8 +49,8 @@ def generate(
     key: Key[Array, ""] | None = None,
     temperature: float = 0.0,
     addition: Addition | None = None,
-) -> Int[Array, "b count"]:
-    """So many tokens more for each of b prompts of one length.
+) -> tuple[Int[Array, "b count"], Float[Array, "b count"]]:
+    """So many tokens more for each of b prompts of one length, and their log-probabilities.
 
     Args:
         decoder: the decoder.
@@ -59,6 +59,10 @@ def generate(
         key: to sample with; needed where the temperature is not 0.
         temperature: logits are divided by it and sampled; the largest is taken at 0.
         addition: added to the residual stream at all positions, those of the prompt included.
+
+    Returns:
+        the tokens, and the natural logarithms of the probabilities that the model, with what was added to its
+        stream, gave them at temperature 1.
 
     Raises:
         ModelError: nothing to add, more tokens than positions, or a temperature below 0 or without a key.
@@ -88,7 +92,7 @@ def _generate(
     addition: Addition | None,
     *,
     count: int,
-) -> Array:
+) -> tuple[Array, Array]:
     decoder = nnx.merge(graphdef, weights)
     batch, length = ids.shape
     capacity = length + count
@@ -125,17 +129,18 @@ def _generate(
         sampled = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
         return jnp.where(temperature > 0, sampled, jnp.argmax(logits, -1))
 
-    def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
+    def step(carry: tuple, key: Array) -> tuple[tuple, tuple[Array, Array]]:
         logits, start, caches, seen = carry
         chosen = choose(logits, key)
+        spoken = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
         logits, caches, seen = run(chosen[:, None], start, caches, seen)
-        return (logits, start + 1, caches, seen), chosen
+        return (logits, start + 1, caches, seen), (chosen, spoken)
 
     seen = jnp.zeros((batch, capacity, decoder.config.embed_dim), decoder.working_dtype)
     logits, caches, seen = run(ids, jnp.asarray(0), _empty(decoder, batch, capacity), seen)
     carry = logits, jnp.asarray(length), caches, seen
-    *_, tokens = jax.lax.scan(step, carry, jax.random.split(key, count))
-    return tokens.T
+    _, (tokens, spoken) = jax.lax.scan(step, carry, jax.random.split(key, count))
+    return tokens.T, spoken.T
 
 
 def _empty(decoder: Decoder, batch: int, capacity: int) -> Recorded:

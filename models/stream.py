@@ -50,4 +50,5 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
         return between + mlp, (x, between, attention[-1], mlp[-1])
 
     leaving, kept = jax.lax.scan(step, x, (params, jnp.arange(decoder.config.num_layers)))
-    return Stream(*kept, leaving[-1])
+    before_attention, before_mlp, attention, mlp = kept
+    return Stream(before_attention, before_mlp, attention, mlp, leaving[-1])

@@ -31,7 +31,8 @@ def result(model: Model) -> SVDResult:
 def directions(model: Model, result: SVDResult) -> list[Direction]:
     ids = prompt_ids(NAME)
     x = model.decoder.embed(jnp.asarray(ids))
-    return decode(result, x, ids, logits=model.logits, vocabulary=model.vocabulary(), text="<{}>".format)
+    speak = {"logits": model.logits, "vocabulary": model.vocabulary(), "text": "<{}>".format}
+    return decode(result, x, ids, **speak, nearest=8)
 
 
 def test_left_vectors_go_through_head_and_softcap(
@@ -47,7 +48,7 @@ def test_left_vectors_go_through_head_and_softcap(
         assert direction.outputs[0].text == f"<{best[0]}>"
 
 
-def test_right_vectors_by_position_and_nearest_embedding(
+def test_right_vectors_by_position_and_nearest_embedding_to_rank_eight(
     model: Model, result: SVDResult, directions: list[Direction]
 ):
     ids = prompt_ids(NAME)
@@ -58,7 +59,7 @@ def test_right_vectors_by_position_and_nearest_embedding(
         for place in direction.inputs:
             block = v[place.position]
             cosines = table @ block / np.linalg.norm(table, axis=1) / np.linalg.norm(block)
-            best = np.argsort(-cosines)[:3]
+            best = np.argsort(-cosines)[:8]
             assert place.id == ids[place.position]
             np.testing.assert_allclose(place.norm, norms[place.position], rtol=1e-12)
             assert [token.id for token in place.nearest] == best.tolist()
@@ -74,3 +75,23 @@ def test_short_prompts_and_small_vocabularies_give_what_there_is():
     assert [token.id for token in one.outputs] == [0, 1]
     assert [place.position for place in one.inputs] == [0]
     assert len(one.inputs[0].nearest) == 2
+
+
+def test_many_rows_of_the_vocabulary_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch):
+    """The eight nearest of a table that is read in pieces, two of which they come from."""
+    import jaxlin.decode
+
+    monkeypatch.setattr(jaxlin.decode, "ROWS_AT_ONCE", 16)
+    blocks, table = (jax.random.normal(jax.random.key(i), (n, 5)) for i, n in ((0, 4), (1, 60)))
+    found = jaxlin.decode.nearest_tokens(blocks[:, None], table, 8, str)
+    cosines = np.asarray(blocks @ table.T) / np.linalg.norm(table, axis=1)
+    for i, (near,) in enumerate(found):
+        assert [token.id for token in near] == np.argsort(-cosines[i])[:8].tolist()
+
+
+def test_vectors_of_the_residual_stream_go_through_the_final_norm_first(model: Model):
+    hidden = jax.random.normal(jax.random.key(0), (2, model.decoder.config.embed_dim))
+    scale = 1 + np.asarray(model.decoder.final_norm.scale[...])
+    rms = np.sqrt(np.mean(np.square(hidden), -1, keepdims=True) + model.decoder.config.norm_eps)
+    expected = model.logits(hidden / rms * scale)
+    np.testing.assert_allclose(model.logits(hidden, normed=False), expected, rtol=1e-12)

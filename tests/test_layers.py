@@ -62,9 +62,11 @@ def test_bounds_of_the_participation_ratio_hold():
 
 def test_the_path_ends_at_itself(recording):
     found = jaxlin.layers(recording, 3, parts=("cumulative",))
-    path = found.path()
+    path = found.path
+    assert path is not None
     assert path.shape == (3, 3, 3)
     np.testing.assert_allclose(path[-1], np.eye(3), atol=1e-8)
+    assert jaxlin.layers(recording, 3, parts=("mlp",)).path is None
     first = part_of(recording, "cumulative", 0).dense().reshape(32, -1)
     u = np.linalg.svd(first)[0][:, 0]
     assert abs(path[0, 0, 0]) == pytest.approx(abs(u @ found.parts["cumulative"][-1].U[0]), abs=1e-8)
@@ -72,7 +74,8 @@ def test_the_path_ends_at_itself(recording):
 
 def test_chosen_layers_without_the_norm_and_a_span(recording):
     found = jaxlin.layers(recording, 2, parts=("block", "mlp"), at=[0, 2], normed=False, span=[1, 3, 11])
-    assert found.layers == (0, 2) and not found.normed
+    assert found.layers == (0, 2)
+    assert not found.normed
     operator = part_of(recording, "block", 2, normed=False)
     s = np.linalg.svd(np.asarray(operator.dense())[:, [1, 3, 11]].reshape(32, -1), compute_uv=False)
     np.testing.assert_allclose(found.parts["block"][1].s, s[:2], rtol=1e-10)

@@ -52,10 +52,8 @@ def oracle(model: Model, part: tuple[str, int, int], normed: bool, policy: model
         entering = entering + block(first)[0](entering)
 
     def f(x: Array) -> Array:
-        if which == "block":
-            y = walk(x, first, last)
-        else:
-            y = block(first)[0 if which == "attention" else 1](x)
+        attention, mlp = block(first)
+        y = {"block": lambda x: walk(x, first, last), "attention": attention, "mlp": mlp}[which](x)
         return model.decoder.final_norm(y[-1], mode) if normed else y[-1]
 
     jacobian = jax.jit(jax.jacrev(f), compiler_options=QUICK_TO_COMPILE)(entering)

@@ -35,7 +35,7 @@ def run(config: Compare) -> int:
     read_prompt(config)
     if (config.policies is None) == (config.models is None):
         raise JaxlinError("say what to compare: --policies of one --model, or several --models")
-    if (config.model is None) == (config.policies is not None):
+    if bool(config.model) != (config.policies is not None):
         raise JaxlinError("--model goes with --policies, and --models stands alone")
     with staged(config.out, overwrite=config.overwrite) as folder:
         return (_policies if config.policies is not None else _models)(config, folder)
@@ -49,7 +49,7 @@ def _names(text: str, flag: str) -> list[str]:
 
 
 def _policies(config: Compare, folder: Path) -> int:
-    assert config.policies is not None and config.model is not None
+    assert config.policies is not None
     names = _names(config.policies, "--policies")
     for name in names:
         check_choices(replace(config, policy=name))

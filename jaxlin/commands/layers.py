@@ -99,8 +99,7 @@ def arrays_of(result: LayersResult) -> dict[str, Any]:
     for part, found in result.parts.items():
         for name in ("s", "U", "residuals", "weights", "contributions", "output"):
             arrays[f"{part}_{name}"] = np.stack([getattr(one, name) for one in found])
-        arrays[f"{part}_path"] = result.path(part)
-    return arrays
+    return arrays if result.path is None else arrays | {"cumulative_path": result.path}
 
 
 def summarize(config: Layers, taken: Taken) -> dict[str, Any]:

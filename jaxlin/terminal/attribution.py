@@ -54,7 +54,12 @@ def _tokens(summary: dict[str, Any], found: Attribution) -> Table:
     others = len(found.tokens) - len(order)
     if others:
         rest = float(found.tokens.sum() - found.tokens[order].sum())
-        table.add_row("", f"the other {others} tokens", f"{rest:+.4g}", _bar(rest / largest))
+        table.add_row(
+            "",
+            "the other one" if others == 1 else f"the other {others} tokens",
+            f"{rest:+.4g}",
+            _bar(rest / largest),
+        )
     if found.offset:
         table.add_row("", "the offset c", f"{found.offset:+.4g}", _bar(found.offset / largest))
     table.add_row("", "together", f"{found.value:+.4g}", "")

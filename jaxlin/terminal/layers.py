@@ -58,22 +58,22 @@ def _certificates(summary: dict[str, Any], result: LayersResult) -> Panel:
 
 def _table(part: str, result: LayersResult, tokens: list[list[tuple[TokenScore, ...]]]) -> Table:
     """One row a layer; the path is how much of the last layer's left space is there already."""
+    path = result.path if part == "cumulative" else None
     table = Table(title=f"{part}: {PARTS[part]}", title_justify="left", pad_edge=False)
-    for name in ("layer", "σ₁", "stable rank", "participation", "path"):
+    for name in ("layer", "σ₁", "stable\nrank", "partici-\npation", *(["path"] if path is not None else [])):
         table.add_column(name, justify="right")
     for number in range(_DIRECTIONS):
         table.add_column(f"left vector {number + 1} writes", ratio=1)
-    path = result.path(part)
     for i, (layer, one) in enumerate(zip(result.layers, result.parts[part], strict=True)):
         least, most = one.dimensions.participation
-        participation = f"{least:.2f}" if most - least < 0.01 else f"{least:.2f}–{most:.2f}"
-        shared = float(np.square(path[i]).sum() / path.shape[1])
+        participation = f"{least:.3g}" if most - least < 0.01 else f"{least:.3g}–{most:.3g}"
+        shared = [] if path is None else [f"{np.square(path[i]).sum() / path.shape[1]:.0%}"]
         table.add_row(
             str(layer),
             f"{one.s[0]:.4g}",
             f"{one.dimensions.stable_rank:.2f}",
             participation,
-            f"{shared:.0%}",
+            *shared,
             *(Text(spell(scores[:_TOKENS])) for scores in tokens[i][:_DIRECTIONS]),
         )
     return table
