@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import QUICK_TO_COMPILE
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
@@ -18,16 +21,31 @@ COUNT, TEMPERATURE = 3, 1.5
 NAMES = ("llama-biases", "gemma3-text-final-softcap", "qwen3-sliding", "phi3")
 
 
-def whole_passes(model, ids: list[int], enter=None) -> tuple[list[int], list[float]]:
-    """COUNT sampled tokens and their log-probabilities, each from a whole ordinary pass."""
-    ids, spoken = list(ids), []
-    for key in jax.random.split(jax.random.key(0), COUNT):
+def whole_passes(model, ids: list[int], steer=None) -> tuple[list[int], list[float]]:
+    """COUNT sampled tokens and their log-probabilities, each from a whole ordinary pass.
+
+    ``steer``: the direction v at every position, from their embeddings; where; how much. What comes after a
+    position cannot act on it, so every pass has the full length, and is compiled once.
+    """
+
+    @partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    def run(x, v):
+        def enter(a, number):
+            size = steer[2] * jnp.linalg.norm(a, axis=-1, keepdims=True) / 2
+            steered = a + size * v / jnp.linalg.norm(v, axis=-1, keepdims=True)
+            return jnp.where(number == steer[1], steered, a)
+
+        return model.decoder.run(x, lambda _: models.Plain(), enter=enter if steer else None)[0]
+
+    known = len(ids)
+    ids, spoken = [*ids, *[0] * COUNT], []
+    for place, key in enumerate(jax.random.split(jax.random.key(0), COUNT), known):
         x = model.decoder.embed(jnp.asarray(ids))
-        hidden = model.decoder.run(x, lambda _: models.Plain(), position=-1, enter=enter and enter(x))[0]
-        logits = model.logits(hidden)
-        ids.append(int(jax.random.categorical(key, logits[None] / TEMPERATURE)[0]))
-        spoken.append(float(jax.nn.log_softmax(logits)[ids[-1]]))
-    return ids[-COUNT:], spoken
+        hidden = run(x, steer[0](np.asarray(x)) if steer else None)
+        logits = model.logits(hidden[place - 1])
+        ids[place] = int(jax.random.categorical(key, logits[None] / TEMPERATURE)[0])
+        spoken.append(float(jax.nn.log_softmax(logits)[ids[place]]))
+    return ids[known:], spoken
 
 
 def cached(model, ids: list[int], addition: Addition | None = None) -> tuple[list[int], list[float]]:
@@ -104,8 +122,8 @@ def test_steering_adds_the_concepts_map_of_the_running_text(tiny_model, as_publi
     where = layer if as_published else layer + 1
     addition = Addition(state, jnp.asarray(where), jnp.asarray(strength), directions)
 
-    def enter(x):
-        embeddings, length = np.asarray(x), len(concept)
+    def directions_at(embeddings):
+        length = len(concept)
         v = np.zeros_like(embeddings)
         for p in range(len(embeddings)):
             for c in range(length):
@@ -113,15 +131,9 @@ def test_steering_adds_the_concepts_map_of_the_running_text(tiny_model, as_publi
                     v[p] += dense[:, c] @ embeddings[p]
                 elif not as_published and p - (length - 1 - c) >= 0:
                     v[p] += dense[:, c] @ embeddings[p - (length - 1 - c)]
+        return v
 
-        def step(a, number):
-            size = strength * jnp.linalg.norm(a, axis=-1, keepdims=True) / 2
-            steered = a + size * v / np.linalg.norm(v, axis=-1, keepdims=True)
-            return jnp.where(number == where, steered, a)
-
-        return step
-
-    expected, spoken = whole_passes(model, prompt, enter)
+    expected, spoken = whole_passes(model, prompt, (directions_at, where, strength))
     found, log_probabilities = cached(model, prompt, addition)
     assert found == expected
     np.testing.assert_allclose(log_probabilities, spoken, rtol=1e-10)
