@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxlin.errors import JaxlinError
 from jaxlin.store import read
@@ -182,6 +183,7 @@ def spectrum(s: np.ndarray, residuals: np.ndarray, whole: np.ndarray | None) -> 
             axes.plot(np.arange(1, len(whole) + 1), whole, color="lightgrey", label="whole spectrum")
         axes.errorbar(k, s, yerr=residuals, fmt=".", label="found, ± residual")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
 
     return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals})
@@ -259,6 +261,7 @@ def _lines(
         for title, values in lines.items():
             axes.plot(x, values, "o-", markersize=3, linewidth=0.9, label=title)
         axes.set(xlabel=across, ylabel=label, yscale="log" if log else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(lines) > 1:
             axes.legend(frameon=False)
 
@@ -274,6 +277,7 @@ def _spectra(part: str, layers: np.ndarray, s: np.ndarray) -> Picture:
         for layer, values, colour in zip(layers, s, colours, strict=True):
             axes.plot(k, values, ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log", title=part)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(layers) <= 12:
             axes.legend(frameon=False, fontsize=7)
 

@@ -3,7 +3,7 @@
     python scripts/measure_steering.py --json benchmarks/steering.json
 
 For each demo checkpoint and some countries, the map of the prompt "The capital of … is" is added at the
-middle layer while neutral openings go on (sampled at temperature 1). A continuation mentions the concept if
+middle layer or at the last while neutral openings go on (sampled at temperature 1). A continuation mentions the concept if
 one of the country's own words occurs in it: its name, capital, language, cities, landmarks. Beside it stand
 the unsteered model, a random operator of the same spectrum at the same strength, the map of rank 8, and the
 published variant. Perplexity is that of the continuations under the unsteered model. All rows have the same
@@ -106,10 +106,8 @@ def perplexity(model: Model) -> Callable[[np.ndarray], float]:
     return lambda ids: math.exp(float(score(jnp.asarray(ids))))
 
 
-def measure(name: str, strengths: list[float]) -> list[dict[str, Any]]:
-    """All rows of one demo checkpoint: shares and perplexities over all concepts and openings."""
-    model = jaxlin.load(name)
-    layer = model.decoder.config.num_layers // 2
+def measure(model: Model, name: str, layer: int, strengths: list[float]) -> list[dict[str, Any]]:
+    """All rows of one layer: shares and perplexities over all concepts and openings."""
     score = perplexity(model)
     found: dict[tuple[str, float], list[tuple[int, float]]] = {}
     for country in CONCEPTS:
@@ -133,7 +131,7 @@ def measure(name: str, strengths: list[float]) -> list[dict[str, Any]]:
                 mentions = sum(any(word in text for word in words) for text in texts)
                 whole = np.concatenate([ids, np.asarray(added)], axis=1)
                 found.setdefault(key, []).append((mentions, score(whole)))
-                print(name, country, *key, mentions, flush=True)
+                print(name, layer, country, *key, mentions, flush=True)
     return [
         {
             "model": name,
@@ -152,15 +150,24 @@ def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["demo-llama", "demo-gemma", "demo-qwen"])
-    parser.add_argument("--strength", nargs="+", type=float, default=[0.0, 0.5, 1.0, 2.0])
+    parser.add_argument("--strength", nargs="+", type=float, default=[0.0, 1.0, 1.5, 2.0])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = [row for name in options.model for row in measure(name, options.strength)]
-    table = Table("model", "steered by", "λ", "mention it", "perplexity")
+    rows = []
+    for name in options.model:
+        model = jaxlin.load(name)
+        for layer in (model.decoder.config.num_layers // 2, model.decoder.config.num_layers - 1):
+            rows += measure(model, name, layer, options.strength)
+    table = Table("model", "layer", "steered by", "λ", "mention it", "perplexity")
     for row in rows:
         share = f"{row['mentions'] / row['continuations']:.1%}"
         table.add_row(
-            row["model"], row["steered by"], f"{row['strength']:g}", share, f"{row['perplexity']:.1f}"
+            row["model"],
+            str(row["layer"]),
+            row["steered by"],
+            f"{row['strength']:g}",
+            share,
+            f"{row['perplexity']:.1f}",
         )
     Console().print(table)
     if options.json is not None:
