@@ -3,11 +3,11 @@
     python scripts/measure_steering.py --json benchmarks/steering.json
 
 For each demo checkpoint and some countries, the map of the prompt "The capital of … is" is added at the
-middle layer or at the last while neutral openings go on (sampled at temperature 1). A continuation mentions the concept if
-one of the country's own words occurs in it: its name, capital, language, cities, landmarks. Beside it stand
-the unsteered model, a random operator of the same spectrum at the same strength, the map of rank 8, and the
-published variant. Perplexity is that of the continuations under the unsteered model. All rows have the same
-openings.
+middle layer, or at the last, while neutral openings go on (sampled at temperature 1). A continuation mentions
+the concept if one of the country's own words occurs in it: its name, capital, language, cities, landmarks.
+Beside it stand the unsteered model, a random operator of the same spectrum at the same strength, the map of
+rank 8, and the published variant. Perplexity is that of the continuations under the unsteered model. All rows
+have the same openings.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 import jaxlin
 from jaxlin.cli import main
 
+pytestmark = pytest.mark.demos
+
 PROMPT = "If you want to see the capital of France, go to"
 ASK = ("--model", "demo-qwen", "--prompt", PROMPT)
 
@@ -182,6 +184,8 @@ def test_pictures_and_the_numbers_in_them(
         (["layers", *ASK, "--policy", "none"], "policy 'none' leaves nothing to record"),
         (["attribute", *ASK, "--target", 'logits:" Paris is"'], "is 2 tokens"),
         (["attribute", *ASK, "-k", "0"], "k is 0"),
+        (["attribute", *ASK, "--tol", "0.1"], "--tol is for the singular directions"),
+        (["compare", *ASK, "--policies", "half,none", "--policy", "half"], "leave --policy out"),
         (["compare", *ASK], "say what to compare"),
         (["compare", *ASK, "--models", "demo-llama,demo-qwen"], "--model goes with --policies"),
         (["compare", *ASK, "--policies", "detached"], "--policies takes two or more different names"),

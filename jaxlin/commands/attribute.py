@@ -15,6 +15,7 @@ from jaxlin.certificate import as_json
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
+from jaxlin.errors import JaxlinError
 from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import solver_dtype
@@ -29,6 +30,8 @@ from jaxlin.terminal.progress import TerminalProgress
 def run(config: Attribute) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config)
+    if config.tol is not None and config.k is None:
+        raise JaxlinError("--tol is for the singular directions: say how many with -k")
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress() as progress:

@@ -37,6 +37,8 @@ def run(config: Compare) -> int:
         raise JaxlinError("say what to compare: --policies of one --model, or several --models")
     if bool(config.model) != (config.policies is not None):
         raise JaxlinError("--model goes with --policies, and --models stands alone")
+    if config.policies is not None and config.policy != Compare.policy:
+        raise JaxlinError("--policies says which policies: leave --policy out")
     with staged(config.out, overwrite=config.overwrite) as folder:
         return (_policies if config.policies is not None else _models)(config, folder)
 
