@@ -91,6 +91,18 @@ def test_attribution_on_disk_sums_to_the_logit(qwen, attribute_result: Path):
     np.testing.assert_allclose(tensors["direction_contributions"].sum(1), shares, rtol=1e-5)
 
 
+def test_a_difference_of_logits_with_its_directions(qwen, place: Path, capsys):
+    out = place / "difference"
+    target = 'logits:" Paris"-" Rome"'
+    assert main(["attribute", *ASK, "--target", target, "-k", "2", "--out", str(out)]) == 0
+    logits = np.asarray(qwen.logits(qwen.jacobian(PROMPT).y))
+    expected = logits[qwen.token_id(" Paris")] - logits[qwen.token_id(" Rome")]
+    tensors, summary = result(out)
+    assert summary["value"] == pytest.approx(float(expected), rel=1e-4)
+    assert tensors["token_contributions"].sum() == pytest.approx(float(expected), rel=1e-4)
+    assert f"{target} = " in capsys.readouterr().out
+
+
 def test_policies_on_disk(compare_result: Path):
     tensors, summary = result(compare_result)
     assert list(summary["maps"]) == ["detached", "half"]

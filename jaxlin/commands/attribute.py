@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -40,7 +40,8 @@ def run(config: Attribute) -> int:
             itemsize = solver_dtype(jnp.dtype(config.dtype)).itemsize
             stream = stream_bytes(checkpoint.config, len(places.seen), itemsize)
             solver = Solver(config.k, "auto") if config.k else Solver(1, "lanczos")
-            expected = plan_job(config, checkpoint, places, solver, stream)
+            whole = replace(places, target=None)  # the map itself is taken apart, and one row of it read
+            expected = plan_job(config, checkpoint, whole, solver, stream)
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             recording, part = record_part(config, model, places, expected.dial, progress)
             operator = part.operator
