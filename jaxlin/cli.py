@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Attribute, Compare, Layers, Plan, Plot, Steer, Svd, Tokens
+from jaxlin.options import Attribute, Compare, Layers, Plan, Plot, Report, Steer, Svd, Tokens
 
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
 _VERBS = {
@@ -28,6 +28,7 @@ _VERBS = {
     "attribute": Attribute,
     "compare": Compare,
     "steer": Steer,
+    "report": Report,
     "plot": Plot,
     "plan": Plan,
 }

@@ -209,6 +209,21 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Saved results as one HTML file that opens from disk: certificate, shaded prompt, spectra, layers.
+
+    Example: jaxlin report results/demo results/layers --out report.html
+    """
+
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders that verbs wrote, one or more"""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """the file; that of the first result with .html behind its name if not given"""
+    overwrite: bool = False
+    """replace the file if it is there already"""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a job would cost, from config.json and a prompt length alone: no weight is read.
 

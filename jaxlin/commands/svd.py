@@ -47,6 +47,8 @@ def run(config: Svd) -> int:
             chosen = plan(operator, k, expected.plan.method, config.block)
             if config.save_jacobian:
                 check_jacobian_fits(operator)
+            store = state.store(model, token_ids, chosen)
+            resumed = store.steps if config.resume and store is not None else None
             result = svd(
                 operator,
                 k,
@@ -56,7 +58,7 @@ def run(config: Svd) -> int:
                 block=chosen.block,
                 max_passes=config.max_passes,
                 verify_seed=config.verify_seed,
-                store=state.store(model, token_ids, chosen),
+                store=store,
                 scratch=folder,
                 progress=progress,
             )
@@ -73,6 +75,7 @@ def run(config: Svd) -> int:
             jacobian = operator.dense(progress) if config.save_jacobian else None
             measured = _norms(config, model, part, progress)
         summary = _summary(config, model, part, result, chosen, expected, directions)
+        summary["resumed_from_step"] = resumed
         write(folder, _arrays(part, result, jacobian) | measured.arrays, summary | measured.summary)
     show(config, summary | measured.summary, result, directions)
     return 0 if result.certificate.holds else 3

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import models
 from jaxlin.budget import Solver
 from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
-from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
+from jaxlin.commands.part import Part, Places, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.load import load
 from jaxlin.model import Model, tokenize
+from jaxlin.operator import solver_dtype
 from jaxlin.options import Tokens
 from jaxlin.store import operator_arrays, staged, write
 from jaxlin.terminal.progress import TerminalProgress
@@ -29,7 +32,9 @@ def run(config: Tokens) -> int:
         with TerminalProgress() as progress:
             checkpoint = models.find(config.model, weights=False)
             places = choose_places(config, checkpoint, tokenize(checkpoint, prompt))
-            expected = plan_job(config, checkpoint, places, Solver(1, "gram"))
+            expected = plan_job(
+                config, checkpoint, places, Solver(1, "gram"), _result_bytes(config, places, checkpoint)
+            )
             model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
             part = choose_part(config, model, places, expected.dial, progress)
             result = tokens(
@@ -53,6 +58,14 @@ def run(config: Tokens) -> int:
         write(folder, arrays, summary)
     show(config, summary, result)
     return 0 if result.certificate.holds else 3
+
+
+def _result_bytes(config: Tokens, places: Places, checkpoint: models.Checkpoint) -> int:
+    """Both vectors of every triplet of every token, which lie in the host's memory."""
+    if jax.default_backend() != "cpu":
+        return 0
+    itemsize = solver_dtype(jnp.dtype(config.dtype)).itemsize
+    return 2 * config.k * len(places.chosen) * checkpoint.config.embed_dim * itemsize
 
 
 def _summary(

@@ -1,0 +1,242 @@
+"use strict";
+const views = JSON.parse(document.getElementById("views").textContent);
+const colours = ["--a", "--b", "--c", "--d", "--e"];
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+const visible = (text) => (text.trim() === "" ? JSON.stringify(text).slice(1, -1).replaceAll(" ", "▁") : text.trim());
+const short = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
+
+function words(pairs) {
+  const box = element("div");
+  for (const [text, score] of pairs) {
+    const word = element("span", visible(text), "word");
+    word.title = `score ${score}`;
+    box.append(word);
+  }
+  return box;
+}
+
+/** The prompt of one result: shades it, says what is known of the shade, and of the token that is pinned. */
+class Prompt {
+  constructor(article, view) {
+    this.view = view;
+    this.box = article.querySelector(".tokens");
+    this.label = article.querySelector(".label");
+    this.detail = article.querySelector(".detail");
+    this.group = article.querySelector(".shades");
+    this.pinned = null;
+    this.chosen = 0;
+    const all = document.createDocumentFragment();
+    this.spans = view.tokens.map(([position, text], i) => {
+      const span = element("span", text);
+      span.dataset.i = i;
+      all.append(span);
+      return span;
+    });
+    this.box.append(all);
+    this.box.addEventListener("click", (event) => {
+      const i = event.target.dataset.i;
+      if (i !== undefined) this.pin(Number(i));
+    });
+    this.buttons = view.shades.map((shade, i) => {
+      const button = element("button", shade.name);
+      button.setAttribute("role", "radio");
+      button.addEventListener("click", () => this.choose(i));
+      this.group.append(button);
+      return button;
+    });
+    for (const box of [this.box, this.group]) box.addEventListener("keydown", (event) => this.key(event));
+    if (view.shades.length) this.choose(0);
+  }
+
+  key(event) {
+    const count = this.view.shades.length;
+    if (!count || event.ctrlKey || event.metaKey || event.altKey) return;
+    let next = null;
+    if (event.key === "ArrowRight") next = (this.chosen + 1) % count;
+    else if (event.key === "ArrowLeft") next = (this.chosen + count - 1) % count;
+    else if (/^[1-9]$/.test(event.key) && Number(event.key) <= count) next = Number(event.key) - 1;
+    else if (event.key === "Escape") return this.pin(null);
+    if (next === null) return;
+    event.preventDefault();
+    this.choose(next);
+    if (this.group.contains(document.activeElement)) this.buttons[next].focus();
+  }
+
+  choose(i) {
+    this.chosen = i;
+    this.buttons.forEach((button, j) => {
+      button.setAttribute("aria-checked", i === j);
+      button.tabIndex = i === j ? 0 : -1;
+    });
+    this.show(this.view.shades[i]);
+  }
+
+  show(shade) {
+    this.shade = shade;
+    const most = Math.max(...shade.values.map(Math.abs), Number.MIN_VALUE);
+    this.label.textContent = `${shade.label}; darkest: ${short(most)}`;
+    this.spans.forEach((span, i) => {
+      const value = shade.values[i];
+      const alpha = (0.85 * Math.abs(value)) / most;
+      span.classList.toggle("strong", alpha > 0.5);
+      span.style.background = alpha < 0.02 ? "" : `rgb(var(${value < 0 ? "--cold" : "--warm"}) / ${alpha.toFixed(3)})`;
+      span.title = `${this.view.tokens[i][0]}: ${short(value)}`;
+    });
+    this.describe();
+  }
+
+  pin(i) {
+    if (this.pinned !== null) this.spans[this.pinned].classList.remove("pinned");
+    this.pinned = i === this.pinned ? null : i;
+    if (this.pinned !== null) this.spans[this.pinned].classList.add("pinned");
+    this.describe();
+  }
+
+  describe() {
+    const { shade, view } = this;
+    this.detail.replaceChildren();
+    if (shade.outputs.length) {
+      const box = element("div");
+      box.append(element("h3", "writes"), words(shade.outputs));
+      box.append(element("div", shade.facts.map((fact) => fact.join(" ")).join(" · "), "legend"));
+      this.detail.append(box);
+    }
+    const order = shade.values.map((_, i) => i).sort((a, b) => Math.abs(shade.values[b]) - Math.abs(shade.values[a]));
+    const strongest = element("div");
+    strongest.append(element("h3", "strongest tokens"));
+    const list = element("table");
+    for (const i of order.slice(0, 5)) {
+      const row = list.insertRow();
+      for (const cell of [view.tokens[i][0], visible(view.tokens[i][1]), short(shade.values[i])]) row.insertCell().textContent = cell;
+      if (shade.shares) row.insertCell().textContent = `brings ${short(shade.shares[i])}`;
+    }
+    strongest.append(list);
+    this.detail.append(strongest);
+    if (this.pinned === null) return;
+    const [position, text] = view.tokens[this.pinned];
+    const box = element("div", undefined, "pin");
+    box.append(element("h3", `token ${position}: ${visible(text)}`));
+    box.append(element("div", `${shade.name}: ${short(shade.values[this.pinned])}`));
+    if (shade.shares) box.append(element("div", `brings ${short(shade.shares[this.pinned])} along ${shade.name}`));
+    if (shade.notes) box.append(element("div", "its own map writes", "legend"), words(shade.notes[this.pinned]));
+    this.detail.append(box);
+  }
+}
+
+/** Layers by directions; a cell that is pinned shades the prompt with its right vector. */
+function grid(view, part, prompt) {
+  const section = element("section", undefined, "grid");
+  section.append(element("h3", `${part.part}: ${part.meaning}`));
+  const scroll = element("div", undefined, "scroll");
+  const table = element("table");
+  const head = table.createTHead().insertRow();
+  const count = Math.max(...part.rows.map((row) => row.cells.length));
+  for (const name of ["layer", "stable rank", ...Array.from({ length: count }, (_, j) => `direction ${j + 1}`)]) head.append(element("th", name));
+  const body = table.createTBody();
+  const pin = (cell, row, j) => {
+    document.querySelectorAll(".grid td.cell[aria-selected=true]").forEach((one) => one.setAttribute("aria-selected", "false"));
+    cell.setAttribute("aria-selected", "true");
+    const { s, outputs, values } = row.cells[j];
+    const whole = part.last_only ? [...Array(view.tokens.length - values.length).fill(0), ...values] : values;
+    const name = `${part.part}, layer ${row.layer}, direction ${j + 1}`;
+    prompt.show({ name, values: whole, label: `${name}: ‖v_t‖`, outputs, facts: [["σ", short(s)]] });
+  };
+  for (const row of part.rows) {
+    const line = body.insertRow();
+    line.append(element("th", row.layer));
+    line.insertCell().textContent = row.rank;
+    row.cells.forEach((one, j) => {
+      const cell = line.insertCell();
+      cell.className = "cell";
+      cell.tabIndex = 0;
+      cell.setAttribute("aria-selected", "false");
+      cell.append(element("span", visible(one.outputs[0][0])), element("small", short(one.s)));
+      cell.title = one.outputs.map(([text]) => visible(text)).join("  ");
+      cell.addEventListener("click", () => pin(cell, row, j));
+      cell.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        pin(cell, row, j);
+      });
+    });
+  }
+  scroll.append(table);
+  section.append(scroll);
+  return section;
+}
+
+/** Lines over a number, a layer or a position, with error bars where there are errors. */
+function chart({ title, across, labels, series, log, note }) {
+  const [width, height, left, bottom] = [640, 260, 56, 34];
+  const section = element("section", undefined, "chart");
+  section.append(element("h3", title));
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", title);
+  const draw = (name, attributes, text) => {
+    const made = document.createElementNS(svg.namespaceURI, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== undefined) made.textContent = text;
+    svg.append(made);
+  };
+  const every = series.flatMap((one) => one.values).filter((value) => !log || value > 0);
+  const to = (value) => (log ? Math.log10(value) : value);
+  let [low, high] = [Math.min(...every.map(to)), Math.max(...every.map(to))];
+  if (log) low = Math.max(low, high - 8);
+  else low = Math.min(low, 0);
+  if (high === low) high = low + 1;
+  const count = Math.max(...series.map((one) => one.values.length));
+  const x = (i) => left + ((width - left - 12) * (i + 0.5)) / count;
+  const y = (value) => height - bottom - ((height - bottom - 12) * (Math.max(to(value), low) - low)) / (high - low);
+  for (let tick = 0; tick <= 4; tick++) {
+    const at = low + ((high - low) * tick) / 4;
+    const value = log ? 10 ** at : at;
+    draw("line", { x1: left, x2: width - 12, y1: y(value), y2: y(value), stroke: "var(--line)" });
+    draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value));
+  }
+  const label = (i) => (labels ? labels[i] : across === "position" || across === "layer" ? i : i + 1);
+  const step = Math.max(1, Math.ceil(count / 12));
+  for (let i = 0; i < count; i += step) draw("text", { x: x(i), y: height - bottom + 16, "text-anchor": "middle" }, label(i));
+  draw("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, across);
+  series.forEach((one, k) => {
+    const stroke = `var(${colours[k % colours.length]})`;
+    const drawn = one.values.map((value, i) => [x(i), value, i]).filter(([, value]) => !log || value > 0);
+    draw("polyline", { points: drawn.map(([at, value]) => `${at.toFixed(1)},${y(value).toFixed(1)}`).join(" "), fill: "none", stroke, "stroke-width": 1.2 });
+    if (one.values.length > 400) return;
+    for (const [at, value, i] of drawn) {
+      draw("circle", { cx: at, cy: y(value), r: 2.2, fill: stroke });
+      if (!one.errors) continue;
+      const below = Math.max(value - one.errors[i], log ? 10 ** low : -Infinity);
+      draw("line", { x1: at, x2: at, y1: y(value + one.errors[i]), y2: y(below), stroke });
+    }
+  });
+  section.append(svg);
+  const legend = element("div", undefined, "legend");
+  series.forEach((one, k) => {
+    const dot = element("i");
+    dot.style.background = `var(${colours[k % colours.length]})`;
+    legend.append(dot, one.name);
+  });
+  if (note) legend.append(element("span", ` · ${note}`));
+  section.append(legend);
+  return section;
+}
+
+document.querySelectorAll("article").forEach((article) => {
+  const view = views[Number(article.dataset.index)];
+  const prompt = view.tokens.length ? new Prompt(article, view) : null;
+  for (const one of view.charts) article.querySelector(".charts").append(chart(one));
+  if (!view.grid) return;
+  for (const part of view.grid) article.querySelector(".grids").append(grid(view, part, prompt));
+  article.querySelector(".prompt").classList.add("beside-grid");
+  const rows = article.querySelectorAll(".grid:first-child tbody tr");
+  if (rows.length) rows[rows.length - 1].querySelector("td.cell").click();
+});
