@@ -55,6 +55,10 @@ class Attribution:
     directions: Float[np.ndarray, "k t"] | None
     checks: tuple[Check, ...]
 
+    def __repr__(self) -> str:
+        certificate = "holds" if self.holds else "FAILS"
+        return f"Attribution({self.value:.5g} over {len(self.tokens)} tokens, certificate {certificate})"
+
     @property
     def holds(self) -> bool:
         """Whether every check keeps its limit."""

@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Attribute, Compare, Layers, Plan, Plot, Report, Steer, Svd, Tokens
+from jaxlin.options import Attribute, Compare, Layers, Models, Plan, Plot, Report, Steer, Svd, Tokens
 
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
 _VERBS = {
@@ -31,6 +31,7 @@ _VERBS = {
     "report": Report,
     "plot": Plot,
     "plan": Plan,
+    "models": Models,
 }
 
 

@@ -90,6 +90,12 @@ class LayersResult:
     parts: Mapping[str, tuple[LayerSVD, ...]]
     normed: bool
 
+    def __repr__(self) -> str:
+        certificates = "hold" if self.holds else "FAIL"
+        return (
+            f"LayersResult({', '.join(self.parts)} at {len(self.layers)} layers, certificates {certificates})"
+        )
+
     @property
     def holds(self) -> bool:
         """Whether every certificate holds."""

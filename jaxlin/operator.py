@@ -66,6 +66,10 @@ class DetachedJacobian:
     offset_independent: bool = field(metadata={"static": True})
     roundoff: float | None = field(default=None, metadata={"static": True})
 
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return f"DetachedJacobian({rows} × {columns}, inputs {list(self.input_shape)}, {self.dtype})"
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, [T, d] for a decoder."""

@@ -224,6 +224,17 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Models:
+    """What can be loaded and planned for by name, and which architectures are supported.
+
+    Example: jaxlin models
+    """
+
+    json: bool = False
+    """as JSON"""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a job would cost, from config.json and a prompt length alone: no weight is read.
 

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -216,6 +217,30 @@ def test_requests_that_cannot_be_met(tmp_path: Path, capsys, command: list[str],
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_there_is(capsys):
+    assert main(["models", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = {row["name"]: row for row in found["names"]}
+    assert names["demo-qwen"]["width"] == 128
+    assert names["demo-qwen"]["weights"] == "embedded"
+    assert names["gemma-3-4b"]["layers"] == 34
+    assert "olmo2" in found["model_types"]
+    assert main(["models"]) == 0
+    assert "demo-qwen" in capsys.readouterr().out
+
+
+def test_results_print_in_a_line(qwen):
+    operator = qwen.jacobian(PROMPT)
+    assert repr(operator) == "DetachedJacobian(128 × 1664, inputs [13, 128], float32)"
+    result = jaxlin.svd(operator, 2)
+    assert repr(result).startswith("SVDResult(k=2, σ 23.44 … 21.15, lanczos, ")
+    assert repr(result).endswith("certificate holds)")
+    leaves, structure = jax.tree.flatten(result)  # a result is a pytree
+    assert repr(jax.tree.unflatten(structure, leaves)) == repr(result)
+    assert float(jax.jit(lambda result: result.s.sum())(result)) == pytest.approx(44.59, abs=0.01)
+    jax.jit(lambda result: repr(result) and result.s)(result)
 
 
 def test_pictures_of_nothing(tmp_path: Path, capsys):

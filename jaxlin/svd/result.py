@@ -45,6 +45,13 @@ class SVDResult:
     seed: int = field(metadata={"static": True})
     certificate: Certificate = field(metadata={"static": True})
 
+    def __repr__(self) -> str:
+        certificate = "holds" if self.certificate.holds else "FAILS"
+        traced = isinstance(self.s, jax.core.Tracer)
+        values = "" if traced else f"σ {float(self.s[0]):.4g} … {float(self.s[-1]):.4g}, "
+        cost = f"{self.passes} passes, {self.seconds:.1f} s"
+        return f"SVDResult(k={len(self.s)}, {values}{self.method}, {cost}, certificate {certificate})"
+
     @property
     def converged(self) -> Bool[Array, " k"]:
         """Which triplets meet the certificate's tolerance."""

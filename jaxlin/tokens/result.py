@@ -79,6 +79,13 @@ class TokensResult:
     seed: int = field(metadata={"static": True})
     certificate: TokenCertificate = field(metadata={"static": True})
 
+    def __repr__(self) -> str:
+        certificate = "holds" if self.certificate.holds else "FAILS"
+        return (
+            f"TokensResult({self.s.shape[0]} tokens, k={self.s.shape[1]}, {self.method}, rank {self.rank}, "
+            f"{self.passes} passes, {self.seconds:.1f} s, certificate {certificate})"
+        )
+
     @property
     def converged(self) -> Bool[np.ndarray, " t"]:
         """Which positions keep the certificate's tolerance."""
