@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from transformers import PreTrainedTokenizerBase
 
 import models
@@ -65,6 +65,7 @@ class Model:
         policy: str = "detached",
         position: int | None = None,
         dial: models.Dial | None = None,
+        length: int | None = None,
     ) -> DetachedJacobian:
         """The map from the prompt's embeddings [T, d] to a hidden state [d], after the final norm.
 
@@ -76,12 +77,16 @@ class Model:
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
                 :mod:`models.dial`. Has no meaning under policy ``none``.
+            length: pad the input to so many positions, so that prompts of other lengths up to there share
+                one compilation. What stands behind the output cannot act on it: J is 0 there.
 
         Raises:
-            JaxlinError: a prompt that cannot be used, a position outside it, or an unknown policy.
+            JaxlinError: a prompt that cannot be used or padded, a position outside it, or an unknown policy.
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
         chosen = self._policy(policy)
+        if length is not None:
+            return self._padded(prompt, policy, position, dial, length)
         x = self._embedded(prompt, position)
         if not chosen.linear:
             graphdef, weights = nnx.split(self.decoder)
@@ -94,6 +99,36 @@ class Model:
         if recording.biased:
             offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
         replay, transpose = _Replay(graphdef), _Transpose(graphdef, len(x))
+        return DetachedJacobian(state, x, y, offset, replay, transpose, True, recording.roundoff)
+
+    def _padded(
+        self,
+        prompt: str | Sequence[int],
+        policy: str,
+        position: int | None,
+        dial: models.Dial | None,
+        length: int,
+    ) -> DetachedJacobian:
+        config = self.decoder.config
+        ids = up_to(self.tokenize(prompt), position, config)
+        if not self._policy(policy).linear or not len(ids) <= length <= config.max_positions:
+            raise JaxlinError(
+                f"{len(ids)} tokens cannot be padded to {length} under policy {policy!r}: choose a length "
+                f"from there to {config.max_positions}, and a policy that freezes"
+            )
+        if config.rope_full.differs_between(len(ids), length):
+            raise JaxlinError(
+                f"this model turns positions by other angles in longer prompts (longrope): do not pad "
+                f"{len(ids)} tokens to {length}"
+            )
+        at = jnp.asarray(len(ids) - 1)
+        x = self.decoder.embed(jnp.asarray([*ids, *ids[-1:] * (length - len(ids))]))
+        y, recording = self._record(x, policy, dial, at)
+        graphdef, state = recording.graphdef, (*recording.state, at)
+        offset = jnp.zeros_like(y)
+        if recording.biased:
+            offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
+        replay, transpose = _Replay(graphdef), _Transpose(graphdef, length)
         return DetachedJacobian(state, x, y, offset, replay, transpose, True, recording.roundoff)
 
     def record(
@@ -114,11 +149,15 @@ class Model:
         return self._record(self._embedded(prompt, position), policy, dial)[1]
 
     def _record(
-        self, x: Float[Array, "t d"], policy: str, dial: models.Dial | None
+        self,
+        x: Float[Array, "t d"],
+        policy: str,
+        dial: models.Dial | None,
+        at: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, " d"], Recording]:
         graphdef, weights = nnx.split(self.decoder)
         weights = models.stacks_as_bits(weights)
-        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy)
+        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy, at)
         self._check(y)
         config, roundoff = self.decoder.config, models.unit_roundoff(self.decoder.precision)
         recording = Recording(
@@ -298,15 +337,15 @@ class _Output:
 
 @dataclass(frozen=True)
 class _Replay:
-    """J·V: the recorded pass, linear path alone."""
+    """J·V: the recorded pass, linear path alone. The output's position is in the state, or the last."""
 
     graphdef: nnx.GraphDef
     biases: bool = False
 
-    def __call__(self, state: tuple[nnx.State, Any], v: Array) -> Array:
-        weights, recorded = state
+    def __call__(self, state: tuple, v: Array) -> Array:
+        weights, recorded, *at = state
         decoder = nnx.merge(self.graphdef, weights)
-        return models.replay(decoder, recorded, v, _LAST, biases=self.biases)
+        return models.replay(decoder, recorded, v, *(at or [_LAST]), biases=self.biases)
 
 
 @dataclass(frozen=True)
@@ -316,17 +355,23 @@ class _Transpose:
     graphdef: nnx.GraphDef
     length: int
 
-    def __call__(self, state: tuple[nnx.State, Any], u: Array) -> Array:
-        weights, recorded = state
+    def __call__(self, state: tuple, u: Array) -> Array:
+        weights, recorded, *at = state
         decoder = nnx.merge(self.graphdef, weights)
-        return models.replay_transpose(decoder, recorded, u, self.length, _LAST)
+        return models.replay_transpose(decoder, recorded, u, self.length, *(at or [_LAST]))
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def _record(
-    graphdef: nnx.GraphDef, weights: nnx.State, x: Array, dial: models.Dial, policy: str
+    graphdef: nnx.GraphDef,
+    weights: nnx.State,
+    x: Array,
+    dial: models.Dial,
+    policy: str,
+    at: Array | None = None,
 ) -> tuple[Array, Any]:
-    return models.record(nnx.merge(graphdef, weights), x, _LAST, dial, models.POLICIES[policy])
+    position = _LAST if at is None else at
+    return models.record(nnx.merge(graphdef, weights), x, position, dial, models.POLICIES[policy])
 
 
 @nnx.jit

@@ -61,6 +61,9 @@ class Svd(Prompted):
     Example: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
     """
 
+    prompts: Annotated[Path | None, tyro.conf.arg(metavar="JSONL")] = None
+    """many prompts instead, one JSON object a line: {"prompt": "…"} or {"token_ids": […]}, with an "id" if
+    you like; a folder for each under --out, and index.jsonl. Started again, it goes on"""
     k: Annotated[int | None, tyro.conf.arg(aliases=("-k",), metavar="INT")] = None
     """how many singular triplets; 16, or all where there are fewer"""
     target: Annotated[str | None, tyro.conf.arg(metavar="TARGET")] = None

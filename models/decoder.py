@@ -185,7 +185,7 @@ class Decoder(nnx.Module):
         x: Float[Array, "... t d"],
         mode_for: Callable[[Mapping[str, Coefficient]], Mode],
         recorded: Recorded | None = None,
-        position: int | None = None,
+        position: int | Int[Array, ""] | None = None,
         positions_of: Callable[[Int[Array, ""]], Positions] | None = None,
         enter: Callable[[Array, Int[Array, ""]], Array] | None = None,
     ) -> tuple[Float[Array, "... d"], Recorded]:
@@ -251,7 +251,7 @@ class Decoder(nnx.Module):
 def record(
     decoder: Decoder,
     x: Float[Array, "t d"],
-    position: int,
+    position: int | Int[Array, ""],
     dial: Dial | None = None,
     policy: FreezePolicy = DETACHED,
 ) -> tuple[Float[Array, " d"], Recorded]:

@@ -32,7 +32,7 @@ def replay(
     decoder: Decoder,
     recorded: Recorded,
     v: Float[Array, "... t d"],
-    position: int,
+    position: int | Int[Array, ""],
     *,
     biases: bool = False,
 ) -> Float[Array, "... d"]:
@@ -42,7 +42,11 @@ def replay(
 
 
 def replay_transpose(
-    decoder: Decoder, recorded: Recorded, u: Float[Array, "... d"], length: int, position: int
+    decoder: Decoder,
+    recorded: Recorded,
+    u: Float[Array, "... d"],
+    length: int,
+    position: int | Int[Array, ""],
 ) -> Float[Array, "... t d"]:
     """Jᵀ·u: the layers backwards, each one transposed by itself.
 
@@ -67,7 +71,9 @@ def final_coefficients(decoder: Decoder, hidden: Float[Array, " d"]) -> Mapping[
     return mode.kept
 
 
-def at_position(g: Float[Array, "... d"], length: int, position: int) -> Float[Array, "... t d"]:
+def at_position(
+    g: Float[Array, "... d"], length: int, position: int | Int[Array, ""]
+) -> Float[Array, "... t d"]:
     """The transpose of taking one position of ``length``."""
     return jnp.zeros((*g.shape[:-1], length, g.shape[-1]), g.dtype).at[..., position, :].set(g)
 

@@ -21,7 +21,19 @@ ROOT = Path(__file__).parent.parent
 #: shapes and the choice of its dial, and the commands.
 BOTH = {"load.py", "model.py", "recording.py", "abstract.py", "budget.py", "cli.py"} | {
     f"commands/{name}.py"
-    for name in ("attribute", "compare", "job", "layers", "models", "part", "plan", "steer", "svd", "tokens")
+    for name in (
+        "attribute",
+        "batch",
+        "compare",
+        "job",
+        "layers",
+        "models",
+        "part",
+        "plan",
+        "steer",
+        "svd",
+        "tokens",
+    )
 }
 
 

@@ -69,6 +69,20 @@ def test_a_span_is_columns_and_the_rest_is_offset(tiny_operator, name: str):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_padding_changes_nothing_and_its_columns_are_zero(tiny_model, tiny_operator, name: str):
+    ids, whole = prompt_ids(name), tiny_operator(name, "float64")
+    padded = tiny_model(name, "float64").jacobian(ids, length=len(ids) + 5)
+    dense = padded.dense()
+    np.testing.assert_allclose(dense[:, : len(ids)], whole.dense(), atol=1e-13)
+    assert not np.asarray(dense[:, len(ids) :]).any()
+    np.testing.assert_allclose(padded.y, whole.y, atol=1e-13)
+    np.testing.assert_allclose(padded.offset, whole.offset, atol=1e-13)
+    assert all(check.holds for check in check_operator(padded, 0))
+    with pytest.raises(JaxlinError, match="cannot be padded to 3"):
+        tiny_model(name, "float64").jacobian(ids, length=3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_an_output_position_is_the_prompt_up_to_it(tiny_model, name: str):
     """The Jacobian of a hidden state in the middle, from the full forward pass's own derivative there."""
     from models.detach import DETACHED, Detached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 import models
@@ -28,6 +29,8 @@ from jaxlin.terminal.svd import show
 
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
+    if config.prompts is not None:
+        return import_module("jaxlin.commands.batch").run(config)
     check_choices(config, method=METHODS)
     if config.norms < 0 or (config.norms and config.target is not None):
         raise JaxlinError("--norms takes the number of rows and columns to decode, of a map without --target")
@@ -74,9 +77,9 @@ def run(config: Svd) -> int:
             )
             jacobian = operator.dense(progress) if config.save_jacobian else None
             measured = _norms(config, model, part, progress)
-        summary = _summary(config, model, part, result, chosen, expected, directions)
+        summary = summarize(config, model, part, result, chosen, expected, directions)
         summary["resumed_from_step"] = resumed
-        write(folder, _arrays(part, result, jacobian) | measured.arrays, summary | measured.summary)
+        write(folder, arrays_of(part, result, jacobian) | measured.arrays, summary | measured.summary)
     show(config, summary | measured.summary, result, directions)
     return 0 if result.certificate.holds else 3
 
@@ -112,7 +115,7 @@ def _norms(config: Svd, model: Model, part: Part, progress: Progress) -> _Measur
     )
 
 
-def _arrays(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:
+def arrays_of(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:
     arrays = operator_arrays(part.operator, part.token_ids, part.places) | {
         "U": result.U,
         "s": result.s,
@@ -129,7 +132,7 @@ def _target_value(operator: DetachedJacobian, targeted: bool) -> dict[str, float
     )
 
 
-def _summary(
+def summarize(
     config: Svd,
     model: Model,
     part: Part,
