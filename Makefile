@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest lint types bench clean
+.PHONY: demo test test-lowest coverage lint types bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/demo/prompt.txt -k 4 --out results/demo --overwrite
+	$(BIN)/jaxlin report results/demo --overwrite
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto
@@ -19,6 +20,10 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
 	.venv-lowest/bin/python -m pytest -n auto
+
+# The suite once, with the lines of our packages that no test runs.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --cov=jaxlin --cov=models --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -30,6 +31,9 @@ with install_import_hook(("jaxlin", "models"), "beartype.beartype"):
     from jaxlin.model import Model
 
 jax.config.update("jax_enable_x64", True)
+
+# A run in the background of a script is told to ignore Ctrl-C; tests send it, to themselves and to children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: One checkpoint a family: llama with biases on the linear path, gemma with windows, qwen with windows.
 FAMILIES = ("llama-biases", "gemma3-text", "qwen3-sliding")

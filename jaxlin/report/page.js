@@ -89,6 +89,8 @@ class Prompt {
       span.style.background = alpha < 0.02 ? "" : `rgb(var(${value < 0 ? "--cold" : "--warm"}) / ${alpha.toFixed(3)})`;
       span.title = `${this.view.tokens[i][0]}: ${short(value)}`;
     });
+    const strongest = this.spans[shade.values.findIndex((value) => Math.abs(value) === most)];
+    if (strongest) this.box.scrollTop = strongest.offsetTop - this.box.clientHeight / 2;
     this.describe();
   }
 
