@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 from transformers import PreTrainedTokenizerBase
@@ -215,7 +216,9 @@ class Model:
             return " ".join(f"#{token}" for token in ids)
         return str(self.tokenizer.decode(list(ids)))
 
-    def logits(self, hidden: Float[Array, "... d"], *, normed: bool = True) -> Float[Array, "... vocab"]:
+    def logits(
+        self, hidden: Float[Array | np.ndarray, "... d"], *, normed: bool = True
+    ) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary for hidden states, through the soft-cap.
 
         Args:
