@@ -44,7 +44,7 @@ class Rates:
         self._look()
         self._calls, self.aside, self.rates = 0, Cost(), []
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, note: str = "", left: float | None = None) -> None:
         """Called by the solver after every step."""
         self._calls += 1
         if self._calls % _A_LOOK == 1:

@@ -1,7 +1,11 @@
 """The command line: one verb a job. This file and ``jaxlin.load`` put models and engine together.
 
-Exit codes: 0 done, 2 a request that cannot be met (one sentence says why), 3 finished but not every
-triplet met its tolerance (results are saved and flagged), 130 interrupted.
+The exact linear map of a transformer at one prompt, and its singular vectors.
+
+Start with: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
+
+Exit codes: 0 done; 2 a request that cannot be met, and one sentence says why; 3 finished, but not everything
+met its tolerance (results are saved and flagged); 130 interrupted. Every verb has a --help with an example.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from typing import Any
 
 import tyro
 
+from jaxlin.device import use_device
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Attribute, Compare, Layers, Models, Plan, Plot, Report, Steer, Svd, Tokens
+from jaxlin.options import Attribute, Compare, Layers, Models, Plan, Plot, Report, Steer, Svd, Tokens, Work
 
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
 _VERBS = {
@@ -49,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     (verb,) = (name for name, options in _VERBS.items() if type(config) is options)
     try:
+        if isinstance(config, Work) and config.device is not None:
+            use_device(config.device)
         return import_module(f"jaxlin.commands.{verb}").run(config)
     except (JaxlinError, models.ModelError) as error:
         return _refuse(error)
@@ -68,11 +75,13 @@ def _prepare_process() -> None:
 
 def _parse(arguments: Sequence[str] | None) -> Any:
     app = tyro.extras.SubcommandApp()
+    given = sys.argv[1:] if arguments is None else arguments
     for name, options in _VERBS.items():
-        app.command(name=name)(options)
+        first_line = str(options.__doc__).partition("\n")[0]  # in the list of all verbs
+        app.command(name=name, help=None if name in given else first_line)(options)
     return app.cli(
         prog="jaxlin",
-        description="The exact linear map of a transformer at one prompt, and its singular vectors.",
+        description=__doc__.partition("\n\n")[2].strip(),
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

@@ -8,8 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import psutil
+
+from jaxlin.device import device
 
 _PACKAGES = ("jaxlin", "jax", "jaxlib", "flax", "matfree", "transformers", "numpy")
 _PROC = Path("/proc/self/status")
@@ -17,9 +18,9 @@ _PROC = Path("/proc/self/status")
 
 def environment(algorithm: str) -> dict[str, Any]:
     """Device, the given matmul algorithm and package versions, for the summary of a result."""
-    device = jax.local_devices()[0]
+    chosen = device()
     return {
-        "device": f"{device.platform}: {device.device_kind}",
+        "device": f"{chosen.platform}: {chosen.device_kind}",
         "matmul_algorithm": algorithm,
         "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES},
     }
@@ -27,7 +28,7 @@ def environment(algorithm: str) -> dict[str, Any]:
 
 def peak_bytes() -> int:
     """Most memory held so far: of the accelerator, or of this process where the CPU is the device."""
-    stats = jax.local_devices()[0].memory_stats()
+    stats = device().memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
     if _PROC.exists():  # ru_maxrss would be at least what the parent of this process held when it started us
@@ -39,7 +40,7 @@ def peak_bytes() -> int:
 
 def held_bytes() -> int:
     """Memory held now, measured like :func:`peak_bytes`."""
-    stats = jax.local_devices()[0].memory_stats()
+    stats = device().memory_stats()
     if stats and "bytes_in_use" in stats:
         return stats["bytes_in_use"]
     return psutil.Process().memory_info().rss

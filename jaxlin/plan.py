@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import psutil
 
+from jaxlin.device import device
 from jaxlin.errors import JaxlinError
 from jaxlin.operator import DetachedJacobian, solver_dtype
 from jaxlin.svd.matfree import first_steps
@@ -120,7 +120,7 @@ def check_jacobian_fits(operator: DetachedJacobian) -> None:
 
 def free_bytes() -> int:
     """Bytes that can still be allocated where the arrays live."""
-    stats = jax.local_devices()[0].memory_stats()
+    stats = device().memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return psutil.virtual_memory().available

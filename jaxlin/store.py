@@ -68,13 +68,17 @@ def operator_arrays(
 def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
     tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     try:
         _save(tensors, folder / TENSORS)
         # The path of a model need not be UTF-8, and what is left of it JSON can escape.
-        (folder / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
+        (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """A summary as JSON, in people's own letters."""
+    return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -30,7 +30,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("cli") / request.param
     done = run(
         *("svd", "--model", "demo-gemma", "--prompt", PROMPT, "-k", str(K), "--seed", "3"),
-        *("--method", request.param, "--out", str(out)),
+        *("--method", request.param, "--progress", "lines", "--out", str(out)),
     )
     assert done.returncode == 0, done.stderr
     return done, out

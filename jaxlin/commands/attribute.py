@@ -12,7 +12,7 @@ import models
 from jaxlin.attribution import Attribution, attribute
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError
@@ -34,7 +34,7 @@ def run(config: Attribute) -> int:
         raise JaxlinError("--tol is for the singular directions: say how many with -k")
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
-        with TerminalProgress() as progress:
+        with TerminalProgress(config.progress) as progress:
             checkpoint = models.find(config.model, weights=False)
             places = choose_places(config, checkpoint, tokenize(checkpoint, prompt))
             itemsize = solver_dtype(jnp.dtype(config.dtype)).itemsize
@@ -62,7 +62,7 @@ def run(config: Attribute) -> int:
         named = target_name(model, target)
         summary = _summary(config, model, part, named, found, result, decoded)
         write(folder, _arrays(part, row, found, result), summary)
-    show(config, summary, found, result)
+    tell(config, summary, lambda told: show(config, told, found, result))
     return 0 if found.holds and (result is None or result.certificate.holds) else 3
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 import models
 from jaxlin.budget import Forecast, Solver
-from jaxlin.commands.job import check_choices
+from jaxlin.commands.job import check_choices, tell
 from jaxlin.commands.part import Part, Places, plan_job
 from jaxlin.commands.report import write_whole
 from jaxlin.commands.svd import arrays_of, summarize
@@ -65,7 +65,7 @@ def run(config: Svd) -> int:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JaxlinError(f"cannot write to {config.out} ({error.strerror}): choose another --out") from error
-    with TerminalProgress() as progress:
+    with TerminalProgress(config.progress) as progress:
         todo = [entry for entry in entries if not _done(config, entry)]
         finished = len(entries) - len(todo)
         progress("prompts", finished, len(entries), "done before" if finished else "")
@@ -82,7 +82,11 @@ def run(config: Svd) -> int:
                 ) from interrupt
     rows = write_index(config, entries)
     held = sum(row["holds"] for row in rows)
-    print(f"{held} of {len(rows)} certificates hold; wrote {config.out / INDEX}")
+    tell(
+        config,
+        {"index": str(config.out / INDEX), "prompts": rows, "held": held},
+        lambda told: print(f"{held} of {len(rows)} certificates hold; wrote {told['index']}"),
+    )
     return 0 if held == len(rows) else 3
 
 

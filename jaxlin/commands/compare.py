@@ -13,7 +13,7 @@ import numpy as np
 import models
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
 from jaxlin.commands.layers import Taken, arrays_of, summarize, take_apart
 from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
 from jaxlin.comparison import compare
@@ -55,7 +55,7 @@ def _policies(config: Compare, folder: Path) -> int:
     names = _names(config.policies, "--policies")
     for name in names:
         check_choices(replace(config, policy=name))
-    with TerminalProgress() as progress:
+    with TerminalProgress(config.progress) as progress:
         checkpoint = models.find(config.model, weights=False)
         places = choose_places(config, checkpoint, tokenize(checkpoint, read_prompt(config)))
         asked = {name: replace(config, policy=name) for name in names}
@@ -105,7 +105,7 @@ def _policies(config: Compare, folder: Path) -> int:
         },
     }
     write(folder, arrays, summary)
-    show_policies(config, summary, sides, decoded)
+    tell(config, summary, lambda told: show_policies(config, told, sides, decoded))
     return 0 if all(side.result.certificate.holds for side in sides.values()) else 3
 
 
@@ -122,7 +122,7 @@ def _models(config: Compare, folder: Path) -> int:
     shared = {field.name: getattr(config, field.name) for field in fields(Prompted) if field.name != "model"}
     arrays: dict[str, Any] = {}
     summaries, found = {}, {}
-    with TerminalProgress() as progress:
+    with TerminalProgress(config.progress) as progress:
         for name in names:
             asked = Layers(**shared, model=name, k=config.k, tol=config.tol, parts="cumulative")
             taken = take_apart(asked, _prefixed(progress, name))
@@ -131,7 +131,7 @@ def _models(config: Compare, folder: Path) -> int:
             arrays |= {f"{name}_{key}": array for key, array in _arrays(taken).items()}
     summary = {"verb": "compare", "models": summaries, "k": config.k}
     write(folder, {key.replace("/", "_"): array for key, array in arrays.items()}, summary)
-    show_models(config, summaries, found)
+    tell(config, summary, lambda told: show_models(config, told["models"], found))
     return 0 if all(result.holds for result, _ in found.values()) else 3
 
 
@@ -142,7 +142,7 @@ def _arrays(taken: Taken) -> dict[str, Any]:
 
 
 def _prefixed(progress: Progress, name: str) -> Progress:
-    def say(stage: str, done: int, total: int, note: str = "") -> None:
-        progress(f"{name}: {stage}", done, total, note)
+    def say(stage: str, done: int, total: int, note: str = "", left: float | None = None) -> None:
+        progress(f"{name}: {stage}", done, total, note, left)
 
     return say

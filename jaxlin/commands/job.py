@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,8 @@ from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
 from jaxlin.model import Model
-from jaxlin.options import Asked, Prompted
+from jaxlin.options import Asked, Output, Prompted
+from jaxlin.store import summary_text
 
 
 def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
@@ -34,6 +36,20 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
     for seed in (config.seed, getattr(config, "verify_seed", None)):
         if seed is not None and not 0 <= seed < 2**32:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
+
+
+def tell(config: Output, summary: Mapping[str, Any], show: Callable[[Any], None]) -> None:
+    """What was found, on stdout: as JSON if that is asked for, and else as ``show`` shows it."""
+    if config.json:
+        print(summary_text(summary), end="")
+    else:
+        show(summary)
+
+
+def say_written(told: Mapping[str, Any]) -> None:
+    """Where the files lie that a verb wrote."""
+    for path in told["wrote"]:
+        print(f"wrote {path}")
 
 
 def made_by(config: Asked, model: Model) -> dict[str, Any]:

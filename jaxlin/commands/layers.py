@@ -12,7 +12,7 @@ import numpy as np
 import models
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.layers import LayersResult, LayerSVD, check_parts, layers
@@ -38,13 +38,13 @@ def run(config: Layers) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config, method=METHODS)
     with staged(config.out, overwrite=config.overwrite) as folder:
-        with TerminalProgress() as progress:
+        with TerminalProgress(config.progress) as progress:
             taken = take_apart(config, progress)
         summary = summarize(config, taken)
         whole = taken.whole
         arrays = operator_arrays(whole.operator, whole.token_ids, whole.places) | arrays_of(taken.result)
         write(folder, arrays, summary)
-    show(config, summary, taken.result, taken.decoded)
+    tell(config, summary, lambda told: show(config, told, taken.result, taken.decoded))
     return 0 if taken.result.holds else 3
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 import models
+from jaxlin.commands.job import tell
 from jaxlin.options import Models
 from models.checkpoint import CONFIGS, DEMOS
 from models.families import FAMILIES
@@ -17,13 +18,15 @@ from models.families import FAMILIES
 def run(config: Models) -> int:
     """Do what the command line asked for; returns the exit code."""
     rows = [_row(name, "embedded" if name in DEMOS else "—") for name in (*DEMOS, *CONFIGS)]
-    if config.json:
-        print(json.dumps({"model_types": sorted(FAMILIES), "names": rows}, indent=2))
-        return 0
+    tell(config, {"model_types": sorted(FAMILIES), "names": rows}, _show)
+    return 0
+
+
+def _show(known: Mapping[str, Any]) -> None:
     table = Table(title="names", title_justify="left", pad_edge=False)
     for column in ("name", "weights", "family", "layers", "width", "vocabulary", "positions"):
         table.add_column(column, justify="left" if column in ("name", "weights", "family") else "right")
-    for row in rows:
+    for row in known["names"]:
         sizes = (f"{row[size]:,}" for size in ("layers", "width", "vocabulary", "positions"))
         table.add_row(row["name"], row["weights"], row["family"], *sizes)
     console = Console()
@@ -31,9 +34,8 @@ def run(config: Models) -> int:
     console.print(
         "Embedded ones go with every verb; of the others the config is here, for jaxlin plan. Any checkpoint "
         "on the hub or on disk goes whose config.json has one of these model types: "
-        f"{', '.join(sorted(FAMILIES))}."
+        f"{', '.join(known['model_types'])}."
     )
-    return 0
 
 
 def _row(name: str, there: str) -> dict[str, Any]:

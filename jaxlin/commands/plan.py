@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,11 +13,13 @@ from rich.table import Table
 import models
 from jaxlin.abstract import Job
 from jaxlin.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.commands.job import tell
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
 from jaxlin.options import Plan
 from jaxlin.plan import METHODS, free_bytes
 from jaxlin.sizes import parse_size, spell_size
+from jaxlin.terminal.progress import TerminalProgress
 
 #: In this order, unless --dtype says.
 _TRIED = ("float32", "bfloat16")
@@ -56,15 +56,19 @@ def run(config: Plan) -> int:
     for name, decoder in decoders.items():
         for tokens in config.tokens:
             check_length(decoder, tokens, name)
-    console = Console(stderr=True)
-    rows = []
-    for name, decoder in decoders.items():
-        for tokens in config.tokens:
-            with console.status(f"compiling {name} at {tokens} tokens"):
-                rows.append(plan_row(name, decoder, tokens, config, memory))
-    _show(rows, memory)
-    if config.json is not None:
-        _write(rows, memory, config.json)
+    rows: list[Row] = []
+    asked = [(name, tokens) for name in decoders for tokens in config.tokens]
+    with TerminalProgress(config.progress) as progress:
+        for name, tokens in asked:
+            progress("compiling", len(rows), len(asked), f"{name} at {tokens} tokens")
+            rows.append(plan_row(name, decoders[name], tokens, config, memory))
+        progress("compiling", len(rows), len(asked), "done")
+    figures = {
+        "memory": memory,
+        "backend": jax.default_backend(),
+        "rows": [_plain(row) for row in rows],
+    }
+    tell(config, figures, lambda _: _show(rows, memory))
     return 0
 
 
@@ -146,18 +150,6 @@ def gigabytes(count: int) -> str:
 def teraflops(count: int) -> str:
     """Operations in 10¹²."""
     return f"{count / 1e12:,.0f}" if count >= 1e13 else f"{count / 1e12:.2g}"
-
-
-def _write(rows: list[Row], memory: int, path: Path) -> None:
-    figures: dict[str, Any] = {
-        "memory": memory,
-        "backend": jax.default_backend(),
-        "rows": [_plain(row) for row in rows],
-    }
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise JaxlinError(f"cannot write {path} ({error.strerror}): choose another --json") from error
 
 
 def _plain(row: Row) -> dict[str, Any]:

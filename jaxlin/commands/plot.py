@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from jaxlin.commands.job import say_written, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Plot
 
@@ -22,9 +23,8 @@ def run(config: Plot) -> int:
     out = config.result.with_name(config.result.name + ".pictures") if config.out is None else config.out
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            for path in picture.save(out, config.format):
-                print(f"wrote {path}")
+        written = [str(path) for picture in pictures for path in picture.save(out, config.format)]
     except OSError as error:
         raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another --out") from error
+    tell(config, {"wrote": written}, say_written)
     return 0

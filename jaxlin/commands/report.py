@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from jaxlin.commands.job import say_written, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Report
 
@@ -18,7 +19,7 @@ def run(config: Report) -> int:
     if out.exists() and not config.overwrite:
         raise JaxlinError(f"{out} is there already: choose another --out, or add --overwrite")
     write_whole(out, report(config.results))
-    print(f"wrote {out}")
+    tell(config, {"wrote": [str(out)]}, say_written)
     return 0
 
 

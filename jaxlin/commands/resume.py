@@ -29,6 +29,7 @@ _MAY_DIFFER = frozenset(
     {"model", "prompt", "prompt_file", "token_ids", "method", "block"}
     | {"out", "overwrite", "save_jacobian", "norms", "resume", "save_every"}
     | {"k", "tol", "max_passes", "verify_seed", "memory", "attention", "gate"}
+    | {"device", "offload", "progress", "json"}
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import models
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_by, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_by, made_with, read_prompt, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.load import load
 from jaxlin.model import Model, tokenize
@@ -30,7 +30,7 @@ def run(config: Steer) -> int:
     _check(config)
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
-        with TerminalProgress() as progress:
+        with TerminalProgress(config.progress) as progress:
             checkpoint = models.find(config.model, weights=False)
             sizes = checkpoint.config
             layer = sizes.num_layers // 2 if config.layer is None else config.layer
@@ -51,7 +51,7 @@ def run(config: Steer) -> int:
             texts = _continue(config, model, ids, steering, progress)
         summary = _summary(config, model, ids, concept_ids, layer, steering, texts)
         write(folder, _arrays(ids, concept_ids, steering, texts), summary)
-    show(config, summary)
+    tell(config, summary, lambda told: show(config, told))
     return 0 if steering.result is None or steering.result.certificate.holds else 3
 
 

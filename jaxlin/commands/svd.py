@@ -9,7 +9,7 @@ from typing import Any
 import models
 from jaxlin.budget import Forecast, Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
@@ -36,7 +36,7 @@ def run(config: Svd) -> int:
         raise JaxlinError("--norms takes the number of rows and columns to decode, of a map without --target")
     prompt = read_prompt(config)
     with resumable(config) as state, staged(config.out, overwrite=config.overwrite) as folder:
-        with TerminalProgress() as progress:
+        with TerminalProgress(config.progress) as progress:
             checkpoint = models.find(config.model, weights=False)
             token_ids = tokenize(checkpoint, prompt)
             places = choose_places(config, checkpoint, token_ids)
@@ -80,7 +80,7 @@ def run(config: Svd) -> int:
         summary = summarize(config, model, part, result, chosen, expected, directions)
         summary["resumed_from_step"] = resumed
         write(folder, arrays_of(part, result, jacobian) | measured.arrays, summary | measured.summary)
-    show(config, summary | measured.summary, result, directions)
+    tell(config, summary | measured.summary, lambda told: show(config, told, result, directions))
     return 0 if result.certificate.holds else 3
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import models
 from jaxlin.budget import Solver
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt
+from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, Places, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.load import load
@@ -29,7 +29,7 @@ def run(config: Tokens) -> int:
     check_choices(config, method=METHODS)
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
-        with TerminalProgress() as progress:
+        with TerminalProgress(config.progress) as progress:
             checkpoint = models.find(config.model, weights=False)
             places = choose_places(config, checkpoint, tokenize(checkpoint, prompt))
             expected = plan_job(
@@ -56,7 +56,7 @@ def run(config: Tokens) -> int:
             "token_norms": result.norms,
         }
         write(folder, arrays, summary)
-    show(config, summary, result)
+    tell(config, summary, lambda told: show(config, told, result))
     return 0 if result.certificate.holds else 3
 
 

@@ -127,12 +127,11 @@ class Outlook:
         parts.append(f"{steps * self._passes} passes")
         left = self._steps_left(aim)
         if left is not None:
-            pace = (time.perf_counter() - self._began) / (steps - self._first_step)
-            parts.append(f"about {left * pace:.0f} s left")
+            left *= (time.perf_counter() - self._began) / (steps - self._first_step)
         converged = ritz.converged(aim)
         # All of them only when they have come to rest too.
         done = wanted if ritz.meets(aim) else min(converged, wanted - 1)
-        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(parts))
+        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(parts), left)
 
     def _steps_left(self, aim: float) -> float | None:
         """Steps to the aim if the residual goes on falling as over the later half of the way."""

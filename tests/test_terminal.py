@@ -1,0 +1,154 @@
+"""What a person or a machine reads of a verb: tables or JSON on stdout, progress or silence on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import jax
+import pytest
+from conftest import FAMILIES
+from tiny_checkpoints import prompt_ids, write_checkpoint
+
+import jaxlin.terminal.progress as progress_module
+from jaxlin import JaxlinError
+from jaxlin.cli import _VERBS, main
+from jaxlin.device import device, use_device
+from jaxlin.options import Output, Work
+from jaxlin.terminal.progress import TerminalProgress, spell_time
+
+NAME = FAMILIES[0]
+#: Verb -> what it is asked beside a model, a prompt and a place.
+ASKED = {
+    "svd": ("-k", "2"),
+    "tokens": ("-k", "1"),
+    "layers": ("-k", "2", "--parts", "mlp", "--layers", "0"),
+    "attribute": (),
+    "compare": ("-k", "2", "--policies", "detached,half"),
+}
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    folder = write_checkpoint(NAME, tmp_path_factory.mktemp(NAME))
+    return ("--model", str(folder), "--token-ids", ",".join(map(str, prompt_ids(NAME, 6))))
+
+
+@pytest.mark.parametrize("verb", ASKED)
+def test_json_is_the_summary_on_disk(tmp_path: Path, capsys, ask: tuple[str, ...], verb: str):
+    out = tmp_path / "out"
+    assert main([verb, *ask, *ASKED[verb], "--json", "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == json.loads((out / "result.json").read_text())
+    assert told.err == ""
+
+
+def test_files_written_are_told_in_json_too(tmp_path: Path, capsys, ask: tuple[str, ...]):
+    out = tmp_path / "out"
+    assert main(["svd", *ask, "-k", "2", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for command in (["report", str(out)], ["plot", str(out)]):
+        assert main([*command, "--json"]) == 0
+        written = json.loads(capsys.readouterr().out)["wrote"]
+        assert written
+        assert all(Path(file).stat().st_size > 0 for file in written)
+
+
+def test_every_verb_takes_json_and_long_work_a_device_and_progress():
+    assert all(issubclass(options, Output) for options in _VERBS.values())
+    quick = {"report", "plot", "models"}
+    assert {name for name, options in _VERBS.items() if not issubclass(options, Work)} == quick
+
+
+def test_help_lists_verbs_in_a_line_each_and_one_verb_with_its_example(capsys):
+    for arguments, has_example in ((["--help"], False), (["steer", "--help"], True)):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert ("Example: jaxlin steer" in printed) is has_example
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "Exit codes: 0 done; 2 a request that cannot be met" in capsys.readouterr().out
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, capsys, calls: list[tuple]) -> list[str]:
+    """What progress says of calls, each a time in seconds and the arguments."""
+    clock = iter([at for at, *_ in calls])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
+    with TerminalProgress("lines") as progress:
+        for _, *arguments in calls:
+            progress(*arguments)
+    return [re.sub(r"[\d.]+ GiB", "N GiB", line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
+    said = lines(
+        monkeypatch,
+        capsys,
+        [
+            (100.0, "rows", 10, 110, "rows"),
+            (110.0, "rows", 20, 110, "rows"),  # soon after the last line: nothing
+            (140.0, "rows", 30, 110, "rows"),
+            (180.0, "rows", 50, 110, "rows", 7.0),
+            (181.0, "rows", 110, 110, "rows"),
+        ],
+    )
+    assert said == [
+        "rows: 10/110 rows (N GiB)",
+        "rows: 30/110 rows (3 min left, N GiB)",  # 20 of them took 40 s, and 80 are left
+        "rows: 50/110 rows (7 s left, N GiB)",
+        "rows: 110/110 rows (81 s, N GiB)",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["auto", "none"])
+def test_no_terminal_no_progress(capsys, mode: str):
+    with TerminalProgress(mode) as progress:
+        progress("rows", 1, 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    with TerminalProgress("auto") as progress:
+        progress("rows", 1, 4, "of J")
+        progress("rows", 4, 4, "of J")
+    assert "4/4" in screen.getvalue()
+    assert "of J" in screen.getvalue()
+
+
+def test_times():
+    assert [spell_time(s) for s in (0.4, 99, 100, 5940, 7500)] == [
+        "0 s",
+        "99 s",
+        "2 min",
+        "99 min",
+        "2 h 5 min",
+    ]
+
+
+def test_unknown_progress_and_devices(tmp_path: Path, capsys, ask: tuple[str, ...]):
+    out = ("--out", str(tmp_path / "out"))
+    assert main(["svd", *ask, *out, "--progress", "some"]) == 2
+    assert "unknown progress 'some': choose one of auto, lines, none" in capsys.readouterr().err
+    assert main(["svd", *ask, *out, "--device", "tpu:3"]) == 2
+    assert "there is no device 'tpu:3': choose cpu:0" in capsys.readouterr().err
+    for name in ("cuda", "cpu:1", "cpu:one", ""):
+        with pytest.raises(JaxlinError, match=f"there is no device '{name}'"):
+            use_device(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_is_what_everything_is_computed_on():
+    before = jax.config.jax_default_device
+    try:
+        use_device("cpu:0")
+        assert jax.config.jax_default_device == device() == jax.local_devices()[0]
+    finally:
+        jax.config.update("jax_default_device", before)
