@@ -137,10 +137,9 @@ class MemoryMeter:
 
 
 def model(tokens: int, dtype: str) -> Model:
-    """Random weights, and a checkpoint that is nowhere."""
+    """Random weights."""
     decoder = nnx.jit(lambda: Decoder(config(tokens), rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))()
-    checkpoint = models.Checkpoint("random", Path(), None, None, config(tokens))  # type: ignore[arg-type]
-    return Model(checkpoint, jax.block_until_ready(decoder))
+    return jaxlin.load(jax.block_until_ready(decoder))
 
 
 def run(model: Model, tokens: int, dial: Dial) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +14,6 @@ from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
 
 import models
 from jaxlin import DetachedJacobian, linearize, load
-from jaxlin.model import Model
 from models import families
 from models.checkpoint import CONFIGS, DEMOS
 from models.detach import Detached
@@ -63,10 +61,9 @@ class Subject:
     def operator(self) -> DetachedJacobian:
         """Our operator: recorded once, replayed often."""
         config = self.decoder.config
-        checkpoint = models.Checkpoint(self.name, Path(), None, self.hf_config, config)
         stored = config.num_layers * config.num_heads * len(self.ids) ** 2 * self.decoder.dtype.itemsize
         dial = models.Dial(attention="probabilities" if stored <= _PROBABILITIES else "queries_keys")
-        return Model(checkpoint, self.decoder).jacobian(self.ids, dial=dial)
+        return load(self.decoder).jacobian(self.ids, dial=dial)
 
     @cached_property
     def closures(self) -> DetachedJacobian:

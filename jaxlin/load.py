@@ -15,39 +15,61 @@ from jaxlin.errors import JaxlinError
 from jaxlin.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from jaxlin.model import Model
+    from models import Decoder
 
 _MODELS = Path(__file__).parents[1] / "models" / "__init__.py"
 DTYPES = ("float32", "float64", "bfloat16")
 
 
 def load(
-    name: str, *, dtype: str = "float32", precision: str | None = None, progress: Progress = silent
+    source: str | Path | Decoder,
+    *,
+    dtype: str | None = None,
+    precision: str | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    progress: Progress = silent,
 ) -> Model:
-    """Load a checkpoint.
+    """Load a checkpoint, or take a decoder as it is.
 
     Args:
-        name: a directory, a hub id ``org/name@revision``, or ``demo-llama``, ``demo-gemma``, ``demo-qwen``.
+        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``, or
+            an NNX decoder (:class:`models.Decoder`), say one that was just trained.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
-            ``bfloat16``: how weights and coefficients are stored.
+            ``bfloat16``: how weights and coefficients are stored; float32 if not given, or a decoder's own.
         precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
-            (see :mod:`models.precision`); the dtype's own if not given.
+            (see :mod:`models.precision`); the dtype's own if not given, or a decoder's.
+        tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A decoder without one
+            takes prompts as token ids.
         progress: told which parameter is being loaded.
 
     Raises:
-        JaxlinError: unknown dtype, or another package called ``models`` hides this project's.
+        JaxlinError: something that is no checkpoint and no decoder, unknown dtype, dtype or precision for a
+            decoder, or another package called ``models`` hides this project's.
         models.ModelError: the checkpoint cannot be found, read or used.
     """
+    models = import_models()
+    from jaxlin.model import Model
+
+    if isinstance(source, models.Decoder):
+        if dtype is not None or precision is not None:
+            raise JaxlinError("a decoder has its own dtype and precision: leave them out")
+        return Model(None, source, tokenizer)
+    if not isinstance(source, str | Path):
+        raise JaxlinError(
+            f"a {type(source).__name__} cannot be loaded: give a directory, a hub id or a models.Decoder, or "
+            f"use jaxlin.linearize on any function"
+        )
+    dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    models = import_models()
-    from jaxlin.model import Model
-
-    checkpoint = models.find(name)
+    checkpoint = models.find(str(source))
     decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), precision=precision, progress=progress)
-    return Model(checkpoint, decoder)
+    return Model(checkpoint, decoder, tokenizer)
 
 
 def import_models() -> ModuleType:

@@ -30,20 +30,42 @@ _LAST = -1
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded checkpoint: the decoder, and what is needed to speak with it in tokens."""
+    """A decoder, and what is needed to speak with it in tokens.
 
-    checkpoint: models.Checkpoint
+    Attributes:
+        checkpoint: where it was loaded from; None where it was handed over as it is.
+        decoder: the network.
+        own_tokenizer: one to use instead of the checkpoint's.
+    """
+
+    checkpoint: models.Checkpoint | None
     decoder: models.Decoder
+    own_tokenizer: PreTrainedTokenizerBase | None = None
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether prompts may be text, and tokens are spelled."""
+        brought = self.checkpoint is not None and models.has_tokenizer(self.checkpoint)
+        return brought or self.own_tokenizer is not None
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The checkpoint's own tokenizer; :class:`models.ModelError` if it has none."""
+        """The tokenizer, the checkpoint's own if none was given.
+
+        Raises:
+            JaxlinError: a decoder that came without one.
+            models.ModelError: a checkpoint that has none, or none that can be read.
+        """
+        if self.own_tokenizer is not None:
+            return self.own_tokenizer
+        if self.checkpoint is None:
+            raise JaxlinError("this decoder has no tokenizer: give one to jaxlin.load, or prompts as ids")
         return models.load_tokenizer(self.checkpoint)
 
     @cached_property
-    def weights_sha256(self) -> str:
-        """sha256 over the names and contents of the weight files, as hex."""
-        return models.weights_hash(self.checkpoint)
+    def weights_sha256(self) -> str | None:
+        """sha256 over the names and contents of the weight files, as hex; None where there are no files."""
+        return None if self.checkpoint is None else models.weights_hash(self.checkpoint)
 
     def tokenize(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
@@ -51,11 +73,11 @@ class Model:
         Raises:
             JaxlinError: nothing to work on, an id out of range, or more tokens than positions.
         """
-        return tokenize(self.checkpoint, prompt, lambda: self.tokenizer)
+        return _token_ids(self.decoder.config, prompt, lambda: self.tokenizer)
 
     def token_text(self, token: int) -> str:
         """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
-        if not models.has_tokenizer(self.checkpoint):
+        if not self.has_tokenizer:
             return f"#{token}"
         return str(self.tokenizer.decode([token]))
 
@@ -212,7 +234,7 @@ class Model:
 
     def text(self, ids: Sequence[int]) -> str:
         """Some tokens as they are read together, special ones too; ``#id`` where there is no tokenizer."""
-        if not models.has_tokenizer(self.checkpoint):
+        if not self.has_tokenizer:
             return " ".join(f"#{token}" for token in ids)
         return str(self.tokenizer.decode(list(ids)))
 
@@ -284,14 +306,18 @@ def tokenize(
 
     ``tokenizer`` gives one that is loaded already.
     """
-    config = checkpoint.config
+    load = partial(models.load_tokenizer, checkpoint)
+    return _token_ids(checkpoint.config, prompt, load if tokenizer is None else tokenizer)
+
+
+def _token_ids(
+    config: models.DecoderConfig,
+    prompt: str | Sequence[int],
+    tokenizer: Callable[[], PreTrainedTokenizerBase],
+) -> list[int]:
     if isinstance(prompt, str) and not prompt.strip():
         raise JaxlinError("the prompt is empty: give some text, or --token-ids")
-    if isinstance(prompt, str):
-        speak = models.load_tokenizer(checkpoint) if tokenizer is None else tokenizer()
-        ids = speak(prompt)["input_ids"]
-    else:
-        ids = list(prompt)
+    ids = tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)
     if not ids:
         raise JaxlinError("the prompt is empty: give some text, or --token-ids")
     wrong = [token for token in ids if not 0 <= token < config.vocab_size]

@@ -69,8 +69,8 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def sentence(stderr: str) -> str:
-    """What a refusal said: its one line apart from progress, without the program's name."""
-    lines = [line for line in stderr.splitlines() if not re.match(r"[a-z ]+: \d+/\d+ ", line)]
+    """What a refusal said, which is one line, without the program's name."""
+    lines = stderr.splitlines()
     assert len(lines) == 1, stderr
     assert lines[0].startswith("jaxlin: ")
     return lines[0].removeprefix("jaxlin: ")

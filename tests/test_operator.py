@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import FAMILIES
 from flax import nnx
+from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
@@ -163,3 +164,23 @@ def test_linearize_is_the_reference_of_replay(tiny_operator: TinyOperator, tiny_
     np.testing.assert_allclose(
         closures.dense(), expected, rtol=0, atol=1e-13 * float(jnp.abs(expected).max())
     )
+
+
+def test_a_decoder_is_loaded_as_it_is(tiny_model):
+    """One in memory, say one that was just trained: the same map as from its files."""
+    name = FAMILIES[1]
+    stored = tiny_model(name, "float32")
+    model = jaxlin.load(stored.decoder)
+    ids = prompt_ids(name)
+    operator = model.jacobian(ids)
+    np.testing.assert_array_equal(operator.dense(), stored.jacobian(ids).dense())
+    assert (model.token_text(3), model.weights_sha256) == ("#3", None)
+    with pytest.raises(JaxlinError, match="no tokenizer: give one"):
+        model.jacobian("Hello")
+    demo = jaxlin.load("demo-gemma")
+    speaking = jaxlin.load(demo.decoder, tokenizer=demo.tokenizer)
+    assert speaking.tokenize("Paris") == demo.tokenize("Paris")
+    with pytest.raises(JaxlinError, match="its own dtype and precision"):
+        jaxlin.load(stored.decoder, dtype="float32")
+    with pytest.raises(JaxlinError, match=r"a function cannot be loaded.*jaxlin\.linearize"):
+        jaxlin.load(lambda x: x)

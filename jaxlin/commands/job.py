@@ -54,12 +54,11 @@ def say_written(told: Mapping[str, Any]) -> None:
 
 def made_by(config: Asked, model: Model) -> dict[str, Any]:
     """Which model did it, and how, for a summary."""
-    checkpoint = model.checkpoint
     return {
         "verb": type(config).__name__.lower(),
         "model": config.model,
-        "family": checkpoint.config.family,
-        "revision": checkpoint.revision,
+        "family": model.decoder.config.family,
+        "revision": None if model.checkpoint is None else model.checkpoint.revision,
         "weights_sha256": model.weights_sha256,
         "policy": config.policy,
         "dtype": config.dtype,

@@ -113,7 +113,7 @@ def _go_on(steps: int) -> str:
 
 def _identity(config: Svd, model: Model, token_ids: Sequence[int], plan: Plan) -> dict[str, Any]:
     """What a step of the solver depends on, by the names that messages use."""
-    architecture = hashlib.sha256(repr(model.checkpoint.config).encode()).hexdigest()
+    architecture = hashlib.sha256(repr(model.decoder.config).encode()).hexdigest()
     options = {name: value for name, value in asdict(config).items() if name not in _MAY_DIFFER}
     return {
         "version": version("jaxlin"),
