@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from conftest import FAMILIES
 from safetensors.numpy import load_file
@@ -38,8 +39,10 @@ def test_results_are_those_of_one_by_one(tmp_path: Path, checkpoint: Path, capsy
     file, out = prompts(tmp_path, lengths), tmp_path / "out"
     assert main([*asked, "--prompts", str(file), "--out", str(out)]) == 0
     assert "4 of 4 certificates hold" in capsys.readouterr().out
-    rows = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    index = pandas.read_json(out / "index.jsonl", lines=True)
+    rows = index.to_dict("records")
     assert [row["id"] for row in rows] == list(lengths)
+    assert index.holds.all()
     model = jaxlin.load(str(checkpoint), dtype="float64")
     for row in rows:
         length = lengths[row["id"]]

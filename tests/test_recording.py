@@ -76,7 +76,7 @@ def close(value: NDArray, expected: NDArray) -> None:
     assert error <= 1e-12 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize(("part", "normed"), zip(PARTS, (True, False, True, True, False), strict=True))
+@pytest.mark.parametrize(("part", "normed"), list(zip(PARTS, (True, False, True, True, False), strict=True)))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_parts_are_derivatives_of_their_blocks(tiny_model, name: str, part: tuple, normed: bool):
     model = tiny_model(name, "float64")
