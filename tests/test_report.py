@@ -183,12 +183,12 @@ def test_directions_are_chosen_by_click_and_by_keyboard(opened: Any, tmp_path: P
     page.locator(".tokens").focus()
     page.keyboard.press("3")
     assert shown() == expected(2)
-    darkest = int(weights[2].argmax())
+    strongest = int(weights[2].argmax())
     colours = page.evaluate(
         "[...document.querySelectorAll('.tokens span')].map(span => getComputedStyle(span).backgroundColor)"
     )
     alphas = [float(colour.rstrip(")").replace("/", ",").split(",")[-1]) for colour in colours]
-    assert int(np.argmax(alphas)) == darkest
+    assert int(np.argmax(alphas)) == strongest
     page.locator(".tokens span").nth(1).click()
     assert f"{float(f'{weights[2][1]:.3g}'):g}" in page.locator(".pin").inner_text()
     page.keyboard.press("Escape")

@@ -81,7 +81,7 @@ class Prompt {
   show(shade) {
     this.shade = shade;
     const most = Math.max(...shade.values.map(Math.abs), Number.MIN_VALUE);
-    this.label.textContent = `${shade.label}; darkest: ${short(most)}`;
+    this.label.textContent = `${shade.label}; strongest: ${short(most)}`;
     this.spans.forEach((span, i) => {
       const value = shade.values[i];
       const alpha = (0.85 * Math.abs(value)) / most;
@@ -176,7 +176,8 @@ function grid(view, part, prompt) {
 
 /** Lines over a number, a layer or a position, with error bars where there are errors. */
 function chart({ title, across, labels, series, log, note }) {
-  const [width, height, left, bottom] = [640, 260, 56, 34];
+  const width = Math.min(640, document.documentElement.clientWidth - 32); // so that letters keep their size on a phone
+  const [height, left, bottom] = [260, 56, 34];
   const section = element("section", undefined, "chart");
   section.append(element("h3", title));
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -205,7 +206,7 @@ function chart({ title, across, labels, series, log, note }) {
     draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value));
   }
   const label = (i) => (labels ? labels[i] : across === "position" || across === "layer" ? i : i + 1);
-  const step = Math.max(1, Math.ceil(count / 12));
+  const step = Math.max(1, Math.ceil((count * 50) / width));
   for (let i = 0; i < count; i += step) draw("text", { x: x(i), y: height - bottom + 16, "text-anchor": "middle" }, label(i));
   draw("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, across);
   series.forEach((one, k) => {
