@@ -689,6 +689,35 @@ def test_a_run_without_trouble_leaves_nothing(tmp_path: Path):
     assert names(tmp_path) == []
 
 
+def test_a_run_that_gave_up_goes_on_with_more_passes(tmp_path: Path, capsys):
+    folder = write_checkpoint("llama", tmp_path / "model")
+    ids = ",".join(map(str, prompt_ids("llama")))
+    asked = [
+        "svd",
+        "--model",
+        str(folder),
+        "--token-ids",
+        ids,
+        "--method",
+        "lanczos",
+        "-k",
+        "3",
+        "--block",
+        "1",
+    ]
+    asked += ["--out", str(tmp_path / "out")]
+    assert main([*asked, "--max-passes", "12"]) == 3
+    said = capsys.readouterr().err
+    assert "gave up after 6 steps; the same command with --resume --overwrite and more --max-passes" in said
+    assert main([*asked, "--max-passes", "400", "--overwrite"]) == 2
+    assert "add --resume to go on" in capsys.readouterr().err
+    assert main([*asked, "--max-passes", "400", "--overwrite", "--resume"]) == 0
+    summary = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert summary["resumed_from_step"] == 6
+    assert summary["certificate"]["holds"] is True
+    assert names(tmp_path) == ["model", "out"]
+
+
 def test_a_real_kill_through_the_command_line(tmp_path: Path):
     """On an embedded checkpoint: killed once by SIGKILL, once politely, and the same numbers in the end."""
     code = "import sys; from jaxlin.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -44,6 +45,8 @@ class Resumable:
         self._config = config
         self.folder = Path(os.path.abspath(config.out) + ".state")
         self._opened: SolverState | None = None
+        #: Whether the method gave up before its tolerance was met, so that more passes may do.
+        self.gave_up = False
         check(self.folder, resume=config.resume)
 
     def store(self, model: Model, token_ids: Sequence[int], plan: Plan) -> SolverState | None:
@@ -81,7 +84,7 @@ class Resumable:
 
 @contextmanager
 def resumable(config: Svd) -> Iterator[Resumable]:
-    """The state of this run, removed at the end if all went well, and kept if not.
+    """The state of this run, removed at the end if there is nothing left to do, and kept if there is.
 
     Raises:
         JaxlinError: nothing to resume, or something to resume and no --resume; out of memory amid steps.
@@ -104,7 +107,15 @@ def resumable(config: Svd) -> Iterator[Resumable]:
     except BaseException:
         state.keep()
         raise
-    state.discard()
+    steps = state.keep() if state.gave_up else None
+    if steps is None:
+        state.discard()
+    else:
+        print(
+            f"jaxlin: gave up after {counted(steps)}; the same command with --resume --overwrite and more "
+            f"--max-passes goes on from there",
+            file=sys.stderr,
+        )
 
 
 def _go_on(steps: int) -> str:

@@ -65,6 +65,7 @@ def run(config: Svd) -> int:
                 scratch=folder,
                 progress=progress,
             )
+            state.gave_up = config.max_passes is not None and not result.certificate.holds
             directions = decode(
                 result,
                 operator.x,
