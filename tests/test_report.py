@@ -195,6 +195,31 @@ def test_directions_are_chosen_by_click_and_by_keyboard(opened: Any, tmp_path: P
     assert page.locator(".pin").count() == 0
 
 
+def test_a_long_prompt_is_found_one_s_way_in(opened: Any, tmp_path: Path):
+    """By the strip above it and by the list below it, both of which lead to the token."""
+    texts = [f" token{i}" for i in range(8192)]
+    folder = saved_svd(tmp_path / "long", texts)
+    weights = np.linalg.norm(jaxlin.store.read(folder)[0]["V"], axis=-1)[0]
+    page = opened([folder])
+
+    def pinned_in_sight() -> str:
+        pinned = page.locator(".tokens .pinned")
+        box, token = page.locator(".tokens").bounding_box(), pinned.bounding_box()
+        assert box["y"] <= token["y"] <= box["y"] + box["height"]
+        return pinned.inner_text()
+
+    marks = page.locator(".strip i")
+    assert marks.count() == 293  # of 28 tokens each
+    marks.nth(100).click()
+    best = 2800 + int(weights[2800:2828].argmax())
+    assert pinned_in_sight() == texts[best]
+    assert f"token {best}" in page.locator(".pin").inner_text()
+    page.locator(".detail button").nth(1).click()
+    assert pinned_in_sight() == texts[int(np.argsort(-weights)[1])]
+    short = opened([saved_svd(tmp_path / "short", ["a", " b"])])
+    assert short.locator(".strip i").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hangs_over_on_a_phone(opened: Any, tmp_path: Path, scheme: str):
     page = opened([saved_svd(tmp_path / "svd", [f" token{i}" for i in range(500)])], 390, scheme)

@@ -12,6 +12,12 @@ function element(name, text, className) {
 const visible = (text) => (text.trim() === "" ? JSON.stringify(text).slice(1, -1).replaceAll(" ", "▁") : text.trim());
 const short = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
 
+/** The shade of a value: warm or cold by its sign, and the fuller the nearer it is to the most. */
+function colour(value, most) {
+  const alpha = (0.85 * Math.abs(value)) / most;
+  return alpha < 0.02 ? "" : `rgb(var(${value < 0 ? "--cold" : "--warm"}) / ${alpha.toFixed(3)})`;
+}
+
 function words(pairs) {
   const box = element("div");
   for (const [text, score] of pairs) {
@@ -29,6 +35,7 @@ class Prompt {
     this.box = article.querySelector(".tokens");
     this.label = article.querySelector(".label");
     this.detail = article.querySelector(".detail");
+    this.strip = article.querySelector(".strip");
     this.group = article.querySelector(".shades");
     this.pinned = null;
     this.chosen = 0;
@@ -40,10 +47,12 @@ class Prompt {
       return span;
     });
     this.box.append(all);
-    this.box.addEventListener("click", (event) => {
-      const i = event.target.dataset.i;
-      if (i !== undefined) this.pin(Number(i));
-    });
+    for (const [place, act] of [[this.box, (i) => this.pin(i)], [this.strip, (i) => this.go(i)], [this.detail, (i) => this.go(i)]]) {
+      place.addEventListener("click", (event) => {
+        const i = event.target.dataset.i;
+        if (i !== undefined) act(Number(i));
+      });
+    }
     this.buttons = view.shades.map((shade, i) => {
       const button = element("button", shade.name);
       button.setAttribute("role", "radio");
@@ -84,14 +93,39 @@ class Prompt {
     this.label.textContent = `${shade.label}; strongest: ${short(most)}`;
     this.spans.forEach((span, i) => {
       const value = shade.values[i];
-      const alpha = (0.85 * Math.abs(value)) / most;
-      span.classList.toggle("strong", alpha > 0.5);
-      span.style.background = alpha < 0.02 ? "" : `rgb(var(${value < 0 ? "--cold" : "--warm"}) / ${alpha.toFixed(3)})`;
+      span.classList.toggle("strong", Math.abs(value) > 0.6 * most);
+      span.style.background = colour(value, most);
       span.title = `${this.view.tokens[i][0]}: ${short(value)}`;
     });
-    const strongest = this.spans[shade.values.findIndex((value) => Math.abs(value) === most)];
-    if (strongest) this.box.scrollTop = strongest.offsetTop - this.box.clientHeight / 2;
+    this.overview(most);
+    this.reveal(shade.values.findIndex((value) => Math.abs(value) === most));
     this.describe();
+  }
+
+  /** A prompt that does not fit into its box, in one line: the strongest token of each stretch of it. */
+  overview(most) {
+    this.strip.replaceChildren();
+    const { values } = this.shade;
+    if (this.box.scrollHeight <= this.box.clientHeight) return;
+    const stretch = Math.ceil(values.length / 300);
+    for (let start = 0; start < values.length; start += stretch) {
+      let best = start;
+      for (let i = start; i < Math.min(start + stretch, values.length); i++) if (Math.abs(values[i]) > Math.abs(values[best])) best = i;
+      const mark = element("i");
+      mark.dataset.i = best;
+      mark.title = this.spans[best].title;
+      mark.style.background = colour(values[best], most);
+      this.strip.append(mark);
+    }
+  }
+
+  reveal(i) {
+    if (i >= 0) this.box.scrollTop = this.spans[i].offsetTop - this.box.clientHeight / 2;
+  }
+
+  go(i) {
+    if (i !== this.pinned) this.pin(i);
+    this.reveal(i);
   }
 
   pin(i) {
@@ -116,7 +150,11 @@ class Prompt {
     const list = element("table");
     for (const i of order.slice(0, 5)) {
       const row = list.insertRow();
-      for (const cell of [view.tokens[i][0], visible(view.tokens[i][1]), short(shade.values[i])]) row.insertCell().textContent = cell;
+      const button = element("button", visible(view.tokens[i][1]));
+      button.dataset.i = i;
+      row.insertCell().textContent = view.tokens[i][0];
+      row.insertCell().append(button);
+      row.insertCell().textContent = short(shade.values[i]);
       if (shade.shares) row.insertCell().textContent = `brings ${short(shade.shares[i])}`;
     }
     strongest.append(list);
