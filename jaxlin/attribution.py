@@ -7,16 +7,17 @@ last position, which splits it a second way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxlin.certificate import Check, check_operator
 from jaxlin.decode import contributions
-from jaxlin.operator import DetachedJacobian
+from jaxlin.operator import DetachedJacobian, Leaf
 from jaxlin.svd.result import SVDResult
 
 #: Units of roundoff, and of the sum of all shares' sizes, by which a split may miss what it splits.
@@ -32,6 +33,7 @@ class Branches(Protocol):
     ) -> tuple[Float[Array, ""], Float[Array, "layers 2"]]: ...
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """⟨w, y⟩ split twice, exactly: over input tokens, and over what wrote to the residual stream.
@@ -47,17 +49,18 @@ class Attribution:
         checks: that the sums hold, and that the passes are a linear map and its transpose.
     """
 
-    value: float
-    offset: float
-    tokens: Float[np.ndarray, " t"]
-    embedding: float
-    branches: Float[np.ndarray, "layers 2"]
-    directions: Float[np.ndarray, "k t"] | None
-    checks: tuple[Check, ...]
+    value: Leaf
+    offset: Leaf
+    tokens: Leaf
+    embedding: Leaf
+    branches: Leaf
+    directions: Leaf
+    checks: tuple[Check, ...] = field(metadata={"static": True})
 
     def __repr__(self) -> str:
         certificate = "holds" if self.holds else "FAILS"
-        return f"Attribution({self.value:.5g} over {len(self.tokens)} tokens, certificate {certificate})"
+        value = "" if isinstance(self.value, jax.core.Tracer) else f"{self.value:.5g} "
+        return f"Attribution({value}over {len(self.tokens)} tokens, certificate {certificate})"
 
     @property
     def holds(self) -> bool:

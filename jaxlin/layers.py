@@ -6,16 +6,17 @@ Sees a model through its operators alone. Source of the analyses: arXiv:2505.242
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxlin.certificate import Certificate
 from jaxlin.decode import block_norms, contributions
 from jaxlin.errors import JaxlinError
-from jaxlin.operator import DetachedJacobian
+from jaxlin.operator import DetachedJacobian, Leaf
 from jaxlin.progress import Progress, silent
 from jaxlin.spectrum import Dimensions, dimensions, overlaps
 from jaxlin.svd import svd
@@ -47,6 +48,7 @@ class Layered(Protocol):
     def module(self, layer: int, which: str, *, normed: bool = True) -> DetachedJacobian: ...
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LayerSVD:
     """The top k of one part at one layer. The right vectors themselves are not kept.
@@ -64,18 +66,19 @@ class LayerSVD:
         method: by which it was found.
     """
 
-    U: Float[np.ndarray, "k d"]
-    s: Float[np.ndarray, " k"]
-    residuals: Float[np.ndarray, " k"]
-    weights: Float[np.ndarray, "k t"]
-    contributions: Float[np.ndarray, "k t"]
-    output: Float[np.ndarray, " d"]
-    dimensions: Dimensions
-    certificate: Certificate
-    passes: int
-    method: str
+    U: Leaf
+    s: Leaf
+    residuals: Leaf
+    weights: Leaf
+    contributions: Leaf
+    output: Leaf
+    dimensions: Dimensions = field(metadata={"static": True})
+    certificate: Certificate = field(metadata={"static": True})
+    passes: int = field(metadata={"static": True})
+    method: str = field(metadata={"static": True})
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LayersResult:
     """Every part asked for, at every layer asked for.
@@ -86,9 +89,9 @@ class LayersResult:
         normed: whether outputs went through the final norm.
     """
 
-    layers: tuple[int, ...]
+    layers: tuple[int, ...] = field(metadata={"static": True})
     parts: Mapping[str, tuple[LayerSVD, ...]]
-    normed: bool
+    normed: bool = field(metadata={"static": True})
 
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"

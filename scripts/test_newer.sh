@@ -28,4 +28,6 @@ if [ ! -e .venv-newer/.installed ] || [ pyproject.toml -nt .venv-newer/.installe
     touch .venv-newer/.installed
 fi
 .venv-newer/bin/python -c 'import jax, sys; print("Python", sys.version.split()[0], "JAX", jax.__version__)'
-exec .venv-newer/bin/python -m pytest -n auto -m "not demos"
+# Coverage is told here, where Python itself watches for it (3.12 and newer) and it costs next to nothing.
+export COVERAGE_CORE=sysmon
+exec .venv-newer/bin/python -m pytest -n auto -m "not demos" --cov=jaxlin --cov=models --cov-report=term:skip-covered

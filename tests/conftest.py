@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 # Set before anything imports jax: tests never need a GPU, and children inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -22,6 +22,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 from tiny_checkpoints import prompt_ids, write_checkpoint
@@ -57,6 +58,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str],
 def tiny_operator(tiny_model: Callable[[str, str], Model]) -> Callable[[str, str], DetachedJacobian]:
     """The detached Jacobian of a tiny checkpoint at its prompt, which is longer than its window."""
     return cache(lambda name, dtype: tiny_model(name, dtype).jacobian(prompt_ids(name)))
+
+
+def check_pytree(result: Any) -> None:
+    """A result goes through ``jax.tree`` and ``jax.jit`` whole, and can be looked at there."""
+    leaves, structure = jax.tree.flatten(result)
+    assert leaves
+    assert repr(jax.tree.unflatten(structure, leaves)) == repr(result)
+
+    @jax.jit
+    def through(result: Any) -> Any:
+        assert repr(result)
+        return result
+
+    for given, returned in zip(leaves, jax.tree.leaves(through(result)), strict=True):
+        np.testing.assert_allclose(returned, given, rtol=1e-6)
 
 
 class Measured(Protocol):

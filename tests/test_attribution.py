@@ -7,7 +7,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAMILIES
+from conftest import FAMILIES, check_pytree
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
@@ -29,6 +29,7 @@ def test_every_split_sums_to_the_logit(tiny_model, name: str, target: LogitTarge
     result = jaxlin.svd(operator, operator.shape[0], method="dense")
     found = jaxlin.attribute(operator, recording, row, result)
     assert found.holds
+    check_pytree(found)
     logits = model.logits(operator.y)
     expected = logits[5] - (logits[11] if target.minus is not None else 0)
     scale = np.abs(found.tokens).sum()

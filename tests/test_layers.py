@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import check_pytree
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
@@ -64,6 +65,7 @@ def test_the_path_ends_at_itself(recording):
     found = jaxlin.layers(recording, 3, parts=("cumulative",))
     path = found.path
     assert path is not None
+    check_pytree(found)
     assert path.shape == (3, 3, 3)
     np.testing.assert_allclose(path[-1], np.eye(3), atol=1e-8)
     assert jaxlin.layers(recording, 3, parts=("mlp",)).path is None
