@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlin.errors import JaxlinError
+from jaxlin.offload import check_offload
 from jaxlin.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ DTYPES = ("float32", "float64", "bfloat16")
 
 
 def load(
-    name: str, *, dtype: str = "float32", precision: str | None = None, progress: Progress = silent
+    name: str,
+    *,
+    dtype: str = "float32",
+    precision: str | None = None,
+    offload: str = "none",
+    progress: Progress = silent,
 ) -> Model:
     """Load a checkpoint.
 
@@ -32,22 +38,28 @@ def load(
             ``bfloat16``: how weights and coefficients are stored.
         precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
             (see :mod:`models.precision`); the dtype's own if not given.
+        offload: what waits in the host's memory and is fetched to the device layer by layer in every pass:
+            ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
+            ``all`` (the layers' weights as well).
         progress: told which parameter is being loaded.
 
     Raises:
-        JaxlinError: unknown dtype, or another package called ``models`` hides this project's.
+        JaxlinError: unknown dtype or offload, or another package called ``models`` hides this project's.
         models.ModelError: the checkpoint cannot be found, read or used.
     """
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    check_offload(offload)
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     models = import_models()
     from jaxlin.model import Model
 
     checkpoint = models.find(name)
-    decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), precision=precision, progress=progress)
-    return Model(checkpoint, decoder)
+    decoder = models.load_decoder(
+        checkpoint, jnp.dtype(dtype), precision=precision, offload=offload == "all", progress=progress
+    )
+    return Model(checkpoint, decoder, offload)
 
 
 def import_models() -> ModuleType:
