@@ -18,8 +18,10 @@ from jaxlin.decode import ROWS_AT_ONCE, _cosines
 from jaxlin.linearize import _Backward, _Forward
 from jaxlin.memory import Phase, Shape, added_bytes, tree_bytes
 from jaxlin.model import _Output, _record, _Replay, _Transpose
+from jaxlin.offload import check_offload
 from jaxlin.operator import DetachedJacobian
 from jaxlin.selection import SpanBackward, SpanForward, TargetBackward, TargetForward
+from models.offload import on_host, to_host
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Job:
         policy: one of :data:`models.POLICIES`.
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
+        offload: as in :func:`jaxlin.load`; where a dial is given, it says it of the coefficients.
+
+    Raises:
+        JaxlinError: an offload that is none, or not for this policy.
     """
 
     config: models.DecoderConfig
@@ -42,18 +48,25 @@ class Job:
     policy: str = "detached"
     span: int | None = None
     targets: int | None = None
+    offload: str = "none"
+
+    def __post_init__(self) -> None:
+        check_offload(self.offload, linear=models.POLICIES[self.policy].linear)
 
 
 @dataclass(frozen=True, eq=False)
 class Abstract:
     """A recorded operator in shapes, and the bytes that are held as long as it is.
 
-    ``preparing`` compiles what runs before a solve, ``reading`` what reads k triplets in tokens after it.
+    ``weights`` and ``coefficients`` are held where the programs run, ``host`` in the host's memory where that
+    is another one: everywhere but on a CPU. ``preparing`` compiles what runs before a solve, ``reading`` what
+    reads k triplets in tokens after it.
     """
 
     operator: DetachedJacobian
     weights: int
     coefficients: int
+    host: int
     preparing: Callable[[], list[Phase]]
     reading: Callable[[int], list[Phase]]
 
@@ -72,6 +85,8 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         y, recorded = shapes_of(
             jax.eval_shape(lambda w, x: _record(graphdef, w, x, dial, job.policy), weights, x)
         )
+        if dial.offload:  # shapes do not say so by themselves
+            recorded = {**recorded, "layers": to_host(recorded["layers"])}
         replay, transpose = _Replay(graphdef), _Transpose(graphdef, job.length)
         operator = DetachedJacobian((weights, recorded), x, y, y, replay, transpose, True)
     else:
@@ -82,7 +97,7 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     def preparing() -> list[Phase]:
         if not models.POLICIES[job.policy].linear:
             return [Phase("forward pass", added_bytes(jax.jit(_Output(graphdef)), x, weights))]
-        recording = added_bytes(_record, graphdef, weights, x, dial, job.policy) - tree_bytes(recorded)
+        recording = added_bytes(_record, graphdef, weights, x, dial, job.policy) - device_bytes(recorded)
         return [Phase("recording coefficients", recording)]
 
     def reading(k: int) -> list[Phase]:
@@ -96,16 +111,26 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         score = jax.jit(lambda w, hidden: nnx.merge(graphdef, w).logits(hidden))
         return [nearest, Phase("scoring the vocabulary", added_bytes(score, weights, hidden))]
 
-    return Abstract(_select(operator, job), tree_bytes(weights), tree_bytes(recorded), preparing, reading)
+    held = device_bytes(weights), device_bytes(recorded)
+    host = tree_bytes((weights, recorded)) - sum(held)
+    return Abstract(_select(operator, job), *held, host, preparing, reading)
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes of the shapes that are in the device's memory: of all on a CPU, whose memory is the host's."""
+    apart = jax.default_backend() != "cpu"
+    return tree_bytes([leaf for leaf in jax.tree.leaves(tree) if not (apart and on_host(leaf))])
 
 
 def weight_bytes(job: Job) -> int:
-    """Bytes of all weights, from the config alone; for this, sizes may be as absurd as they like.
+    """Bytes of the weights that the device is to hold, from the config alone.
+
+    For this, sizes may be as absurd as they like.
 
     Raises:
         models.ModelError: dtype and precision that do not go together.
     """
-    return tree_bytes(_weights(job)[1])
+    return device_bytes(_weights(job)[1])
 
 
 def _weights(job: Job) -> tuple[Any, Any, str]:
@@ -115,7 +140,10 @@ def _weights(job: Job) -> tuple[Any, Any, str]:
         lambda: models.Decoder(job.config, rngs=nnx.Rngs(0), dtype=jnp.dtype(job.dtype), precision=precision)
     )
     graphdef, weights = nnx.split(decoder)
-    return graphdef, shapes_of(weights), precision
+    weights = shapes_of(weights)
+    if job.offload == "all":
+        weights = nnx.State({**weights, "layers": to_host(weights["layers"])})
+    return graphdef, weights, precision
 
 
 def shapes_of(tree: Any) -> Any:

@@ -19,6 +19,7 @@ from jaxlin.certificate import CHECK_PASSES
 from jaxlin.energy import ENERGY_PASSES
 from jaxlin.errors import JaxlinError
 from jaxlin.memory import Phase, right_bytes, solve_phases
+from jaxlin.offload import OFFLOADS
 from jaxlin.operator import solver_dtype
 from jaxlin.plan import Plan, plan
 from jaxlin.sizes import spell_size
@@ -48,7 +49,8 @@ class Forecast:
         plan: the method, and why.
         k: how many triplets.
         passes: of the whole network, those of the certificate included.
-        weights, coefficients: bytes held throughout.
+        weights, coefficients: bytes held throughout, where the programs run.
+        host: bytes of both that wait in the host's memory, where that is another one.
         phases: what each part of the job needs beside them; empty where nothing was compiled.
         flops: arithmetic of all passes and of the recording.
         bound: an upper bound of the peak from shapes alone, in bytes.
@@ -60,6 +62,7 @@ class Forecast:
     passes: int
     weights: int
     coefficients: int
+    host: int
     phases: tuple[Phase, ...]
     flops: int
     bound: int
@@ -114,6 +117,7 @@ def forecast(
         passes=passes,
         weights=shapes.weights,
         coefficients=shapes.coefficients,
+        host=shapes.host,
         phases=tuple(phases),
         flops=flops + models.record_flops(job.config, job.length, dial),
         bound=_bound(job, dial, shapes, chosen, k),
@@ -168,7 +172,7 @@ def forecasts(
     always_compile: bool = False,
 ) -> Iterator[Forecast]:
     """One setting after the other, up to the first that fits."""
-    for dial in candidates(job.length, attention, gate):
+    for dial in candidates(job.length, attention, gate, offload=job.offload != "none"):
         found = forecast(job, dial, solver, memory=memory, compiled=False)
         hopeless = found.weights + found.coefficients > memory
         if not hopeless and (always_compile or found.bound * _TO_SPARE > memory):
@@ -189,8 +193,12 @@ def check_length(config: models.DecoderConfig, length: int, name: str) -> None:
         )
 
 
-def candidates(length: int, attention: str | None = None, gate: str | None = None) -> list[models.Dial]:
+def candidates(
+    length: int, attention: str | None = None, gate: str | None = None, *, offload: bool = False
+) -> list[models.Dial]:
     """Settings of the dial from fast to small: those that were asked for, and else by the prompt's length.
+
+    What is offloaded was asked for: it is slower, and of use on some machines alone.
 
     Raises:
         JaxlinError: an unknown setting.
@@ -201,7 +209,7 @@ def candidates(length: int, attention: str | None = None, gate: str | None = Non
     short = [("probabilities", "stored")] if length <= SHORT else []
     settings = [*short, ("queries_keys", "stored"), ("queries_keys", "recomputed")]
     pinned = [(attention or a, gate or g) for a, g in settings]
-    return [models.Dial(cast(Any, a), cast(Any, g)) for a, g in dict.fromkeys(pinned)]
+    return [models.Dial(cast(Any, a), cast(Any, g), offload=offload) for a, g in dict.fromkeys(pinned)]
 
 
 def refusal(job: Job, smallest: Forecast, memory: int) -> str:
@@ -213,11 +221,16 @@ def refusal(job: Job, smallest: Forecast, memory: int) -> str:
 
 def _too_heavy(job: Job, weights: int, memory: int) -> str:
     narrow = weights * 2 // jnp.dtype(job.dtype).itemsize
-    way_out = f"use a smaller model, or a machine with more than {spell_size(weights)}"
+    ways_out = []
     if narrow < min(memory, weights):
-        way_out = f"use --dtype bfloat16, in which they take {spell_size(narrow)}"
-    what = f"by config.json the weights alone take {spell_size(weights)} in {job.dtype}"
-    return f"{what} and there are {spell_size(memory)}: {way_out}"
+        ways_out = [f"use --dtype bfloat16, in which they take {spell_size(narrow)}"]
+    if "all" in _more_offloads(job) and (staying := weight_bytes(replace(job, offload="all"))) < memory:
+        ways_out += [f"use --offload all, which leaves {spell_size(staying)} of them on the device"]
+    if not ways_out:
+        ways_out = [f"use a smaller model, or a machine with more than {spell_size(weights)}"]
+    which = "the embeddings and the head" if job.offload == "all" else "the weights"
+    what = f"by config.json {which} alone take {spell_size(weights)} in {job.dtype}"
+    return f"{what} and there are {spell_size(memory)}: {', or '.join(ways_out)}"
 
 
 def _too_large(job: Job, smallest: Forecast, memory: int) -> str:
@@ -241,7 +254,28 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
     tokens = int((memory - smallest.weights) / a_token)
     about = "to about" if smallest.phases else "to fewer than"
     way_out = f"shorten the prompt {about} {tokens} tokens" if tokens else "use a smaller model"
-    return way_out if job.dtype == "bfloat16" else f"use --dtype bfloat16, or {way_out}"
+    way_out = way_out if job.dtype == "bfloat16" else f"use --dtype bfloat16, or {way_out}"
+    offload = _offload_that_fits(job, smallest, memory)
+    return way_out if offload is None else f"use --offload {offload}, or {way_out}"
+
+
+def _offload_that_fits(job: Job, smallest: Forecast, memory: int) -> str | None:
+    """The least of what could be offloaded besides, with which the job would fit at the same setting."""
+    solver = Solver(smallest.k, smallest.plan.method, smallest.plan.block)
+    dial = smallest.dial
+    for offload in _more_offloads(job):
+        more = replace(job, offload=offload)
+        (found,) = forecasts(more, solver, memory, attention=dial.attention, gate=dial.gate)
+        if found.peak <= memory:
+            return offload
+    return None
+
+
+def _more_offloads(job: Job) -> tuple[str, ...]:
+    """What could be offloaded beyond what is: nothing where the host's memory is the device's, on a CPU."""
+    if jax.default_backend() == "cpu" or not models.POLICIES[job.policy].linear:
+        return ()
+    return OFFLOADS[OFFLOADS.index(job.offload) + 1 :]
 
 
 def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) -> int:
@@ -253,11 +287,12 @@ def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) 
     activations = 3 * probes * job.length * widths * wide
     if dial.attention == "probabilities":
         activations += 4 * config.num_heads * job.length**2 * wide
-    a_layer = 4 * (shapes.weights + shapes.coefficients) // max(1, config.num_layers)
+    held = shapes.weights + shapes.coefficients
+    a_layer = 4 * (held + shapes.host) // max(1, config.num_layers)  # two of them fetched, if offloaded
     table = 2 * config.vocab_size * config.embed_dim * wide
     if job.policy == "none":
         activations *= config.num_layers
     solver = (
         3 * k * operator.shape[1] * wide + chosen.bytes_needed + 512 * chosen.block * operator.shape[0] * wide
     )
-    return shapes.weights + shapes.coefficients + activations + a_layer + table + solver
+    return held + activations + a_layer + table + solver

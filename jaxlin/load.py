@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlin.errors import JaxlinError
+from jaxlin.offload import check_offload
 from jaxlin.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def load(
     dtype: str | None = None,
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    offload: str = "none",
     progress: Progress = silent,
 ) -> Model:
     """Load a checkpoint, or take a decoder as it is.
@@ -43,20 +45,26 @@ def load(
             (see :mod:`models.precision`); the dtype's own if not given, or a decoder's.
         tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A decoder without one
             takes prompts as token ids.
+        offload: what waits in the host's memory and is fetched to the device layer by layer in every pass:
+            ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
+            ``all`` (the layers' weights as well).
         progress: told which parameter is being loaded.
 
     Raises:
-        JaxlinError: something that is no checkpoint and no decoder, unknown dtype, dtype or precision for a
-            decoder, or another package called ``models`` hides this project's.
+        JaxlinError: no checkpoint and no decoder, unknown dtype or offload; dtype, precision or
+            offloaded weights for a decoder; another package called ``models`` that hides this project's.
         models.ModelError: the checkpoint cannot be found, read or used.
     """
+    check_offload(offload)
     models = import_models()
     from jaxlin.model import Model
 
     if isinstance(source, models.Decoder):
         if dtype is not None or precision is not None:
             raise JaxlinError("a decoder has its own dtype and precision: leave them out")
-        return Model(None, source, tokenizer)
+        if offload == "all":
+            raise JaxlinError("a decoder's weights stay where they are: choose offload coefficients or none")
+        return Model(None, source, tokenizer, offload)
     if not isinstance(source, str | Path):
         raise JaxlinError(
             f"a {type(source).__name__} cannot be loaded: give a directory, a hub id or a models.Decoder, or "
@@ -68,8 +76,10 @@ def load(
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     checkpoint = models.find(str(source))
-    decoder = models.load_decoder(checkpoint, jnp.dtype(dtype), precision=precision, progress=progress)
-    return Model(checkpoint, decoder, tokenizer)
+    decoder = models.load_decoder(
+        checkpoint, jnp.dtype(dtype), precision=precision, offload=offload == "all", progress=progress
+    )
+    return Model(checkpoint, decoder, tokenizer, offload)
 
 
 def import_models() -> ModuleType:

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 import models
 from jaxlin.errors import JaxlinError
 from jaxlin.linearize import linearize
+from jaxlin.offload import check_offload
 from jaxlin.operator import DetachedJacobian
 from jaxlin.recording import Recording
 from jaxlin.target import LogitTarget
@@ -36,11 +37,14 @@ class Model:
         checkpoint: where it was loaded from; None where it was handed over as it is.
         decoder: the network.
         own_tokenizer: one to use instead of the checkpoint's.
+        offload: what was asked to wait in the host's memory, as in :func:`jaxlin.load`. Recordings for which
+            no dial is given go by it.
     """
 
     checkpoint: models.Checkpoint | None
     decoder: models.Decoder
     own_tokenizer: PreTrainedTokenizerBase | None = None
+    offload: str = "none"
 
     @property
     def has_tokenizer(self) -> bool:
@@ -99,15 +103,18 @@ class Model:
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
-                :mod:`models.dial`. Has no meaning under policy ``none``.
+                :mod:`models.dial`; ``Dial()``, offloaded if the model was loaded so, if not given. Has no
+                meaning under policy ``none``.
             length: pad the input to so many positions, so that prompts of other lengths up to there share
                 one compilation. What stands behind the output cannot act on it: J is 0 there.
 
         Raises:
-            JaxlinError: a prompt that cannot be used or padded, a position outside it, or an unknown policy.
+            JaxlinError: a prompt that cannot be used or padded, a position outside it, an unknown policy, or
+                ``none`` where the layers' weights are offloaded.
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
         chosen = self._policy(policy)
+        check_offload(self.offload, linear=chosen.linear)
         if length is not None:
             return self._padded(prompt, policy, position, dial, length)
         x = self._embedded(prompt, position)
@@ -180,7 +187,8 @@ class Model:
     ) -> tuple[Float[Array, " d"], Recording]:
         graphdef, weights = nnx.split(self.decoder)
         weights = models.stacks_as_bits(weights)
-        y, recorded = _record(graphdef, weights, x, models.Dial() if dial is None else dial, policy, at)
+        dial = models.Dial(offload=self.offload != "none") if dial is None else dial
+        y, recorded = _record(graphdef, weights, x, dial, policy, at)
         self._check(y)
         config, roundoff = self.decoder.config, models.unit_roundoff(self.decoder.precision)
         recording = Recording(

@@ -62,6 +62,9 @@ class Asked:
     """float32, float64 or bfloat16: how weights and coefficients are stored"""
     precision: Annotated[str | None, _flag(_PRECISION)] = None
     """float32, tf32, bf16x3, bfloat16 or float64: how products are computed; the dtype's own by default"""
+    offload: Annotated[str, tyro.conf.arg(metavar="{none,coefficients,all}")] = "none"
+    """what waits in the host's memory and is fetched layer by layer, on a GPU too small for it: coefficients,
+    or all (the layers' weights as well)"""
     seed: int = 0
     """seed of every random vector"""
     overwrite: _Switch = False
@@ -291,6 +294,9 @@ class Plan(Work):
     """float32, float64 or bfloat16; by default float32, and bfloat16 where that does not fit"""
     precision: Annotated[str | None, _flag(_PRECISION)] = None
     """float32, tf32, bf16x3, bfloat16 or float64: how products are computed; the dtype's own by default"""
+    offload: Annotated[str, tyro.conf.arg(metavar="{none,coefficients,all}")] = "none"
+    """what waits in the host's memory and is fetched layer by layer, on a GPU too small for it: coefficients,
+    or all (the layers' weights as well)"""
     attention: Annotated[str | None, _flag(_ATTENTION)] = None
     """probabilities or queries_keys; the fastest that fits if not given"""
     gate: Annotated[str | None, _flag(_GATE)] = None

@@ -16,11 +16,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
+from models.offload import on_host, to_host
+
 Tree = TypeVar("Tree", bound=PyTree)
 
 
 def stacks_as_bits(weights: nnx.State) -> nnx.State:
-    """A decoder's weights with its stacked bfloat16 layers as uint16 on a CPU; nothing is copied.
+    """A decoder's weights with its stacked bfloat16 layers as uint16 on a CPU; nothing is copied or moved.
 
     Takes shapes for arrays too, and gives shapes back.
     """
@@ -49,5 +51,6 @@ def _same_bytes(a: Array | jax.ShapeDtypeStruct) -> Array | jax.ShapeDtypeStruct
     if a.dtype != jnp.bfloat16:
         return a
     if isinstance(a, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(a.shape, jnp.uint16)
-    return jax.device_put(np.asarray(a).view(np.uint16))
+        return jax.ShapeDtypeStruct(a.shape, jnp.uint16, sharding=a.sharding)
+    put = to_host if on_host(a) else jax.device_put
+    return put(np.asarray(a).view(np.uint16))

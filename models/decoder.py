@@ -23,13 +23,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from models.attention import Attention, Positions
-from models.bits import from_bits, to_bits
 from models.config import LAYER_TYPES, DecoderConfig
 from models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record
 from models.dial import Dial
 from models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from models.precision import choose_precision, contract, working_dtype
 from models.rope import rotary_table
+from models.stacks import from_stack, to_stack
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
 
@@ -209,10 +209,10 @@ class Decoder(nnx.Module):
         enter = (lambda x, _: x) if enter is None else enter
 
         def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Coefficient]]:
-            params, index, recorded = from_bits(layer)
+            params, index, recorded = from_stack(layer)
             mode = mode_for(recorded)
             x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
-            return x, to_bits(mode.kept)
+            return x, to_stack(mode.kept, offload=mode.dial.offload)
 
         layers = (params, jnp.arange(self.config.num_layers), recorded["layers"])
         x, kept = jax.lax.scan(step, x, layers)

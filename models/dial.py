@@ -33,6 +33,7 @@ class Dial:
             linearly with the prompt: nothing of T × T is made, whether recording or replaying.
         gate: ``stored`` or ``recomputed``.
         block: positions in a block of the blockwise attention, at most; at least 1.
+        offload: whether what is kept of the layers waits in the host's memory, see :mod:`models.offload`.
 
     Raises:
         ModelError: an unknown setting, or a block of no positions.
@@ -41,6 +42,7 @@ class Dial:
     attention: AttentionSetting = "probabilities"
     gate: GateSetting = "stored"
     block: int = 256
+    offload: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("attention", get_args(AttentionSetting)), ("gate", get_args(GateSetting))):

@@ -13,11 +13,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from models.attention import Positions
-from models.bits import to_bits
 from models.decoder import Decoder, Recorded
 from models.detach import Cached
 from models.errors import ModelError
 from models.modules import Leaf
+from models.stacks import to_stack
 
 #: (state, embeddings of all positions so far [b, s, d], some positions [t]) -> directions [b, t, d].
 Directions = Callable[[Any, Float[Array, "b s d"], Int[Array, " t"]], Float[Array, "b t d"]]
@@ -147,7 +147,8 @@ def _empty(decoder: Decoder, batch: int, capacity: int) -> Recorded:
     config = decoder.config
     shape = (config.num_layers, batch, capacity, config.num_kv_heads, config.head_dim)
     names = ("attention.key", "attention.value")
-    return {"layers": to_bits({name: jnp.zeros(shape, decoder.working_dtype) for name in names}), "final": {}}
+    caches = {name: jnp.zeros(shape, decoder.working_dtype) for name in names}
+    return {"layers": to_stack(caches), "final": {}}
 
 
 def _added(v: Array, addition: Addition, x: Array, layer: Array) -> Array:

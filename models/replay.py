@@ -15,10 +15,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from models.bits import from_bits
 from models.decoder import Decoder, Recorded
 from models.detach import DETACHED, Coefficient, Record, Replay
 from models.dial import Dial
+from models.stacks import from_stack
 
 #: What of a layer is applied: all of it, or what one of its branches adds to the residual stream.
 Branch = Literal["block", "attention", "mlp"]
@@ -140,7 +140,7 @@ def _layers(
 
     def apply(layer: Layer, x: Array) -> Array:
         taken = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, layer, keepdims=False), stacks)
-        params, coefficients = from_bits(taken)
+        params, coefficients = from_stack(taken)
         block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases)
         positions = positions_of(jnp.asarray(layer))
         if which == "attention":

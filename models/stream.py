@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.bits import from_bits
 from models.decoder import Decoder
 from models.detach import Plain
 from models.modules import Leaf
+from models.stacks import from_stack
 
 
 @jax.tree_util.register_dataclass
@@ -42,7 +42,7 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     mode = Plain()
 
     def step(x: Array, layer: tuple) -> tuple[Array, tuple[Array, ...]]:
-        params, index = from_bits(layer)
+        params, index = from_stack(layer)
         block = nnx.merge(graphdef, params)
         attention = block.attention_branch(x, positions_of(index), mode)
         between = x + attention

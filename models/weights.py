@@ -22,6 +22,7 @@ from models import families
 from models.checkpoint import Checkpoint, find
 from models.decoder import LOGICAL_AXES, Decoder
 from models.errors import ModelError
+from models.offload import to_host
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -45,6 +46,7 @@ def load_decoder(
     dtype: DTypeLike,
     *,
     precision: str | None = None,
+    offload: bool = False,
     progress: Progress | None = None,
 ) -> Decoder:
     """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
@@ -55,6 +57,8 @@ def load_decoder(
         source: a checkpoint, or whatever :func:`models.checkpoint.find` takes.
         dtype: float32, bfloat16, or float64 (which needs ``jax_enable_x64``).
         precision: how they are multiplied, see :mod:`models.precision`; as they are stored if None.
+        offload: keep the weights of the layers in the host's memory, see :mod:`models.offload`; embeddings,
+            head and final norm are on the device all the same.
         progress: called as (stage, done, total, note) for each parameter.
 
     Raises:
@@ -77,8 +81,9 @@ def load_decoder(
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
             progress("loading weights", done, len(flat), key)
-        parameter = jax.device_put(_load(key, places[key], variable.shape, np.dtype(dtype), tensors))
-        filled.append((path, variable.replace(parameter)))
+        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors)
+        put = to_host if offload and places[key].stacked else jax.device_put
+        filled.append((path, variable.replace(put(value))))
     if progress is not None:
         progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))

@@ -12,11 +12,10 @@ import models
 from jaxlin.attribution import Attribution, attribute
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import solver_dtype
 from jaxlin.options import Attribute
@@ -42,7 +41,7 @@ def run(config: Attribute) -> int:
             solver = Solver(config.k, "auto") if config.k else Solver(1, "lanczos")
             whole = replace(places, target=None)  # the map itself is taken apart, and one row of it read
             expected = plan_job(config, checkpoint, whole, solver, stream)
-            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+            model = load_model(config, progress)
             recording, part = record_part(config, model, places, expected.dial, progress)
             operator = part.operator
             target = places.target or LogitTarget(int(jnp.argmax(model.logits(operator.y))))

@@ -18,13 +18,12 @@ import numpy as np
 
 import models
 from jaxlin.budget import Forecast, Solver
-from jaxlin.commands.job import check_choices, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model, tell
 from jaxlin.commands.part import Part, Places, plan_job
 from jaxlin.commands.report import write_whole
 from jaxlin.commands.svd import arrays_of, summarize
 from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.options import Svd
 from jaxlin.plan import METHODS, plan
@@ -55,6 +54,7 @@ class Entry:
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config, method=METHODS)
+    check_dial(config)
     given = [name for name, empty in _ALONE.items() if getattr(config, name) != empty]
     if given:
         raise JaxlinError(f"--prompts takes many prompts: leave out --{given[0].replace('_', '-')}")
@@ -157,7 +157,7 @@ def _solve_all(config: Svd, checkpoint: models.Checkpoint, todo: Sequence[Entry]
         length: plan_job(config, checkpoint, Places([0] * length, np.arange(length), True, None), solver)
         for length, _ in buckets
     }
-    model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+    model = load_model(config, progress)
     for length, each in buckets:
         for entry in each:
             _solve(config, model, entry, length, plans[length])

@@ -13,13 +13,12 @@ import numpy as np
 import models
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt, tell
 from jaxlin.commands.layers import Taken, arrays_of, summarize, take_apart
 from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
 from jaxlin.comparison import compare
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
 from jaxlin.model import tokenize
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Compare, Layers, Prompted
@@ -61,7 +60,7 @@ def _policies(config: Compare, folder: Path) -> int:
         asked = {name: replace(config, policy=name) for name in names}
         solver = Solver(config.k, "auto")
         expected = {name: plan_job(one, checkpoint, places, solver) for name, one in asked.items()}
-        model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+        model = load_model(config, progress)
         parts: dict[str, Part] = {}
 
         def operators() -> Iterator[tuple[str, DetachedJacobian]]:

@@ -12,9 +12,11 @@ import models
 from jaxlin.commands.part import Part
 from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
-from jaxlin.load import DTYPES
+from jaxlin.load import DTYPES, load
 from jaxlin.model import Model
+from jaxlin.offload import OFFLOADS
 from jaxlin.options import Asked, Output, Prompted
+from jaxlin.progress import Progress
 from jaxlin.store import summary_text
 
 
@@ -24,7 +26,7 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
     Raises:
         JaxlinError: an option that is none of its ``choices``, k below 1, or a seed out of range.
     """
-    known = choices | {"policy": tuple(models.POLICIES), "dtype": DTYPES}
+    known = choices | {"policy": tuple(models.POLICIES), "dtype": DTYPES, "offload": OFFLOADS}
     for name, values in known.items():
         value = getattr(config, name)
         if value not in values:
@@ -36,6 +38,29 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
     for seed in (config.seed, getattr(config, "verify_seed", None)):
         if seed is not None and not 0 <= seed < 2**32:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
+
+
+def check_dial(config: Prompted) -> None:
+    """Refuse settings of what a recording keeps where there will be none.
+
+    Raises:
+        JaxlinError: any of them, under a policy that freezes nothing.
+    """
+    given = [name for name in ("attention", "gate") if getattr(config, name) is not None]
+    given += ["offload"] if config.offload != "none" else []
+    if given and not models.POLICIES[config.policy].linear:
+        raise JaxlinError(f"policy {config.policy} records nothing: leave out --{given[0]}")
+
+
+def load_model(config: Asked, progress: Progress) -> Model:
+    """The model that a verb is asked to work on."""
+    return load(
+        config.model,
+        dtype=config.dtype,
+        precision=config.precision,
+        offload=config.offload,
+        progress=progress,
+    )
 
 
 def tell(config: Output, summary: Mapping[str, Any], show: Callable[[Any], None]) -> None:
@@ -63,6 +88,7 @@ def made_by(config: Asked, model: Model) -> dict[str, Any]:
         "policy": config.policy,
         "dtype": config.dtype,
         "precision": model.decoder.precision,
+        "offload": config.offload,
         "seed": config.seed,
     }
 

@@ -12,11 +12,10 @@ import numpy as np
 import models
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.layers import LayersResult, LayerSVD, check_parts, layers
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import solver_dtype
 from jaxlin.options import Layers
@@ -71,7 +70,7 @@ def take_apart(config: Layers, progress: Progress) -> Taken:
     stream = stream_bytes(sizes, len(places.seen), itemsize)
     solver = Solver(min(config.k, sizes.embed_dim), config.method)
     expected = plan_job(config, checkpoint, places, solver, stream)
-    model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+    model = load_model(config, progress)
     recording, whole = record_part(config, model, places, expected.dial, progress, normed=not config.raw)
     result = layers(
         recording,

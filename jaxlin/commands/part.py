@@ -89,6 +89,7 @@ def plan_job(
         config.policy,
         span=None if places.whole else len(places.chosen),
         targets=None if places.target is None else 1,
+        offload=config.offload,
     )
     memory = free_bytes()
     if config.memory is not None:

@@ -16,6 +16,7 @@ from jaxlin.budget import Forecast, Solver, check_length, forecasts, refusal
 from jaxlin.commands.job import tell
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
+from jaxlin.offload import OFFLOADS
 from jaxlin.options import Plan
 from jaxlin.plan import METHODS, free_bytes
 from jaxlin.sizes import parse_size, spell_size
@@ -77,7 +78,7 @@ def plan_row(name: str, decoder: models.DecoderConfig, tokens: int, config: Plan
     solver = Solver(config.k, config.method)
     misfits = []
     for dtype in _TRIED if config.dtype is None else (config.dtype,):
-        job = Job(decoder, tokens, dtype, config.precision)
+        job = Job(decoder, tokens, dtype, config.precision, offload=config.offload)
         tried = list(
             forecasts(job, solver, memory, attention=config.attention, gate=config.gate, always_compile=True)
         )
@@ -93,7 +94,7 @@ def _check(config: Plan) -> None:
         raise JaxlinError("no model is given: name one or more after --model")
     if not config.tokens:
         raise JaxlinError("no length is given: name one or more after --tokens")
-    choices = {"method": METHODS, "dtype": (None, *DTYPES)}
+    choices = {"method": METHODS, "dtype": (None, *DTYPES), "offload": OFFLOADS}
     for option, known in choices.items():
         value = getattr(config, option)
         if value not in known:
@@ -167,6 +168,7 @@ def _plain(row: Row) -> dict[str, Any]:
         "passes": found.passes,
         "weights_bytes": found.weights,
         "coefficients_bytes": found.coefficients,
+        "host_bytes": found.host,
         "peak_bytes": found.peak if found.phases else None,
         "peak_in": found.bottleneck if found.phases else None,
         "phases": {phase.name: phase.bytes for phase in found.phases},

@@ -11,9 +11,8 @@ import numpy as np
 
 import models
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_by, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_by, made_with, read_prompt, tell
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Steer
@@ -37,7 +36,7 @@ def run(config: Steer) -> int:
             if not 0 <= layer < sizes.num_layers:
                 raise JaxlinError(f"there is no layer {layer}: choose from 0 to {sizes.num_layers - 1}")
             ids, concept_ids = tokenize(checkpoint, prompt), tokenize(checkpoint, config.concept)
-            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+            model = load_model(config, progress)
             steering = steering_of(
                 model,
                 concept_ids,

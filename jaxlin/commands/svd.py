@@ -9,12 +9,11 @@ from typing import Any
 import models
 from jaxlin.budget import Forecast, Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.decode import Direction, decode
 from jaxlin.errors import JaxlinError
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.norms import largest, norms
 from jaxlin.operator import DetachedJacobian
@@ -32,6 +31,7 @@ def run(config: Svd) -> int:
     if config.prompts is not None:
         return import_module("jaxlin.commands.batch").run(config)
     check_choices(config, method=METHODS)
+    check_dial(config)
     if config.norms < 0 or (config.norms and config.target is not None):
         raise JaxlinError("--norms takes the number of rows and columns to decode, of a map without --target")
     prompt = read_prompt(config)
@@ -43,7 +43,7 @@ def run(config: Svd) -> int:
             solver = Solver(config.k, config.method, config.block)
             expected = plan_job(config, checkpoint, places, solver)
             progress("planning", 1, 1, in_words(expected, config))
-            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+            model = load_model(config, progress)
             part = choose_part(config, model, places, expected.dial, progress)
             operator = part.operator
             k = min(16, *operator.shape) if config.k is None else config.k

@@ -11,10 +11,9 @@ import numpy as np
 
 import models
 from jaxlin.budget import Solver
-from jaxlin.commands.job import check_choices, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt, tell
 from jaxlin.commands.part import Part, Places, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
-from jaxlin.load import load
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import solver_dtype
 from jaxlin.options import Tokens
@@ -27,6 +26,7 @@ from jaxlin.tokens import METHODS, TokensResult, tokens
 def run(config: Tokens) -> int:
     """Do what the command line asked for; returns the exit code."""
     check_choices(config, method=METHODS)
+    check_dial(config)
     prompt = read_prompt(config)
     with staged(config.out, overwrite=config.overwrite) as folder:
         with TerminalProgress(config.progress) as progress:
@@ -35,7 +35,7 @@ def run(config: Tokens) -> int:
             expected = plan_job(
                 config, checkpoint, places, Solver(1, "gram"), _result_bytes(config, places, checkpoint)
             )
-            model = load(config.model, dtype=config.dtype, precision=config.precision, progress=progress)
+            model = load_model(config, progress)
             part = choose_part(config, model, places, expected.dial, progress)
             result = tokens(
                 part.operator,
