@@ -579,7 +579,7 @@ def test_full_disk_leaves_no_result(
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("stage", ["load", "decode", "write"])
+@pytest.mark.parametrize("stage", ["load_model", "decode", "write"])
 def test_state_outlives_what_goes_wrong_beside_the_solver(
     command: Callable[..., int],
     interrupted_after: Callable[..., None],

@@ -305,7 +305,7 @@ def interrupt(*_: Any, **__: Any) -> NoReturn:
 
 
 #: Where a run can end early: while loading, solving, decoding, and between the two files.
-STAGES = ("load", "svd", "decode", "write")
+STAGES = ("load_model", "svd", "decode", "write")
 
 
 @pytest.fixture(params=["nothing", "old"])
@@ -457,7 +457,9 @@ def refused(
 
     def run(out: Path | str, *arguments: str) -> str:
         before = contents(place)
-        monkeypatch.setattr(jaxlin.commands.svd, "load", lambda *_, **__: pytest.fail("loaded a model first"))
+        monkeypatch.setattr(jaxlin.commands.svd, "load_model", lambda *_: pytest.fail("loaded a model first"))
+            jaxlin.commands.svd, "load_model", lambda *_, **__: pytest.fail("loaded a model first")
+        )
         capsys.readouterr()
         code = main(["svd", "--model", str(model), "--token-ids", "1,2", "--out", str(out), *arguments])
         printed = capsys.readouterr()

@@ -21,7 +21,7 @@ from jaxlin.budget import Forecast, Solver
 from jaxlin.commands.job import check_choices, check_dial, load_model, tell
 from jaxlin.commands.part import Part, Places, plan_job
 from jaxlin.commands.report import write_whole
-from jaxlin.commands.svd import arrays_of, summarize
+from jaxlin.commands.svd_files import arrays_of, summarize
 from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, tokenize

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from typing import Any
 
 import models
-from jaxlin.budget import Forecast, Solver
-from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt, tell
+from jaxlin.budget import Solver
+from jaxlin.commands import batch
+from jaxlin.commands.job import check_choices, check_dial, load_model, read_prompt, tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
-from jaxlin.decode import Direction, decode
+from jaxlin.commands.svd_files import arrays_of, summarize
+from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, tokenize
 from jaxlin.norms import largest, norms
-from jaxlin.operator import DetachedJacobian
 from jaxlin.options import Svd
-from jaxlin.plan import METHODS, Plan, check_jacobian_fits, plan
+from jaxlin.plan import METHODS, check_jacobian_fits, plan
 from jaxlin.progress import Progress
-from jaxlin.store import operator_arrays, staged, write
-from jaxlin.svd import SVDResult, svd
+from jaxlin.store import staged, write
+from jaxlin.svd import svd
 from jaxlin.terminal.progress import TerminalProgress
 from jaxlin.terminal.svd import show
 
@@ -29,7 +28,7 @@ from jaxlin.terminal.svd import show
 def run(config: Svd) -> int:
     """Do what the command line asked for; returns the exit code."""
     if config.prompts is not None:
-        return import_module("jaxlin.commands.batch").run(config)
+        return batch.run(config)
     check_choices(config, method=METHODS)
     check_dial(config)
     if config.norms < 0 or (config.norms and config.target is not None):
@@ -114,56 +113,3 @@ def _norms(config: Svd, model: Model, part: Part, progress: Progress) -> _Measur
             "largest_columns": [asdict(column) for column in columns],
         },
     )
-
-
-def arrays_of(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:
-    arrays = operator_arrays(part.operator, part.token_ids, part.places) | {
-        "U": result.U,
-        "s": result.s,
-        "V": result.V,
-        "residuals": result.residuals,
-    }
-    optional = {"spectrum": result.spectrum, "jacobian": jacobian}
-    return arrays | {name: array for name, array in optional.items() if array is not None}
-
-
-def _target_value(operator: DetachedJacobian, targeted: bool) -> dict[str, float]:
-    return (
-        {"target_value": float(operator.y[0]), "target_offset": float(operator.offset[0])} if targeted else {}
-    )
-
-
-def summarize(
-    config: Svd,
-    model: Model,
-    part: Part,
-    result: SVDResult,
-    chosen: Plan,
-    expected: Forecast,
-    directions: list[Direction],
-) -> dict[str, Any]:
-    """Everything about a run that is not a tensor; see DESIGN, results on disk."""
-    return {
-        **made_from(config, model, part),
-        "target": config.target,
-        **_target_value(part.operator, config.target is not None),
-        "method": result.method,
-        "method_reason": expected.plan.reason,
-        "predicted_peak_bytes": expected.peak if expected.phases else None,
-        "k": len(result.s),
-        "block": chosen.block,
-        "tolerance": result.certificate.tolerance,
-        "passes": result.passes,
-        "seconds": round(result.seconds, 3),
-        **made_with(model),
-        "certificate": as_json(result.certificate),
-        "triplets": [
-            {
-                "s": float(result.s[i]),
-                "residual": float(result.residuals[i]),
-                "converged": bool(result.converged[i]),
-                **asdict(direction),
-            }
-            for i, direction in enumerate(directions)
-        ],
-    }
