@@ -390,9 +390,7 @@ class Worker:
         return self._process.stdout.readline()
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -409,8 +409,9 @@ def test_result_of_another_run_that_was_faster_is_kept(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_nothing_behind(model: Path, place: Path, number: signal.Signals) -> None:
     """The real thing: Ctrl-C, and what a batch system sends when time is up, amid a run."""
+    asked = ("--model", model, "--token-ids", "1,2,3", "--progress", "lines", "--out", place / "deep" / "out")
     run = subprocess.Popen(
-        [JAXLIN, "svd", "--model", model, "--token-ids", "1,2,3", "--out", place / "deep" / "out"],
+        [JAXLIN, "svd", *asked],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
