@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import jaxlin
 from jaxlin.cli import main
+from jaxlin.report.again import python_of
 
 pytestmark = pytest.mark.demos
 
@@ -240,6 +241,22 @@ def test_results_print_in_a_line(qwen):
     check_pytree(result)
     check_pytree(jaxlin.tokens(operator, 1))
     check_pytree(operator.select(np.arange(3)))
+
+
+def test_what_the_report_says_of_python_makes_the_result_again(
+    svd_result: Path, layers_result: Path, attribute_result: Path
+):
+    for folder, same in (
+        (svd_result, lambda found, saved: (found.s, saved["s"])),
+        (layers_result, lambda found, saved: (found.parts["mlp"][1].s, saved["mlp_s"][1])),
+        (attribute_result, lambda found, saved: (found.tokens, saved["token_contributions"])),
+    ):
+        tensors, summary = result(folder)
+        code, namespace = python_of(summary), {"prompt": PROMPT}
+        exec(code, namespace)
+        found, saved = same(namespace["result"], tensors)
+        np.testing.assert_allclose(found, saved, rtol=1e-4, atol=1e-4)
+        assert python_of(summary | {"span": "3:"}) == ""
 
 
 def test_pictures_of_nothing(tmp_path: Path, capsys):

@@ -53,6 +53,8 @@ def saved_svd(folder: Path, texts: list[str], k: int = K, *, holds: bool = True)
     outputs = [[{"id": 1, "text": f" word{i}", "score": 2.0}] for i in range(k)]
     summary = {
         "verb": "svd", "model": "<b>model</b>", "token_texts": texts, "tokens": len(texts), "target": None,
+        "span": None, "position": len(texts) - 1, "dtype": "float32", "precision": "float32", "seed": 0,
+        "policy": "detached", "method": "lanczos", "k": k,
         "shape": [D, len(texts) * D], "certificate": certificate(holds=holds),
         "triplets": [
             {"s": float(k - i), "residual": 1e-5, "converged": True, "outputs": outputs[i]} for i in range(k)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxlin.errors import JaxlinError
 from jaxlin.layers import PARTS
+from jaxlin.report.again import python_of
 
 #: What is embedded of a large result: directions, output tokens of each, directions in the grid of layers.
 _DIRECTIONS, _OUTPUTS, _GRID = 16, 8, 8
@@ -24,7 +25,8 @@ def view_of(folder: Path, arrays: Mapping[str, np.ndarray], summary: Mapping[str
     """One result as the page's script reads it.
 
     ``tokens`` are shaded by one of ``shades`` at a time, each with what is to be said about it; ``cards`` are
-    the certificates; ``charts``, ``grid`` and ``tables`` come below where there are any.
+    the certificates; ``charts``, ``grid`` and ``tables`` come below where there are any; ``python`` makes
+    the result again.
 
     Raises:
         JaxlinError: no verb wrote this, or one whose results are not shown.
@@ -36,7 +38,7 @@ def view_of(folder: Path, arrays: Mapping[str, np.ndarray], summary: Mapping[str
         )
     empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
     view = empty | {"name": folder.name, "verb": verb} | _VIEWS[verb](arrays, summary)
-    return view | {"facts": _facts(summary)}
+    return view | {"facts": _facts(summary), "python": python_of(summary)}
 
 
 def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
