@@ -45,15 +45,21 @@ def test_json_is_the_summary_on_disk(tmp_path: Path, capsys, ask: tuple[str, ...
     assert told.err == ""
 
 
-def test_files_written_are_told_in_json_too(tmp_path: Path, capsys, ask: tuple[str, ...]):
+def test_files_written_are_told_in_json_too(
+    tmp_path: Path, capsys, ask: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
     out = tmp_path / "out"
     assert main(["svd", *ask, "-k", "2", "--out", str(out)]) == 0
     capsys.readouterr()
-    for command in (["report", str(out)], ["plot", str(out)]):
+    assert main(["report"]) == 2
+    assert "no result is given" in capsys.readouterr().err
+    monkeypatch.chdir(out)  # a result is found from inside it too, and what is made of it lies beside it
+    for command in (["report", "."], ["plot", "."]):
         assert main([*command, "--json"]) == 0
         written = json.loads(capsys.readouterr().out)["wrote"]
         assert written
         assert all(Path(file).stat().st_size > 0 for file in written)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.html", "out.pictures"]
 
 
 def test_every_verb_takes_json_and_long_work_a_device_and_progress():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -69,6 +71,13 @@ def tell(config: Output, summary: Mapping[str, Any], show: Callable[[Any], None]
         print(summary_text(summary), end="")
     else:
         show(summary)
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """A place beside a result, named after it."""
+    if folder.name in ("", ".."):  # from inside it
+        folder = Path(os.path.abspath(folder))
+    return folder.with_name(folder.name + ending)
 
 
 def say_written(told: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from jaxlin.commands.job import say_written, tell
+from jaxlin.commands.job import beside, say_written, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Plot
 
@@ -20,7 +20,7 @@ def run(config: Plot) -> int:
     from jaxlin.pictures import pictures_of  # loads matplotlib, which nothing else needs
 
     pictures = pictures_of(config.result)
-    out = config.result.with_name(config.result.name + ".pictures") if config.out is None else config.out
+    out = beside(config.result, ".pictures") if config.out is None else config.out
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [str(path) for picture in pictures for path in picture.save(out, config.format)]

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from jaxlin.commands.job import say_written, tell
+from jaxlin.commands.job import beside, say_written, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Report
 
@@ -15,7 +15,9 @@ def run(config: Report) -> int:
     """Do what the command line asked for; returns the exit code."""
     from jaxlin.report import report
 
-    out = config.results[0].with_name(config.results[0].name + ".html") if config.out is None else config.out
+    if not config.results:
+        raise JaxlinError("no result is given: name one folder or more that a verb wrote")
+    out = beside(config.results[0], ".html") if config.out is None else config.out
     if out.exists() and not config.overwrite:
         raise JaxlinError(f"{out} is there already: choose another --out, or add --overwrite")
     write_whole(out, report(config.results))
