@@ -120,13 +120,18 @@ def test_no_terminal_no_progress(capsys, mode: str):
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)
     with TerminalProgress("auto") as progress:
-        progress("rows", 1, 4, "of J")
+        progress("planning", 1, 1, "why and how, " + "at length, " * 9)
+        progress("rows", 1, 4, "of J", 7.0)
+        progress("rows", 2, 4, "a note that is too long for what there is of the line " * 2, 5.0)
+        progress._bars.refresh()
         progress("rows", 4, 4, "of J")
-    assert "4/4" in screen.getvalue()
-    assert "of J" in screen.getvalue()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert shown.replace("\n", " ").count("length, ") == 9  # said once, whole
+    assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ GiB a note that .*…", shown)
+    assert re.search(r"4/4 \d s, [\d.]+ GiB of J", shown)
 
 
 def test_times():

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from jaxlin.environment import held_bytes
@@ -68,11 +69,13 @@ class TerminalProgress:
         else:
             ahead = "" if left is None else f"{spell_time(left)} left, "
             state = f"{ahead}{held_bytes() / 2**30:.2f} GiB"
-        if self._bars is not None:
+        if self._bars is not None and known.bar is None and done == total:
+            self._console.print(Text(f"{stage}: {note}"))  # it is over already: no bar, but all of its words
+        elif self._bars is not None:
             if known.bar is None:
                 known.bar = self._bars.add_task(stage, total=total, state=state, note=note)
             self._bars.update(known.bar, completed=done, total=total, note=note, state=state)
-        elif self._lines and (done == total or now - known.told >= _BETWEEN):
+        elif done == total or now - known.told >= _BETWEEN:
             known.told = now
             self._console.print(Text(f"{stage}: {done}/{total} {note} ({state})"), soft_wrap=True)
 
@@ -86,11 +89,14 @@ def spell_time(seconds: float) -> str:
 
 
 def _bars(console: Console) -> Progress:
+    """A line a stage; where the terminal is narrow it is the note, which comes last, that is cut."""
+    whole, rest = Column(no_wrap=True), Column(no_wrap=True, ratio=1, overflow="ellipsis")
     return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[note]}"),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}", justify="right", table_column=whole),
+        TextColumn("{task.fields[state]}", table_column=whole),
+        TextColumn("{task.fields[note]}", style="dim", table_column=rest),
         console=console,
+        expand=True,
     )
