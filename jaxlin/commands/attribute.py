@@ -12,7 +12,8 @@ import models
 from jaxlin.attribution import Attribution, attribute
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt
+from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError

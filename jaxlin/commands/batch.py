@@ -18,9 +18,9 @@ import numpy as np
 
 import models
 from jaxlin.budget import Forecast, Solver
-from jaxlin.commands.job import check_choices, check_dial, load_model, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model
+from jaxlin.commands.output import tell, write_whole
 from jaxlin.commands.part import Part, Places, plan_job
-from jaxlin.commands.report import write_whole
 from jaxlin.commands.svd_files import arrays_of, summarize
 from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError

@@ -13,8 +13,9 @@ import numpy as np
 import models
 from jaxlin.budget import Solver
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt
 from jaxlin.commands.layers import Taken, arrays_of, summarize, take_apart
+from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
 from jaxlin.comparison import compare
 from jaxlin.decode import TokenScore, best_outputs

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,9 +14,8 @@ from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES, load
 from jaxlin.model import Model
 from jaxlin.offload import OFFLOADS
-from jaxlin.options import Asked, Output, Prompted
+from jaxlin.options import Asked, Prompted
 from jaxlin.progress import Progress
-from jaxlin.store import summary_text
 
 
 def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
@@ -63,27 +59,6 @@ def load_model(config: Asked, progress: Progress) -> Model:
         offload=config.offload,
         progress=progress,
     )
-
-
-def tell(config: Output, summary: Mapping[str, Any], show: Callable[[Any], None]) -> None:
-    """What was found, on stdout: as JSON if that is asked for, and else as ``show`` shows it."""
-    if config.json:
-        print(summary_text(summary), end="")
-    else:
-        show(summary)
-
-
-def beside(folder: Path, ending: str) -> Path:
-    """A place beside a result, named after it."""
-    if folder.name in ("", ".."):  # from inside it
-        folder = Path(os.path.abspath(folder))
-    return folder.with_name(folder.name + ending)
-
-
-def say_written(told: Mapping[str, Any]) -> None:
-    """Where the files lie that a verb wrote."""
-    for path in told["wrote"]:
-        print(f"wrote {path}")
 
 
 def made_by(config: Asked, model: Model) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import models
-from jaxlin.commands.job import tell
+from jaxlin.commands.output import tell
 from jaxlin.options import Models
 from models.checkpoint import CONFIGS, DEMOS
 from models.families import FAMILIES

@@ -13,7 +13,7 @@ from rich.table import Table
 import models
 from jaxlin.abstract import Job
 from jaxlin.budget import Forecast, Solver, check_length, forecasts, refusal
-from jaxlin.commands.job import tell
+from jaxlin.commands.output import tell
 from jaxlin.errors import JaxlinError
 from jaxlin.load import DTYPES
 from jaxlin.offload import OFFLOADS

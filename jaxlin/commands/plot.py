@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from jaxlin.commands.job import beside, say_written, tell
+from jaxlin.commands.output import beside, say_written, tell
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Plot
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
-from jaxlin.commands.job import beside, say_written, tell
+from jaxlin.commands.output import beside, say_written, tell, write_whole
 from jaxlin.errors import JaxlinError
 from jaxlin.options import Report
 
@@ -23,20 +19,3 @@ def run(config: Report) -> int:
     write_whole(out, report(config.results))
     tell(config, {"wrote": [str(out)]}, say_written)
     return 0
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A file that exists whole or not at all; :class:`JaxlinError` if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=".jaxlin-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError as error:
-        raise JaxlinError(f"cannot write {path} ({error.strerror}): choose another --out") from error

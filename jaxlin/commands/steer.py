@@ -11,7 +11,8 @@ import numpy as np
 
 import models
 from jaxlin.certificate import as_json
-from jaxlin.commands.job import check_choices, load_model, made_by, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, load_model, made_by, made_with, read_prompt
+from jaxlin.commands.output import tell
 from jaxlin.errors import JaxlinError
 from jaxlin.model import Model, tokenize
 from jaxlin.operator import DetachedJacobian

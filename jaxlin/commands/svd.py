@@ -8,7 +8,8 @@ from typing import Any
 import models
 from jaxlin.budget import Solver
 from jaxlin.commands import batch
-from jaxlin.commands.job import check_choices, check_dial, load_model, read_prompt, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model, read_prompt
+from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.commands.svd_files import arrays_of, summarize

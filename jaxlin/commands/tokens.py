@@ -11,7 +11,8 @@ import numpy as np
 
 import models
 from jaxlin.budget import Solver
-from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt, tell
+from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt
+from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, Places, choose_part, choose_places, plan_job
 from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.model import Model, tokenize

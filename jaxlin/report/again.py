@@ -9,13 +9,13 @@ Summary = Mapping[str, Any]
 
 
 def python_of(summary: Summary) -> str:
-    """A few lines that end in ``result``, with ``prompt`` (text or token ids) left open; empty where none do.
+    """Lines that end in ``result``, with ``prompt`` left open: text or ids, up to the output's position.
 
-    Not for a part of a map (a span, another position or a target's row), for ``compare`` or ``steer``.
+    Empty where so few do not: of part of a map (a span, a target's row), and of ``compare`` and ``steer``.
     """
     verb = summary["verb"]
     part = summary.get("span") is not None or (verb == "svd" and summary["target"] is not None)
-    if verb not in _CALLS or part or summary["position"] != summary["tokens"] - 1:
+    if verb not in _CALLS or part:
         return ""
     loading = _given(dtype=(summary["dtype"], "float32"), precision=(summary["precision"], summary["dtype"]))
     model = f"model = jaxlin.load({', '.join([repr(summary['model']), *loading])})"
