@@ -24,7 +24,7 @@ test: $(VENV)/.installed-test
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
-	.venv-lowest/bin/python -m pytest -n auto
+	XLA_FLAGS="$(QUICK) --xla_cpu_use_fusion_emitters=false" .venv-lowest/bin/python -m pytest -n auto -m "not demos"
 
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test
