@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 
 from jaxlin.device import use_device
 from jaxlin.errors import JaxlinError
+from jaxlin.interrupt import watch_for_interrupts, without_words
 from jaxlin.options import Attribute, Compare, Layers, Models, Plan, Plot, Report, Steer, Svd, Tokens, Work
 
+#: Exit code after Ctrl-C, as shells have it.
+_INTERRUPTED = 130
 #: Verb -> its options; the module of the same name in jaxlin.commands does it.
 _VERBS = {
     "svd": Svd,
@@ -38,6 +39,17 @@ _VERBS = {
     "plan": Plan,
     "models": Models,
 }
+
+
+def console() -> NoReturn:
+    """The ``jaxlin`` command."""
+    sys.unraisablehook = without_words
+    code = main()
+    if code == _INTERRUPTED:  # compilation may go on in threads that do not survive an orderly end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
 
 
 def _prepare_process() -> None:
     """A polite kill cleans up like Ctrl-C; a terminal without Unicode gets escapes instead of a crash."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    watch_for_interrupts()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import jax
@@ -16,6 +19,7 @@ import jaxlin.terminal.progress as progress_module
 from jaxlin import JaxlinError
 from jaxlin.cli import _VERBS, main
 from jaxlin.device import device, use_device
+from jaxlin.interrupt import watch_for_interrupts
 from jaxlin.options import Output, Work
 from jaxlin.terminal.progress import TerminalProgress, spell_time
 
@@ -132,6 +136,26 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
     assert shown.replace("\n", " ").count("length, ") == 9  # said once, whole
     assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ GiB a note that .*…", shown)
     assert re.search(r"4/4 \d s, [\d.]+ GiB of J", shown)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_python_dropped_comes_again(number: signal.Signals):
+    """As it does when it arrives amid a callback of the garbage collector."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        watch_for_interrupts()
+        progress = TerminalProgress("none")
+        progress("rows", 1, 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            pytest.fail("nothing was raised")
+        with pytest.raises(KeyboardInterrupt):
+            progress("rows", 2, 2)
+        watch_for_interrupts()  # the next command of this process
+        progress("rows", 1, 2)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_times():

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jaxlin.environment import held_bytes
 from jaxlin.errors import JaxlinError
+from jaxlin.interrupt import raise_if_interrupted
 
 MODES = ("auto", "lines", "none")
 #: Seconds between two lines of a stage that goes on.
@@ -57,6 +58,7 @@ class TerminalProgress:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "", left: float | None = None) -> None:
+        raise_if_interrupted()
         if self._bars is None and not self._lines:
             return
         now = time.monotonic()
