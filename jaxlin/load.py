@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,4 +96,20 @@ def import_models() -> ModuleType:
             f"another package named 'models' ({place}) hides jaxlin's: run from another directory, or "
             f"take that one off PYTHONPATH"
         )
-    return import_module("models")
+    with _without_advice():
+        return import_module("models")
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """While it is imported, transformers would advise to install torch, which nothing here needs."""
+    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
