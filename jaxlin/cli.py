@@ -21,7 +21,7 @@ import tyro
 
 from jaxlin.device import use_device
 from jaxlin.errors import JaxlinError
-from jaxlin.interrupt import watch_for_interrupts, without_words
+from jaxlin.interrupt import interruptible, without_words
 from jaxlin.options import Attribute, Compare, Layers, Models, Plan, Plot, Report, Steer, Svd, Tokens, Work
 
 #: Exit code after Ctrl-C, as shells have it.
@@ -54,8 +54,18 @@ def console() -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    _prepare_process()
-    config = _parse(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # escapes, not a crash, on a terminal without Unicode
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with interruptible():
+            return _run(_parse(arguments))
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(config: Any) -> int:
     # Set before transformers is imported: its advice about missing torch is not for our users.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
@@ -71,17 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return import_module(f"jaxlin.commands.{verb}").run(config)
     except (JaxlinError, models.ModelError) as error:
         return _refuse(error)
-    except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
-        return _INTERRUPTED
-
-
-def _prepare_process() -> None:
-    """A polite kill cleans up like Ctrl-C; a terminal without Unicode gets escapes instead of a crash."""
-    watch_for_interrupts()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _parse(arguments: Sequence[str] | None) -> Any:

@@ -10,26 +10,36 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _SEEN = threading.Event()
 
 
-def watch_for_interrupts() -> None:
-    """Let Ctrl-C, and the polite kill of a batch system, end the work from now on.
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C, and the polite kill of a batch system, end the work in here.
 
     A process that was told to ignore Ctrl-C, as one in the background of a script is, goes on ignoring it.
     """
-    _SEEN.clear()
     if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt)
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _SEEN.clear()
 
 
 def raise_if_interrupted() -> None:
-    """:class:`KeyboardInterrupt` if one was raised since the watch began."""
+    """:class:`KeyboardInterrupt` if one was raised before, in vain."""
     if _SEEN.is_set():
         raise KeyboardInterrupt
 

@@ -19,7 +19,7 @@ import jaxlin.terminal.progress as progress_module
 from jaxlin import JaxlinError
 from jaxlin.cli import _VERBS, main
 from jaxlin.device import device, use_device
-from jaxlin.interrupt import watch_for_interrupts
+from jaxlin.interrupt import interruptible
 from jaxlin.options import Output, Work
 from jaxlin.terminal.progress import TerminalProgress, spell_time
 
@@ -141,21 +141,18 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_python_dropped_comes_again(number: signal.Signals):
     """As it does when it arrives amid a callback of the garbage collector."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        watch_for_interrupts()
-        progress = TerminalProgress("none")
+    before = signal.getsignal(number)
+    progress = TerminalProgress("none")
+    with interruptible():
         progress("rows", 1, 2)
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             pytest.fail("nothing was raised")
         with pytest.raises(KeyboardInterrupt):
             progress("rows", 2, 2)
-        watch_for_interrupts()  # the next command of this process
+    assert signal.getsignal(number) is before
+    with interruptible():  # the next command of this process
         progress("rows", 1, 2)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def test_times():
