@@ -20,11 +20,12 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m demos
 	XLA_FLAGS="$(QUICK)" scripts/test_newer.sh
 
-# The suite at the oldest versions that pyproject.toml admits (Python 3.11, no torch).
+# The suite at the oldest versions that pyproject.toml admits (Python 3.11, no torch), which warn of each other.
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
-	XLA_FLAGS="$(QUICK) --xla_cpu_use_fusion_emitters=false" .venv-lowest/bin/python -m pytest -n auto -m "not demos"
+	XLA_FLAGS="$(QUICK) --xla_cpu_use_fusion_emitters=false" \
+		.venv-lowest/bin/python -m pytest -n auto -m "not demos" -W ignore::DeprecationWarning
 
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test

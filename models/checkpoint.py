@@ -151,7 +151,11 @@ def _locate(name: str, files: list[str], *, without_weights: bool = False) -> tu
 def _download(hub_id: str, revision: str | None, files: list[str]) -> tuple[Path, str]:
     wanted = hub_id if revision is None else f"{hub_id}@{revision}"
     try:
-        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
+        path = Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=files, local_files_only=is_offline_mode()
+            )
+        )
     except HFValidationError as error:
         raise ModelError(f"{hub_id} is not a hub id ({_one_line(error)}); check its spelling") from error
     except GatedRepoError as error:
