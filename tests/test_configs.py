@@ -242,7 +242,7 @@ def test_demo(demo: str) -> None:
 def test_hub_id_fetches_config_alone(config_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def download(hub_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(hub_id: str, *, revision: str | None, allow_patterns: list[str], **_: bool) -> str:
         asked.append((hub_id, revision, allow_patterns))
         return str(config_only)
 
