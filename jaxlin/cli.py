@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: Any) -> int:
-    # Set before transformers is imported: its advice about missing torch is not for our users.
+    # Set before transformers is imported: what is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         from jaxlin.load import import_models

@@ -1,8 +1,8 @@
-"""Ctrl-C that cannot get lost.
+"""Ctrl-C that does not get lost while there is work to do.
 
-Python drops what is raised inside a callback of its garbage collector, and JAX has one there that runs often:
-one Ctrl-C in sixteen fell into it. So an interruption is raised where it arrives and, should that be in
-vain, once more at the next sign of progress.
+Python drops what is raised inside a callback of its garbage collector, and JAX has one there that runs often.
+So an interruption is raised where it arrives and, should that be in vain, once more at the next sign of
+progress.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def test_what_the_report_says_of_python_makes_the_result_again(
     for folder, same in (
         (svd_result, lambda found, saved: (found.s, saved["s"])),
         (layers_result, lambda found, saved: (found.parts["mlp"][1].s, saved["mlp_s"][1])),
-        (attribute_result, lambda found, saved: (found.tokens, saved["token_contributions"])),
+        (attribute_result, lambda found, saved: (found.directions, saved["direction_contributions"])),
     ):
         tensors, summary = result(folder)
         code, namespace = python_of(summary), {"prompt": PROMPT}
@@ -257,6 +257,8 @@ def test_what_the_report_says_of_python_makes_the_result_again(
         found, saved = same(namespace["result"], tensors)
         np.testing.assert_allclose(found, saved, rtol=1e-4, atol=1e-4)
         assert python_of(summary | {"span": "3:"}) == ""
+        if folder == svd_result:
+            assert f"tolerance={summary['tolerance']}" in code
 
 
 def test_pictures_of_nothing(tmp_path: Path, capsys):

@@ -34,7 +34,8 @@ def _operator(summary: Summary, method: str = "jacobian") -> str:
 
 def _whole(summary: Summary) -> list[str]:
     seed = _given(seed=(summary["seed"], 0))
-    call = ", ".join(["operator", str(summary["k"]), f"method={summary['method']!r}", *seed])
+    how = [f"method={summary['method']!r}", f"tolerance={summary['tolerance']!r}", *seed]
+    call = ", ".join(["operator", str(summary["k"]), *how])
     return [f"operator = {_operator(summary)}", f"result = jaxlin.{summary['verb']}({call})"]
 
 
@@ -48,13 +49,15 @@ def _layers(summary: Summary) -> list[str]:
 
 
 def _attribute(summary: Summary) -> list[str]:
+    k = len(summary.get("per_direction", ()))
+    directions = f", jaxlin.svd(operator, {k})" if k else ""
     return [
         "from jaxlin.target import parse_target",
         "",
         f"recording = {_operator(summary, 'record')}",
         "operator = recording.stretch(0, recording.num_layers - 1)",
         f"row = model.logit_row(operator.y, parse_target({summary['target']!r}))",
-        "result = jaxlin.attribute(operator, recording, row)",
+        f"result = jaxlin.attribute(operator, recording, row{directions})",
     ]
 
 
