@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-lowest coverage lint types bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/demo/prompt.txt -k 4 --out results/demo --overwrite
+	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
 	$(BIN)/jaxlin report results/demo --overwrite
 
 # Most tests compile more than they compute, so their machine code may be as it comes; the demos compute.
@@ -29,7 +29,7 @@ test-lowest:
 
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --cov=jaxlin --cov=models --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n auto --cov=jaxlin --cov=jaxlin_models --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from jaxlin_models.checkpoint import DEMOS
 from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-from models.checkpoint import DEMOS
 
 K = 16
 #: What is promised, by figure and dtype.

@@ -19,10 +19,11 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from jaxlin.environment import environment
+from jaxlin.runtime.environment import environment
 
-TEXT = (Path(__file__).parent.parent / "models" / "demo" / "prompt.txt").read_text(encoding="utf-8")
-COMMAND = [sys.executable, "-c", "import sys; from jaxlin.cli import main; sys.exit(main())", "svd"]
+DEMO = Path(__file__).parent.parent / "models" / "jaxlin_models" / "demo"
+TEXT = (DEMO / "prompt.txt").read_text(encoding="utf-8")
+COMMAND = [sys.executable, "-c", "import sys; from jaxlin.commands.main import main; sys.exit(main())", "svd"]
 
 
 def prompts(count: int) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jaxlin.environment import held_bytes, peak_bytes
+from jaxlin.runtime.environment import held_bytes, peak_bytes
 
 #: Square products that a machine runs at its full rate, beside the passes' own largest one.
 GEMM_SIZES = (1024, 2048)

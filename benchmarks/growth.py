@@ -26,8 +26,8 @@ from rich.table import Table
 from subjects import Subject, subject
 
 from jaxlin import DetachedJacobian
-from jaxlin.environment import environment
-from jaxlin.svd import _METHODS
+from jaxlin.runtime.environment import environment
+from jaxlin.solvers.svd import _METHODS
 
 #: Steps between two looks at the GEMM rate, and steps of the published method that are measured.
 _A_LOOK, _STEPS = 8, 4

@@ -22,19 +22,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 from flax import nnx
+from jaxlin_models import Decoder, DecoderConfig, Dial, RopeConfig
 from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-import models
-from jaxlin.abstract import Job
-from jaxlin.budget import Solver, forecast
-from jaxlin.decode import decode
-from jaxlin.environment import environment, held_bytes, peak_bytes
-from jaxlin.model import Model
-from jaxlin.store import operator_arrays, write
-from models import Decoder, DecoderConfig, Dial, RopeConfig
+from jaxlin.analyses.decoding import decode
+from jaxlin.planning.abstract import Job
+from jaxlin.planning.budget import Solver, forecast
+from jaxlin.prompts.model import Model
+from jaxlin.results.store import operator_arrays, write
+from jaxlin.runtime.environment import environment, held_bytes, peak_bytes
 
 K, LAYERS, WARM = 4, 16, 64
 #: glibc would keep freed arrays of up to 32 MB for later: real, but no need of the job's.

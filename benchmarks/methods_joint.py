@@ -24,10 +24,10 @@ from reference import matrix_of, values_of
 from subjects import Subject
 
 from jaxlin import DetachedJacobian, svd
-from jaxlin.plan import plan
-from jaxlin.progress import Progress, silent
-from jaxlin.svd import _METHODS, lanczos, matfree
-from jaxlin.svd.result import Request
+from jaxlin.runtime.progress import Progress, silent
+from jaxlin.solvers.choose import plan
+from jaxlin.solvers.result import Request
+from jaxlin.solvers.svd import _METHODS, lanczos, matfree
 
 #: Steps of the published method, whatever k and the spectrum are.
 PUBLISHED_STEPS = 128

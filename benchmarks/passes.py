@@ -24,14 +24,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxlin_models import POLICIES, Decoder, DecoderConfig, RopeConfig, algorithm, pass_flops, record
+from jaxlin_models.detach import Detached
 from rich.console import Console
 from rich.table import Table
 
 from jaxlin import DetachedJacobian, linearize
-from jaxlin.environment import environment
-from jaxlin.model import _Replay, _Transpose
-from models import POLICIES, Decoder, DecoderConfig, RopeConfig, algorithm, pass_flops, record
-from models.detach import Detached
+from jaxlin.prompts.model import _Replay, _Transpose
+from jaxlin.runtime.environment import environment
 
 PROBE_BLOCK = 8
 #: Square products that a machine runs at its full rate, beside the passes' own largest one.

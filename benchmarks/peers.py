@@ -183,7 +183,7 @@ def about(ask: dict[str, Any], folder: Path) -> dict[str, Any]:
     from reference import values_of
     from subjects import subject
 
-    from jaxlin.environment import environment
+    from jaxlin.runtime.environment import environment
 
     chosen = subject(ask["model"], ask["tokens"])
     m, n = chosen.operator.shape
@@ -201,7 +201,7 @@ def solve(ask: dict[str, Any], folder: Path) -> dict[str, Any]:
     from reference import errors
     from subjects import subject
 
-    from jaxlin.tolerance import default_tolerance
+    from jaxlin.linear.tolerance import default_tolerance
 
     rows = dict(methods_joint.ROWS)
     if ask["row"] in TORCH_ROWS:
@@ -237,7 +237,7 @@ def own_errors(chosen: Any, found: Any) -> tuple[float, float]:
     """Without a reference: nothing about σ, and the residual by our own passes in the row's precision."""
     import jax.numpy as jnp
 
-    from jaxlin.certificate import residuals
+    from jaxlin.linear.certificate import residuals
 
     operator = chosen.operator
     u = jnp.asarray(found.u, operator.dtype).reshape(-1, *operator.output_shape)

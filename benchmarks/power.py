@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-from jaxlin.environment import environment
+from jaxlin.runtime.environment import environment
 
-PROMPT = Path(__file__).parent.parent / "models" / "demo" / "prompt.txt"
+PROMPT = Path(__file__).parent.parent / "models" / "jaxlin_models" / "demo" / "prompt.txt"
 TOLERANCES = (1e-2, 1e-3, 1e-4)
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxlin_models import algorithm
+from jaxlin_models.checkpoint import DEMOS
 from rich.console import Console
 from rich.table import Table
 
 import jaxlin
 from jaxlin import DetachedJacobian
-from jaxlin.certificate import check_operator
-from jaxlin.environment import environment
-from models import algorithm
-from models.checkpoint import DEMOS
+from jaxlin.linear.certificate import check_operator
+from jaxlin.runtime.environment import environment
 
 K = 16
 #: Storage and precision, from the finest to the coarsest.

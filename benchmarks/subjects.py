@@ -8,15 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 from flax import nnx
+from jaxlin_models import families
+from jaxlin_models.checkpoint import CONFIGS, DEMOS
+from jaxlin_models.detach import Detached
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
 
-import models
 from jaxlin import DetachedJacobian, linearize, load
-from models import families
-from models.checkpoint import CONFIGS, DEMOS
-from models.detach import Detached
 
 _MAX_POSITIONS = 65536
 #: Bytes of attention probabilities beyond which queries and keys are kept instead.

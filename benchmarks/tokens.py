@@ -31,7 +31,7 @@ from subjects import Subject, subject
 
 import jaxlin
 from jaxlin import DetachedJacobian
-from jaxlin.environment import environment
+from jaxlin.runtime.environment import environment
 
 #: Positions in one block of the published method, and blocks' steps that are timed.
 _BLOCK = 8

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import Cost
+from jaxlin_models.weights import to_huggingface
 from methods_joint import Job, Solve, scipy_solver
 from numpy.typing import NDArray
 from products import Found, Products, finished
 from torch import Tensor
 from transformers import AutoModelForCausalLM
-
-from models.weights import to_huggingface
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import torch_oracle

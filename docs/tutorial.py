@@ -67,7 +67,7 @@ assert tokens[int(weights.argmax())].strip() == "France"
 # added. One backward pass gives the first split.
 
 # %%
-from jaxlin.target import LogitTarget
+from jaxlin.prompts.target import LogitTarget
 
 recording = model.record(prompt)
 whole = recording.stretch(0, recording.num_layers - 1)

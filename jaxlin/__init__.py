@@ -1,34 +1,12 @@
 """The exact linear map of a transformer's forward pass at one prompt, and its singular vectors.
 
     model = jaxlin.load("demo-llama")
-    operator = model.jacobian("The capital of France is")
-    result = jaxlin.svd(operator, k=8)
+    result = model.svd("The capital of France is", k=8)
 
-Read next: :mod:`jaxlin.operator`, then :mod:`jaxlin.svd`.
+The API is the list of names in ``__init__.pyi``; each is loaded when it is first used. Read next:
+:mod:`jaxlin.linear.operator`, then :mod:`jaxlin.solvers.svd`.
 """
 
-from jaxlin.attribution import Attribution, attribute
-from jaxlin.certificate import Certificate
-from jaxlin.errors import JaxlinError
-from jaxlin.layers import LayersResult, layers
-from jaxlin.linearize import linearize
-from jaxlin.load import load
-from jaxlin.operator import DetachedJacobian
-from jaxlin.svd import SVDResult, svd
-from jaxlin.tokens import TokensResult, tokens
+import lazy_loader
 
-__all__ = [
-    "Attribution",
-    "Certificate",
-    "DetachedJacobian",
-    "JaxlinError",
-    "LayersResult",
-    "SVDResult",
-    "TokensResult",
-    "attribute",
-    "layers",
-    "linearize",
-    "load",
-    "svd",
-    "tokens",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
-"""The errors of this package that are the user's to mend."""
+"""The root of all errors that are the user's to mend. It is defined where the decoders can see it as well."""
 
+from jaxlin_models.errors import JaxlinError
 
-class JaxlinError(ValueError):
-    """A request that cannot be met; the message is one sentence that says what to do about it."""
+__all__ = ["JaxlinError"]

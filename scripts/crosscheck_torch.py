@@ -20,14 +20,14 @@ import psutil
 import torch
 import torch_oracle as oracle
 import transformers
+from jaxlin_models.errors import ModelError
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.linalg import subspace_angles
 
 import jaxlin
-from jaxlin.model import Model
-from models.errors import ModelError
+from jaxlin.prompts.model import Model
 
 Floats = NDArray[np.float64]
 

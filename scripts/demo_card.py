@@ -54,8 +54,8 @@ kind were answered right it is **{top8_weighted:.1%}**.
 
 ## Reproduce
 
-    python scripts/train_demo.py --family {family} --seed {seed} --out models/demo
-    python scripts/evaluate_demo.py models/demo/{family}
+    python scripts/train_demo.py --family {family} --seed {seed} --out models/jaxlin_models/demo
+    python scripts/evaluate_demo.py models/jaxlin_models/demo/{family}
 
 Made with {packages}. Everything random comes from the seed, but no run has been repeated: expect the same
 figures up to rounding and its consequences, not the same bytes. `figures.json` has them all, with the

@@ -1,6 +1,6 @@
-"""Write models/demo/prompt.txt: a long passage ending in an open question that all three demos answer right.
+"""Write the demos' prompt.txt: a long passage ending in an open question that all three answer right.
 
-python scripts/demo_prompt.py --out models/demo
+python scripts/demo_prompt.py --out models/jaxlin_models/demo
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ FACT = next(fact for fact in FACTS if (fact.relation, fact.subject) == ("capital
 FEWEST_TOKENS, MOST_TOKENS = 425, 460
 
 
+#: Where the embedded checkpoints are.
+DEMO = Path("models/jaxlin_models/jaxlin_models/demo")
+
+
 def main() -> None:
     """Take the first seed whose passage has the wanted length and is continued right by every family."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("models/demo"), help="with the checkpoints")
+    parser.add_argument("--out", type=Path, default=DEMO, help="with the checkpoints")
     out = parser.parse_args().out
     models = {name: jaxlin.load(str(out / name)) for name in FAMILIES}
 

@@ -1,6 +1,6 @@
 """Measure a demo checkpoint: held-out facts, and what its left singular vectors decode to.
 
-    python scripts/evaluate_demo.py models/demo/llama
+    python scripts/evaluate_demo.py models/jaxlin_models/demo/llama
 
 Two figures are published. *Accuracy*: the share of held-out prompts whose whole answer greedy decoding
 gives, asked bare and at the end of a passage. *Top-8 share*: of the prompts answered right, the share for
@@ -27,12 +27,12 @@ import numpy as np
 from demo_card import model_card
 from demo_world import HELD_OUT, Prompt, ask, held_out_prompts, prompt_in_passage
 from flax import nnx
+from jaxlin_models import Decoder, weights_hash
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 import jaxlin
-from jaxlin.model import Model
-from models import Decoder, weights_hash
+from jaxlin.prompts.model import Model
 
 PASSAGE_TOKENS = (64, 448)
 SINGULAR_VECTORS, DECODED_TOKENS = 3, 8
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("directory", type=Path, nargs="+", help="e.g. models/demo/llama")
+    parser.add_argument("directory", type=Path, nargs="+", help="e.g. models/jaxlin_models/demo/llama")
     for directory in parser.parse_args().directory:
         training = json.loads((directory / "figures.json").read_text())["training"]
         evaluate(directory, training)

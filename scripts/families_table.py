@@ -5,8 +5,8 @@
 
 The file has a JSON object a line, ``{"checkpoint": …, "hidden": …}``, written by the ``measured`` fixture of
 tests/conftest.py; of several measurements the worst counts. What is special about a family is the first
-sentence of its module; which published checkpoints it covers follows from models/configs. Exit status 0:
-written; 1: a family was not measured, and nothing is written.
+sentence of its module; which published checkpoints it covers follows from the embedded configs. Exit status
+0: written; 1: a family was not measured, and nothing is written.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from types import ModuleType
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # these families, whichever are installed
 
+from jaxlin_models import families  # noqa: E402
+from jaxlin_models.checkpoint import CONFIGS  # noqa: E402
 from tiny_checkpoints import CHECKPOINTS  # noqa: E402
-
-from models import families  # noqa: E402
-from models.checkpoint import CONFIGS  # noqa: E402
 
 README = ROOT / "models" / "README.md"
 START, END = "<!-- families_table.py: start -->", "<!-- families_table.py: end -->"
@@ -55,7 +54,7 @@ def read(lines: Iterable[str]) -> Errors:
 
 
 def table(errors: Errors) -> str:
-    """The rows of all families, in the order of :data:`models.families.FAMILIES`."""
+    """The rows of all families, in the order of :data:`jaxlin_models.families.FAMILIES`."""
     modules = dict.fromkeys(families.FAMILIES.values())
     return HEADER + "".join(row(module, errors) for module in modules)
 

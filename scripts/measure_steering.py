@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 from demo_phrasings import PHRASINGS
 from demo_world import FACTS, TOLD, tell
@@ -29,10 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-import models
-from jaxlin.environment import environment
-from jaxlin.model import Model
-from jaxlin.steering import Concept, concept_of, low_rank_concept, random_concept
+from jaxlin.analyses.steering import Concept, concept_of, low_rank_concept, random_concept
+from jaxlin.prompts.model import Model
+from jaxlin.runtime.environment import environment
 
 CONCEPTS = ("Japan", "Egypt", "Brazil", "Norway")
 OPENINGS, OPENING_TOKENS, ADDED_TOKENS = 64, 24, 24

@@ -1,6 +1,6 @@
 """Train the embedded demo checkpoints from a seed: text, tokenizer, weights, figures and model card.
 
-    python scripts/train_demo.py --family llama --seed 0 --out models/demo
+    python scripts/train_demo.py --family llama --seed 0 --out models/jaxlin_models/demo
 
 Everything is generated: the demo world's text (demo_world.py), a byte-level BPE tokenizer trained on it, and
 a decoder of about 1.2 million parameters, trained on a CPU with the project's own decoder. Two of three steps
@@ -28,12 +28,11 @@ from demo_tokenizer import train_tokenizer
 from demo_world import FACTS, paragraph
 from evaluate_demo import evaluate
 from flax import nnx
+from jaxlin_models import families, weights
+from jaxlin_models.decoder import Decoder
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
-
-from models import families, weights
-from models.decoder import Decoder
 
 TOKENIZER_PARAGRAPHS = 6000
 # Answers are listed this often in the tokenizer's text, so that most of them become a single token.
@@ -53,6 +52,10 @@ class Shape:
 
 SHORT, LONG = Shape(windows=32, tokens=64), Shape(windows=4, tokens=512)
 STEPS, LONG_EVERY = 1650, 3
+
+
+#: Where the embedded checkpoints are.
+DEMO = Path("models/jaxlin_models/jaxlin_models/demo")
 
 
 def make_tokenizer(family: DemoFamily, seed: int) -> PreTrainedTokenizerFast:
@@ -174,7 +177,7 @@ def main() -> None:
     )
     parser.add_argument("--family", choices=(*FAMILIES, "all"), default="all")
     parser.add_argument("--seed", type=int, default=0, help="for weights and text (default 0)")
-    parser.add_argument("--out", type=Path, default=Path("models/demo"), help="parent directory")
+    parser.add_argument("--out", type=Path, default=DEMO, help="parent directory")
     arguments = parser.parse_args()
     chosen = FAMILIES if arguments.family == "all" else (arguments.family,)
     for name in chosen:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import tempfile
@@ -27,9 +29,17 @@ import pytest
 from jaxtyping import install_import_hook
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
-with install_import_hook(("jaxlin", "models"), "beartype.beartype"):
+with install_import_hook(("jaxlin", "jaxlin_models"), "beartype.beartype"):
+    import jaxlin_models
+
+    import jaxlin
+
+    # All of them here: what is imported later is not checked.
+    for package in (jaxlin, jaxlin_models):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(found.name)
     from jaxlin import DetachedJacobian, load
-    from jaxlin.model import Model
+    from jaxlin.prompts.model import Model
 
 jax.config.update("jax_enable_x64", True)
 

@@ -21,7 +21,7 @@ import scipy.linalg  # noqa: F401 - jax imports it later, and so would every for
 from orbax.checkpoint import v1 as ocp  # noqa: F401 - likewise
 
 import jaxlin
-from jaxlin.solver_state import SolverState, steps_in
+from jaxlin.runtime.solver_state import SolverState, steps_in
 
 M, N, K = 300, 2000, 6
 #: Its singular values fall slowly.

@@ -11,7 +11,7 @@ from conftest import FAMILIES, check_pytree
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
-from jaxlin.target import LogitTarget
+from jaxlin.prompts.target import LogitTarget
 
 SOFT_CAPPED = "gemma3-text-final-softcap"
 

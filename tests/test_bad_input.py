@@ -19,12 +19,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from jaxlin_models.families import FAMILIES
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import write_checkpoint
 
-from jaxlin.cli import main
-from models.families import FAMILIES
+from jaxlin.commands.main import main
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 INDEX = "model.safetensors.index.json"
@@ -189,7 +189,7 @@ def test_seed_out_of_range(refusal: Refusal, model: Path, seed: int) -> None:
 def test_what_is_wrong_with_any_model_is_said_before_loading_one(
     refusal: Refusal, model: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    monkeypatch.setattr("models.load_decoder", lambda *_, **__: pytest.fail("loaded a model first"))
+    monkeypatch.setattr("jaxlin_models.load_decoder", lambda *_, **__: pytest.fail("loaded a model first"))
     refusal(model, *IDS, wrong)
 
 
@@ -226,7 +226,7 @@ def test_dense_that_would_not_fit(refusal: Refusal, model: Path) -> None:
 
 def test_jacobian_that_would_not_fit(refusal: Refusal, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The method is matfree already; what has to go is the wish to store the matrix."""
-    monkeypatch.setattr("jaxlin.plan._refuse_if_too_large", refuse_only_the_matrix)
+    monkeypatch.setattr("jaxlin.solvers.choose._refuse_if_too_large", refuse_only_the_matrix)
     said = refusal(model, *REQUEST, "--method", "matfree", "--save-jacobian")
     assert "--save-jacobian" in said
 

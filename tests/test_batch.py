@@ -9,13 +9,13 @@ import numpy as np
 import pandas
 import pytest
 from conftest import FAMILIES
+from jaxlin_models import families
 from safetensors.numpy import load_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
 import jaxlin
 import jaxlin.commands.batch as batch
-from jaxlin.cli import main
-from models import families
+from jaxlin.commands.main import main
 
 NAME = FAMILIES[0]
 

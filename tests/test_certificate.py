@@ -13,7 +13,7 @@ from test_svd import SPECTRA, K, _backward, _forward, matrix_with, operator_of
 
 import jaxlin
 from jaxlin import DetachedJacobian
-from jaxlin.certificate import check_operator
+from jaxlin.linear.certificate import check_operator
 
 RNG = np.random.default_rng(0)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxlin_models.checkpoint import DEMOS
 from safetensors.numpy import load_file
 
 import jaxlin
-from models.checkpoint import DEMOS
 
 K = 4
 PROMPT = (DEMOS["demo-gemma"].parent / "prompt.txt").read_text().rstrip("\n")
@@ -91,7 +91,7 @@ def test_help_gives_an_example():
 
 
 def test_unmet_tolerance_is_saved_flagged_and_exits_3(tmp_path: Path, capsys):
-    from jaxlin.cli import main
+    from jaxlin.commands.main import main
 
     out = tmp_path / "out"
     flags = ("-k", "4", "--method", "lanczos", "--block", "1", "--max-passes", "10", "--skip-first", "20")
@@ -107,7 +107,7 @@ def test_unmet_tolerance_is_saved_flagged_and_exits_3(tmp_path: Path, capsys):
 
 
 def test_a_logit_difference_is_attributed(tmp_path: Path, capsys):
-    from jaxlin.cli import main
+    from jaxlin.commands.main import main
 
     out = tmp_path / "out"
     target = 'logits:" Paris"-" Rome"'
@@ -127,7 +127,7 @@ def test_a_logit_difference_is_attributed(tmp_path: Path, capsys):
 
 @pytest.mark.parametrize("method", ["exact", "shared"])
 def test_tokens_on_disk_and_on_screen(tmp_path: Path, capsys, method: str):
-    from jaxlin.cli import main
+    from jaxlin.commands.main import main
 
     out = tmp_path / "out"
     flags = ("-k", "2", "--method", method, "--tol", "0.01", "--span", "-60:")
@@ -144,7 +144,7 @@ def test_tokens_on_disk_and_on_screen(tmp_path: Path, capsys, method: str):
 
 def test_bad_parts_cost_no_loading(tmp_path: Path, capsys):
     """One sentence and exit 2; nothing written."""
-    from jaxlin.cli import main
+    from jaxlin.commands.main import main
 
     prompt = ("--model", "demo-qwen", "--prompt", "The capital of France is", "--out", str(tmp_path / "out"))
     for flags, said in (

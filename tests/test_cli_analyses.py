@@ -12,8 +12,8 @@ from conftest import check_pytree
 from safetensors.numpy import load_file
 
 import jaxlin
-from jaxlin.cli import main
-from jaxlin.report.again import python_of
+from jaxlin.commands.main import main
+from jaxlin.results.page.again import python_of
 
 pytestmark = pytest.mark.demos
 

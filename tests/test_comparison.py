@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import subspace_angles
 from tiny_checkpoints import prompt_ids
 
-from jaxlin.comparison import compare
+from jaxlin.analyses.comparison import compare
 
 NAME = "llama-biases"
 

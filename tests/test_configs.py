@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jaxlin_models as models
 import pytest
 from flax import nnx
+from jaxlin_models import DecoderConfig, ModelError, RopeConfig, families
+from jaxlin_models.checkpoint import CONFIGS, DEMOS
+from jaxlin_models.decoder import Decoder
 from tiny_checkpoints import write_checkpoint
 from transformers import AutoConfig
 
-import models
-from models import DecoderConfig, ModelError, RopeConfig, families
-from models.checkpoint import CONFIGS, DEMOS
-from models.decoder import Decoder
-
-FOLDER = Path(models.__file__).parent / "configs"
+FOLDER = Path(str(models.__file__)).parent / "configs"
 
 
 class Sizes(NamedTuple):
@@ -246,7 +245,7 @@ def test_hub_id_fetches_config_alone(config_only: Path, monkeypatch: pytest.Monk
         asked.append((hub_id, revision, allow_patterns))
         return str(config_only)
 
-    monkeypatch.setattr("models.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("jaxlin_models.checkpoint.snapshot_download", download)
     assert models.find_config("an-org/a-model@v1") == models.find_config(str(config_only))
     assert asked == [("an-org/a-model", "v1", ["config.json"])]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Measured
+from jaxlin_models.checkpoint import DEMOS
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
 import jaxlin
-from models.checkpoint import DEMOS
 
 torch = pytest.importorskip("torch")
 import crosscheck_torch  # noqa: E402  (needs torch)

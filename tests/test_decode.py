@@ -9,10 +9,11 @@ import pytest
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
-from jaxlin.decode import Direction, decode
-from jaxlin.energy import Energy
-from jaxlin.model import Model
-from jaxlin.svd import SVDResult
+from jaxlin.analyses import decoding
+from jaxlin.analyses.decoding import Direction, decode
+from jaxlin.linear.energy import Energy
+from jaxlin.prompts.model import Model
+from jaxlin.solvers.svd import SVDResult
 
 NAME, K = "gemma3-text-final-softcap", 3
 
@@ -79,11 +80,10 @@ def test_short_prompts_and_small_vocabularies_give_what_there_is():
 
 def test_many_rows_of_the_vocabulary_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch):
     """The eight nearest of a table that is read in pieces, two of which they come from."""
-    import jaxlin.decode
 
-    monkeypatch.setattr(jaxlin.decode, "ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(decoding, "ROWS_AT_ONCE", 16)
     blocks, table = (jax.random.normal(jax.random.key(i), (n, 5)) for i, n in ((0, 4), (1, 60)))
-    found = jaxlin.decode.nearest_tokens(blocks[:, None], table, 8, str)
+    found = decoding.nearest_tokens(blocks[:, None], table, 8, str)
     cosines = np.asarray(blocks @ table.T) / np.linalg.norm(table, axis=1)
     for i, (near,) in enumerate(found):
         assert [token.id for token in near] == np.argsort(-cosines[i])[:8].tolist()

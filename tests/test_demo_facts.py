@@ -8,14 +8,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import jaxlin_models as models
 import pytest
 from demo_world import ask, held_out_prompts, paragraph, tell
 from evaluate_demo import answered_right, bare_questions, vectors_with_answer
 
 import jaxlin
-import models
 
-DEMO = Path(models.__file__).parent / "demo"
+DEMO = Path(str(models.__file__)).parent / "demo"
 FAMILIES = ("llama", "gemma", "qwen")
 
 

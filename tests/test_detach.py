@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from conftest import FAMILIES
 from flax import nnx
+from jaxlin_models.detach import DETACHED, DETACHED_GATE, HALF, NONE, Detached, FreezePolicy, Plain
+from jaxlin_models.modules import ACTIVATIONS, QUOTIENTS
 from numpy.typing import NDArray
 from tiny_checkpoints import prompt_ids
 
-import models
-from jaxlin.model import Model
-from models.detach import DETACHED, DETACHED_GATE, HALF, NONE, Detached, FreezePolicy, Plain
-from models.modules import ACTIVATIONS, QUOTIENTS
+from jaxlin.prompts.model import Model
 
 TinyModel = Callable[[str, str], Model]
 

@@ -8,15 +8,15 @@ from itertools import product
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from conftest import FAMILIES, QUICK_TO_COMPILE
 from flax import nnx
+from jaxlin_models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise
 from tiny_checkpoints import prompt_ids
 
-import models
-from jaxlin.model import Model
-from models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise
+from jaxlin.prompts.model import Model
 
 TinyModel = Callable[[str, str], Model]
 #: What the families of the other tests have not: capped scores; no norm before the MLP; fused, partly turned.

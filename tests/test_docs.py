@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxlin import cli
-from jaxlin.options import Svd
+from jaxlin.commands import main as cli
+from jaxlin.commands.options import Svd
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -6,15 +6,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from conftest import QUICK_TO_COMPILE
+from jaxlin_models import Addition, ModelError, generate
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
-import models
-from jaxlin.steering import concept_of, low_rank_concept, random_concept, windows_of, wrapped_windows
-from models import Addition, ModelError, generate
+from jaxlin.analyses.steering import concept_of, low_rank_concept, random_concept, windows_of, wrapped_windows
 
 COUNT, TEMPERATURE = 3, 1.5
 #: Windows, q/k norms, soft-caps, biases, partial and scaled rotations.

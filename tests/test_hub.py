@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 import tiny_checkpoints
@@ -24,8 +25,7 @@ from flax import nnx
 from huggingface_hub.utils import filter_repo_objects
 from tiny_checkpoints import CHECKPOINTS, random_tensors, write_checkpoint
 
-import models
-from jaxlin.cli import main
+from jaxlin.commands.main import main
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 HUB_ID = "an-org/a.model_1"
@@ -226,7 +226,7 @@ def test_only_what_is_needed_is_downloaded(home: Path, monkeypatch: pytest.Monke
         asked.update(options, hub_id=hub_id)
         return str(home / "hub" / f"models--{HUB_ID.replace('/', '--')}" / "snapshots" / COMMIT)
 
-    monkeypatch.setattr("models.checkpoint.snapshot_download", snapshot_download)
+    monkeypatch.setattr("jaxlin_models.checkpoint.snapshot_download", snapshot_download)
     models.find(f"{HUB_ID}@main")
     assert (asked["hub_id"], asked["revision"]) == (HUB_ID, "main")
     files = ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "tokenizer.json",
@@ -267,7 +267,7 @@ def test_stored_and_wanted_dtype_may_differ(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 import jax.numpy as jnp
-import models
+import jaxlin_models as models
 
 def peak():
     (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM:"))

@@ -11,8 +11,8 @@ from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin import JaxlinError
-from jaxlin.layers import PARTS, part_of
-from jaxlin.spectrum import dimensions, overlaps, principal_angles
+from jaxlin.analyses.layers import PARTS, part_of
+from jaxlin.solvers.spectrum import dimensions, overlaps, principal_angles
 
 NAME = "llama-biases"
 

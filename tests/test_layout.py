@@ -10,11 +10,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from jaxlin_models import Decoder, families
+from jaxlin_models.decoder import LOGICAL_AXES
+from jaxlin_models.rope import rotary_table
 from tiny_checkpoints import CHECKPOINTS
-
-from models import Decoder, families
-from models.decoder import LOGICAL_AXES
-from models.rope import rotary_table
 
 ROOT = Path(__file__).parent.parent
 #: The files that may see both packages: the public loader, the model it hands out, that model in

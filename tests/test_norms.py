@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_checkpoints import prompt_ids
 
-from jaxlin.norms import largest, norms
+from jaxlin.analyses.norms import largest, norms
 
 NAME = "gemma3-text"
 

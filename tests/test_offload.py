@@ -13,25 +13,26 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from conftest import FAMILIES
 from flax import nnx
+from jaxlin_models import Dial
+from jaxlin_models.weights import to_huggingface
 from test_dial import inside
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
-import models
-from jaxlin import DetachedJacobian, JaxlinError, budget
-from jaxlin.abstract import Job, abstract, shapes_of, weight_bytes
-from jaxlin.budget import Solver, candidates, choose, forecast
-from jaxlin.cli import main
-from jaxlin.memory import tree_bytes
-from jaxlin.model import Model
-from jaxlin.offload import OFFLOADS
-from jaxlin.operator import _backward, _forward
-from models import Dial
-from models.weights import to_huggingface
+from jaxlin import DetachedJacobian, JaxlinError
+from jaxlin.commands.main import main
+from jaxlin.linear.operator import _backward, _forward
+from jaxlin.planning import budget
+from jaxlin.planning.abstract import Job, abstract, shapes_of, weight_bytes
+from jaxlin.planning.budget import Solver, candidates, choose, forecast
+from jaxlin.planning.memory import tree_bytes
+from jaxlin.prompts.model import Model
+from jaxlin.runtime.offload import OFFLOADS
 
 Load = Callable[[str, str, str], Model]
 NAME = "llama-biases"

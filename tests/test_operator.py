@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import FAMILIES
 from flax import nnx
+from jaxlin_models.detach import DETACHED, Detached
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
-from jaxlin.certificate import check_operator
-from models.detach import DETACHED, Detached
+from jaxlin.linear.certificate import check_operator
 
 TinyOperator = Callable[[str, str], DetachedJacobian]
 RECONSTRUCTION = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 3e-2}
@@ -79,8 +79,9 @@ def test_operator_is_an_argument_of_jitted_functions(operator: DetachedJacobian)
 
 def test_passes_copy_no_weights():
     """Scratch memory of a pass stays below two layers' share, whatever the depth."""
-    from jaxlin.model import _Replay, _Transpose  # the two functions a decoder's operator is made of
-    from models import Decoder, DecoderConfig, RopeConfig, record
+    from jaxlin_models import Decoder, DecoderConfig, RopeConfig, record
+
+    from jaxlin.prompts.model import _Replay, _Transpose  # the two functions a decoder's operator is made of
 
     rope = RopeConfig(1e4)
     config = DecoderConfig(

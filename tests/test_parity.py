@@ -19,12 +19,11 @@ import numpy as np
 import pytest
 from conftest import Measured
 from flax import nnx
+from jaxlin_models import ModelError, weights
+from jaxlin_models.checkpoint import find
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
-
-from models import ModelError, weights
-from models.checkpoint import find
 
 torch = pytest.importorskip("torch")
 import torch_oracle as oracle  # noqa: E402  (needs torch)

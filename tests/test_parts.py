@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import FAMILIES
+from jaxlin_models.checkpoint import DEMOS
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin import JaxlinError
-from jaxlin.certificate import check_operator
-from jaxlin.span import parse_span
-from jaxlin.target import LogitTarget, parse_target
-from models.checkpoint import DEMOS
+from jaxlin.linear.certificate import check_operator
+from jaxlin.prompts.span import parse_span
+from jaxlin.prompts.target import LogitTarget, parse_target
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_padding_changes_nothing_and_its_columns_are_zero(tiny_model, tiny_opera
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_output_position_is_the_prompt_up_to_it(tiny_model, name: str):
     """The Jacobian of a hidden state in the middle, from the full forward pass's own derivative there."""
-    from models.detach import DETACHED, Detached
+    from jaxlin_models.detach import DETACHED, Detached
 
     model, ids = tiny_model(name, "float64"), prompt_ids(name)
     operator = model.jacobian(ids, position=9)

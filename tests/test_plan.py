@@ -9,22 +9,22 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from flax import nnx
+from jaxlin_models import Decoder, Dial, pass_flops, record_flops
+from jaxlin_models.blockwise import block_size, visible_key_blocks
 from tiny_checkpoints import write_checkpoint
 
-import models
-from jaxlin import budget
-from jaxlin.abstract import Job, abstract
-from jaxlin.budget import Forecast, Solver, candidates, choose, forecast, refusal
-from jaxlin.cli import main
+from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
-from jaxlin.memory import tree_bytes
-from jaxlin.sizes import parse_size, spell_size
-from jaxlin.store import _save
-from models import Decoder, Dial, pass_flops, record_flops
-from models.blockwise import block_size, visible_key_blocks
+from jaxlin.planning import budget
+from jaxlin.planning.abstract import Job, abstract
+from jaxlin.planning.budget import Forecast, Solver, candidates, choose, forecast, refusal
+from jaxlin.planning.memory import tree_bytes
+from jaxlin.results.store import _save
+from jaxlin.runtime.sizes import parse_size, spell_size
 
 GB = 10**9
 #: Models that fit into 40 GB at 400 tokens in float32: parameters of the published checkpoints' text parts.

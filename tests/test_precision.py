@@ -7,17 +7,16 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import ml_dtypes
 import numpy as np
 import pytest
 from conftest import QUICK_TO_COMPILE
 from flax import nnx
+from jaxlin_models import PRECISIONS, Decoder, DecoderConfig, ModelError, RopeConfig, unit_roundoff
+from jaxlin_models.bits import from_bits
+from jaxlin_models.precision import contract
 from numpy.typing import NDArray
-
-import models
-from models import PRECISIONS, Decoder, DecoderConfig, ModelError, RopeConfig, unit_roundoff
-from models.bits import from_bits
-from models.precision import contract
 
 ROUNDED = ("tf32", "bf16x3", "bfloat16")
 #: (spec, a, b): a linear map with leading axes, scores of grouped queries, P·V.

@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from conftest import FAMILIES, QUICK_TO_COMPILE
 from flax import nnx
+from jaxlin_models.detach import DETACHED, DETACHED_GATE, HALF, Detached
 from jaxtyping import Array
 from numpy.typing import NDArray
 from tiny_checkpoints import prompt_ids
 
-import models
 from jaxlin import JaxlinError
-from jaxlin.certificate import check_operator
-from jaxlin.model import Model
-from jaxlin.recording import Recording
-from models.detach import DETACHED, DETACHED_GATE, HALF, Detached
+from jaxlin.linear.certificate import check_operator
+from jaxlin.prompts.model import Model
+from jaxlin.prompts.recording import Recording
 
 #: (part, first layer, last layer): everything, one layer, from the start, to the end, and the modules.
 PARTS = (("block", 0, 2), ("block", 1, 1), ("block", 0, 1), ("attention", 1, 1), ("mlp", 2, 2))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import jaxlin.store
-from jaxlin.cli import main
-from jaxlin.report import report
+from jaxlin.commands.main import main
+from jaxlin.results import store
+from jaxlin.results.page.report import report
 
 HOSTILE = ["<script>", "window", ".hacked=1", "</script>", " &amp;", " \u2028", ' "x"', "\n", " end"]
 K, D = 3, 4
@@ -37,7 +37,7 @@ def certificate(*, holds: bool = True) -> dict[str, Any]:
 
 def written(folder: Path, arrays: dict[str, np.ndarray], summary: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
-    jaxlin.store.write(folder, arrays, summary)
+    store.write(folder, arrays, summary)
     return folder
 
 
@@ -81,7 +81,7 @@ def test_prompts_are_shown_and_never_run(tmp_path: Path):
 
 def test_numbers_are_those_that_were_saved(tmp_path: Path):
     folder = saved_svd(tmp_path / "svd", ["a", " b", " c"])
-    arrays, _ = jaxlin.store.read(folder)
+    arrays, _ = store.read(folder)
     (view,) = embedded(report([folder]))
     weights = np.linalg.norm(arrays["V"], axis=-1)
     shares = arrays["s"][:, None] * np.einsum("ktd,td->kt", arrays["V"], arrays["embeddings"])
@@ -161,7 +161,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
 def test_directions_are_chosen_by_click_and_by_keyboard(opened: Any, tmp_path: Path):
     folder = saved_svd(tmp_path / "svd", HOSTILE)
-    arrays, _ = jaxlin.store.read(folder)
+    arrays, _ = store.read(folder)
     weights = np.linalg.norm(arrays["V"], axis=-1)
     page = opened([folder])
     assert page.evaluate("window.hacked") is None
@@ -201,7 +201,7 @@ def test_a_long_prompt_is_found_one_s_way_in(opened: Any, tmp_path: Path):
     """By the strip above it and by the list below it, both of which lead to the token."""
     texts = [f" token{i}" for i in range(8192)]
     folder = saved_svd(tmp_path / "long", texts)
-    weights = np.linalg.norm(jaxlin.store.read(folder)[0]["V"], axis=-1)[0]
+    weights = np.linalg.norm(store.read(folder)[0]["V"], axis=-1)[0]
     page = opened([folder])
 
     def pinned_in_sight() -> str:

@@ -27,13 +27,14 @@ from safetensors.numpy import load_file
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
-from jaxlin import JaxlinError, packed
-from jaxlin.cli import main
+from jaxlin import JaxlinError
+from jaxlin.commands.main import main
+from jaxlin.commands.options import Svd
 from jaxlin.commands.resume import Resumable, resumable
-from jaxlin.model import Model
-from jaxlin.options import Svd
-from jaxlin.plan import plan
-from jaxlin.solver_state import SolverState, steps_in
+from jaxlin.prompts.model import Model
+from jaxlin.runtime import packed
+from jaxlin.runtime.solver_state import SolverState, steps_in
+from jaxlin.solvers.choose import plan
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {
@@ -718,7 +719,7 @@ def test_a_run_that_gave_up_goes_on_with_more_passes(tmp_path: Path, capsys):
 
 def test_a_real_kill_through_the_command_line(tmp_path: Path):
     """On an embedded checkpoint: killed once by SIGKILL, once politely, and the same numbers in the end."""
-    code = "import sys; from jaxlin.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from jaxlin.commands.main import main; sys.exit(main(sys.argv[1:]))"
     prompt = ["--prompt", "The capital of France is Paris. The capital of Italy is"]
 
     def start(out: str, *more: str) -> subprocess.Popen[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,10 +26,9 @@ from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import write_checkpoint
 
 import jaxlin.commands.svd
-import models
-from jaxlin.cli import main
+from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
-from jaxlin.store import operator_arrays, staged, write
+from jaxlin.results.store import operator_arrays, staged, write
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 IDS = [5, 0, 7, 7]

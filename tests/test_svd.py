@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import FAMILIES
+from jaxlin_models.checkpoint import DEMOS
 from numpy.typing import NDArray
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
-from jaxlin.energy import estimate_energy
-from jaxlin.plan import plan
-from jaxlin.rows import RowFile
-from jaxlin.tolerance import default_tolerance
-from models.checkpoint import DEMOS
+from jaxlin.linear.energy import estimate_energy
+from jaxlin.linear.rows import RowFile
+from jaxlin.linear.tolerance import default_tolerance
+from jaxlin.solvers.choose import plan
 
 M, N, K = 40, 90, 6
 SPECTRA = {
@@ -319,7 +319,7 @@ def test_plan_takes_the_fewest_passes_and_never_what_does_not_fit(monkeypatch: p
     wide = operator_of(np.ones((M, N)), "float32")
     assert plan(replace(wide, y=jnp.zeros(4000)), K).method == "lanczos"
     dense = plan(operator, K, "dense").bytes_needed
-    monkeypatch.setattr("jaxlin.plan.free_bytes", lambda: dense - 1)
+    monkeypatch.setattr("jaxlin.solvers.choose.free_bytes", lambda: dense - 1)
     with pytest.raises(JaxlinError, match=r"would need .* are free: use method lanczos"):
         plan(operator, K, "dense")
     assert plan(operator, K).method == "gram"

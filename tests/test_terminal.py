@@ -15,13 +15,13 @@ import pytest
 from conftest import FAMILIES
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
-import jaxlin.terminal.progress as progress_module
+import jaxlin.runtime.terminal as progress_module
 from jaxlin import JaxlinError
-from jaxlin.cli import _VERBS, main
-from jaxlin.device import device, use_device
-from jaxlin.interrupt import interruptible
-from jaxlin.options import Output, Work
-from jaxlin.terminal.progress import TerminalProgress, spell_time
+from jaxlin.commands.main import _VERBS, main
+from jaxlin.commands.options import Output, Work
+from jaxlin.runtime.device import device, use_device
+from jaxlin.runtime.interrupt import interruptible
+from jaxlin.runtime.terminal import TerminalProgress, spell_time
 
 NAME = FAMILIES[0]
 #: Verb -> what it is asked beside a model, a prompt and a place.

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import FAMILIES
+from jaxlin_models.checkpoint import DEMOS
 from numpy.typing import NDArray
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
-from jaxlin.rows import RowFile
-from jaxlin.tokens.blocks import top_triplets
-from models.checkpoint import DEMOS
+from jaxlin.linear.rows import RowFile
+from jaxlin.per_token.blocks import top_triplets
 
 T, M, D = 12, 150, 40
 

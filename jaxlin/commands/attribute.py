@@ -6,25 +6,25 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.attribution import Attribution, attribute
-from jaxlin.budget import Solver
-from jaxlin.certificate import as_json
+from jaxlin.analyses.attribution import Attribution, attribute
+from jaxlin.analyses.decoding import TokenScore, best_outputs
 from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt
+from jaxlin.commands.options import Attribute
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
-from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError
-from jaxlin.model import Model, tokenize
-from jaxlin.operator import solver_dtype
-from jaxlin.options import Attribute
-from jaxlin.store import operator_arrays, staged, write
-from jaxlin.svd import SVDResult, svd
-from jaxlin.target import LogitTarget
-from jaxlin.terminal.attribution import show
-from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.linear.certificate import as_json
+from jaxlin.linear.operator import solver_dtype
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.prompts.target import LogitTarget
+from jaxlin.results.store import operator_arrays, staged, write
+from jaxlin.results.terminal.attribution import show
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.svd import SVDResult, svd
 
 
 def run(config: Attribute) -> int:

@@ -14,23 +14,23 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.budget import Forecast, Solver
+from jaxlin.analyses.decoding import decode
 from jaxlin.commands.job import check_choices, check_dial, load_model
+from jaxlin.commands.options import Svd
 from jaxlin.commands.output import tell, write_whole
 from jaxlin.commands.part import Part, Places, plan_job
 from jaxlin.commands.svd_files import arrays_of, summarize
-from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError
-from jaxlin.model import Model, tokenize
-from jaxlin.options import Svd
-from jaxlin.plan import METHODS, plan
-from jaxlin.progress import Progress
-from jaxlin.store import SUMMARY, staged, write
-from jaxlin.svd import svd
-from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.planning.budget import Forecast, Solver
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.results.store import SUMMARY, staged, write
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.choose import METHODS, plan
+from jaxlin.solvers.svd import svd
 
 INDEX = "index.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.budget import Solver
-from jaxlin.certificate import as_json
+from jaxlin.analyses.comparison import compare
+from jaxlin.analyses.decoding import TokenScore, best_outputs
 from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt
 from jaxlin.commands.layers import Taken, arrays_of, summarize, take_apart
+from jaxlin.commands.options import Compare, Layers, Prompted
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_part, choose_places, plan_job
-from jaxlin.comparison import compare
-from jaxlin.decode import TokenScore, best_outputs
 from jaxlin.errors import JaxlinError
-from jaxlin.model import tokenize
-from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Compare, Layers, Prompted
-from jaxlin.progress import Progress
-from jaxlin.store import operator_arrays, staged, write
-from jaxlin.terminal.compare import show_models, show_policies
-from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.linear.certificate import as_json
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import tokenize
+from jaxlin.results.store import operator_arrays, staged, write
+from jaxlin.results.terminal.compare import show_models, show_policies
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.terminal import TerminalProgress
 
 
 def run(config: Compare) -> int:

@@ -6,16 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 import jax
+import jaxlin_models as models
 
-import models
+from jaxlin.commands.options import Asked, Prompted
 from jaxlin.commands.part import Part
-from jaxlin.environment import environment, peak_bytes
 from jaxlin.errors import JaxlinError
-from jaxlin.load import DTYPES, load
-from jaxlin.model import Model
-from jaxlin.offload import OFFLOADS
-from jaxlin.options import Asked, Prompted
-from jaxlin.progress import Progress
+from jaxlin.prompts.load import DTYPES, load
+from jaxlin.prompts.model import Model
+from jaxlin.runtime.environment import environment, peak_bytes
+from jaxlin.runtime.offload import OFFLOADS
+from jaxlin.runtime.progress import Progress
 
 
 def check_choices(config: Any, **choices: tuple[str, ...]) -> None:

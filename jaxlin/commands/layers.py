@@ -7,25 +7,25 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.budget import Solver
-from jaxlin.certificate import as_json
+from jaxlin.analyses.decoding import TokenScore, best_outputs
+from jaxlin.analyses.layers import LayersResult, LayerSVD, check_parts, layers
 from jaxlin.commands.job import check_choices, load_model, made_from, made_with, read_prompt
+from jaxlin.commands.options import Layers
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_places, plan_job, record_part, stream_bytes
-from jaxlin.decode import TokenScore, best_outputs
-from jaxlin.layers import LayersResult, LayerSVD, check_parts, layers
-from jaxlin.model import Model, tokenize
-from jaxlin.operator import solver_dtype
-from jaxlin.options import Layers
-from jaxlin.plan import METHODS
-from jaxlin.progress import Progress
-from jaxlin.span import parse_layers
-from jaxlin.store import operator_arrays, staged, write
-from jaxlin.terminal.layers import show
-from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.linear.certificate import as_json
+from jaxlin.linear.operator import solver_dtype
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.prompts.span import parse_layers
+from jaxlin.results.store import operator_arrays, staged, write
+from jaxlin.results.terminal.layers import show
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.choose import METHODS
 
 #: Output tokens kept of every direction.
 _TOP = 8

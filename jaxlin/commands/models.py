@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jaxlin_models as models
+from jaxlin_models.checkpoint import CONFIGS, DEMOS
+from jaxlin_models.families import FAMILIES
 from rich.console import Console
 from rich.table import Table
 
-import models
+from jaxlin.commands.options import Models
 from jaxlin.commands.output import tell
-from jaxlin.options import Models
-from models.checkpoint import CONFIGS, DEMOS
-from models.families import FAMILIES
 
 
 def run(config: Models) -> int:

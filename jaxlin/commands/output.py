@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxlin.commands.options import Output
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Output
-from jaxlin.store import summary_text
+from jaxlin.results.store import summary_text
 
 
 def tell(config: Output, summary: Mapping[str, Any], show: Callable[[Any], None]) -> None:

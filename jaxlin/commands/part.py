@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.abstract import Job
-from jaxlin.budget import Forecast, Solver, choose
+from jaxlin.commands.options import Prompted
 from jaxlin.errors import JaxlinError
-from jaxlin.model import Model, up_to
-from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Prompted
-from jaxlin.plan import free_bytes
-from jaxlin.progress import Progress
-from jaxlin.recording import Recording
-from jaxlin.sizes import parse_size, spell_size
-from jaxlin.span import parse_span
-from jaxlin.target import LogitTarget, parse_target
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.planning.abstract import Job
+from jaxlin.planning.budget import Forecast, Solver, choose
+from jaxlin.prompts.model import Model, up_to
+from jaxlin.prompts.recording import Recording
+from jaxlin.prompts.span import parse_span
+from jaxlin.prompts.target import LogitTarget, parse_target
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.sizes import parse_size, spell_size
+from jaxlin.solvers.choose import free_bytes
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,21 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
+import jaxlin_models as models
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-import models
-from jaxlin.abstract import Job
-from jaxlin.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.commands.options import Plan
 from jaxlin.commands.output import tell
 from jaxlin.errors import JaxlinError
-from jaxlin.load import DTYPES
-from jaxlin.offload import OFFLOADS
-from jaxlin.options import Plan
-from jaxlin.plan import METHODS, free_bytes
-from jaxlin.sizes import parse_size, spell_size
-from jaxlin.terminal.progress import TerminalProgress
+from jaxlin.planning.abstract import Job
+from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.prompts.load import DTYPES
+from jaxlin.runtime.offload import OFFLOADS
+from jaxlin.runtime.sizes import parse_size, spell_size
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.choose import METHODS, free_bytes
 
 #: In this order, unless --dtype says.
 _TRIED = ("float32", "bfloat16")

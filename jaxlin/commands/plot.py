@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from jaxlin.commands.options import Plot
 from jaxlin.commands.output import beside, say_written, tell
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Plot
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -17,7 +17,7 @@ def run(config: Plot) -> int:
     if unknown or not config.format:
         raise JaxlinError(f"unknown format {unknown}: choose from {', '.join(FORMATS)}")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from jaxlin.pictures import pictures_of  # loads matplotlib, which nothing else needs
+    from jaxlin.results.pictures import pictures_of  # loads matplotlib, which nothing else needs
 
     pictures = pictures_of(config.result)
     out = beside(config.result, ".pictures") if config.out is None else config.out

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from jaxlin.commands.options import Report
 from jaxlin.commands.output import beside, say_written, tell, write_whole
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Report
 
 
 def run(config: Report) -> int:
     """Do what the command line asked for; returns the exit code."""
-    from jaxlin.report import report
+    from jaxlin.results.page.report import report
 
     if not config.results:
         raise JaxlinError("no result is given: name one folder or more that a verb wrote")

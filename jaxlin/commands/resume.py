@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from jaxlin.commands.options import Svd
 from jaxlin.errors import JaxlinError
-from jaxlin.options import Svd
-from jaxlin.plan import Plan
-from jaxlin.solver_state import SolverState, check, counted, steps_in
+from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
+from jaxlin.solvers.choose import Plan
 
 if TYPE_CHECKING:
-    from jaxlin.model import Model
+    from jaxlin.prompts.model import Model
 
 #: Methods that keep a state.
 _ITERATIVE = ("lanczos",)

@@ -7,22 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.certificate import as_json
+from jaxlin.analyses.steering import Concept, concept_of, low_rank_concept
 from jaxlin.commands.job import check_choices, load_model, made_by, made_with, read_prompt
+from jaxlin.commands.options import Steer
 from jaxlin.commands.output import tell
 from jaxlin.errors import JaxlinError
-from jaxlin.model import Model, tokenize
-from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Steer
-from jaxlin.progress import Progress
-from jaxlin.steering import Concept, concept_of, low_rank_concept
-from jaxlin.store import staged, write
-from jaxlin.svd import SVDResult, svd
-from jaxlin.terminal.progress import TerminalProgress
-from jaxlin.terminal.steer import show
+from jaxlin.linear.certificate import as_json
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.results.store import staged, write
+from jaxlin.results.terminal.steer import show
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.svd import SVDResult, svd
 
 
 def run(config: Steer) -> int:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import models
-from jaxlin.budget import Solver
+import jaxlin_models as models
+
+from jaxlin.analyses.decoding import decode
+from jaxlin.analyses.norms import largest, norms
 from jaxlin.commands import batch
 from jaxlin.commands.job import check_choices, check_dial, load_model, read_prompt
+from jaxlin.commands.options import Svd
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
 from jaxlin.commands.resume import resumable
 from jaxlin.commands.svd_files import arrays_of, summarize
-from jaxlin.decode import decode
 from jaxlin.errors import JaxlinError
-from jaxlin.model import Model, tokenize
-from jaxlin.norms import largest, norms
-from jaxlin.options import Svd
-from jaxlin.plan import METHODS, check_jacobian_fits, plan
-from jaxlin.progress import Progress
-from jaxlin.store import staged, write
-from jaxlin.svd import svd
-from jaxlin.terminal.progress import TerminalProgress
-from jaxlin.terminal.svd import show
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.results.store import staged, write
+from jaxlin.results.terminal.svd import show
+from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.solvers.choose import METHODS, check_jacobian_fits, plan
+from jaxlin.solvers.svd import svd
 
 
 def run(config: Svd) -> int:

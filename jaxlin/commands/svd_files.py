@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from jaxlin.budget import Forecast
-from jaxlin.certificate import as_json
+from jaxlin.analyses.decoding import Direction
 from jaxlin.commands.job import made_from, made_with
+from jaxlin.commands.options import Svd
 from jaxlin.commands.part import Part
-from jaxlin.decode import Direction
-from jaxlin.model import Model
-from jaxlin.operator import DetachedJacobian
-from jaxlin.options import Svd
-from jaxlin.plan import Plan
-from jaxlin.store import operator_arrays
-from jaxlin.svd import SVDResult
+from jaxlin.linear.certificate import as_json
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.planning.budget import Forecast
+from jaxlin.prompts.model import Model
+from jaxlin.results.store import operator_arrays
+from jaxlin.solvers.choose import Plan
+from jaxlin.solvers.svd import SVDResult
 
 
 def arrays_of(part: Part, result: SVDResult, jacobian: Any | None) -> dict[str, Any]:

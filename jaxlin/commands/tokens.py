@@ -7,21 +7,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlin_models as models
 import numpy as np
 
-import models
-from jaxlin.budget import Solver
+from jaxlin.analyses.decoding import TokenScore, best_outputs
 from jaxlin.commands.job import check_choices, check_dial, load_model, made_from, made_with, read_prompt
+from jaxlin.commands.options import Tokens
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, Places, choose_part, choose_places, plan_job
-from jaxlin.decode import TokenScore, best_outputs
-from jaxlin.model import Model, tokenize
-from jaxlin.operator import solver_dtype
-from jaxlin.options import Tokens
-from jaxlin.store import operator_arrays, staged, write
-from jaxlin.terminal.progress import TerminalProgress
-from jaxlin.terminal.tokens import show
-from jaxlin.tokens import METHODS, TokensResult, tokens
+from jaxlin.linear.operator import solver_dtype
+from jaxlin.per_token.tokens import METHODS, TokensResult, tokens
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import Model, tokenize
+from jaxlin.results.store import operator_arrays, staged, write
+from jaxlin.results.terminal.tokens import show
+from jaxlin.runtime.terminal import TerminalProgress
 
 
 def run(config: Tokens) -> int:

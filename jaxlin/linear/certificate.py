@@ -1,0 +1,194 @@
+"""What stands behind a result: figures recomputed from fresh passes, none taken from the solver.
+
+A residual proves that *a* singular value lies within it of σ, not that none was missed. What speaks
+against a missed one: the solver went past k and its values no longer moved (stagnation), a second seed
+found the same values, and the energy that the triplets capture leaves room for no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxlin.linear.energy import Energy
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.runtime.progress import Progress, silent
+
+#: Passes of the checks of the operator: adjoint test, repetition, linearity and reconstruction.
+CHECK_PASSES = 5
+#: Units of roundoff that a whole network may pile up in one pass; at coarse arithmetic, a fraction.
+_ROUNDINGS, _AT_MOST = 200.0, 0.2
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named figure and the limit it has to keep; NaN never does."""
+
+    name: str
+    value: float
+    limit: float
+    meaning: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure keeps its limit."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Fresh checks of one result.
+
+    Attributes:
+        tolerance: asked of every residual, as a multiple of σ₁.
+        worst_residual: the largest residual, as a multiple of σ₁.
+        converged: how many of the triplets meet the tolerance.
+        wanted: how many triplets there are.
+        checks: the other figures, each with its limit: ``adjoint``, ``repetition``, ``linearity``,
+            ``reconstruction`` (where c was found without y), ``stagnation`` (of iterative methods),
+            ``second seed`` (where asked for).
+        energy: Σσ² / ‖J‖_F² with its standard error.
+    """
+
+    tolerance: float
+    worst_residual: float
+    converged: int
+    wanted: int
+    checks: tuple[Check, ...]
+    energy: Energy
+
+    @property
+    def holds(self) -> bool:
+        """Whether every triplet meets the tolerance and every check its limit."""
+        return self.converged == self.wanted and not self.failed
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not keep their limits, by name."""
+        return tuple(check for check in self.checks if not check.holds)
+
+    def check(self, name: str) -> Check | None:
+        """The check of this name, or None where it does not apply."""
+        return next((check for check in self.checks if check.name == name), None)
+
+
+def as_json(certificate: Certificate) -> dict[str, Any]:
+    """A certificate in plain numbers and words."""
+    plain = asdict(certificate)
+    for entry, check in zip(plain["checks"], certificate.checks, strict=True):
+        entry["holds"] = check.holds
+    return plain | {"holds": certificate.holds}
+
+
+def residuals(
+    operator: DetachedJacobian,
+    u: Float[Array, "k ..."],
+    s: Float[Array, " k"],
+    v: Float[np.ndarray | Array, "k ..."],
+    progress: Progress = silent,
+) -> Float[Array, " k"]:
+    """√(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet, from 2k fresh passes."""
+    found = []
+    for start in range(0, len(s), operator.probes_per_pass):
+        part = slice(start, start + operator.probes_per_pass)
+        progress("checking residuals", start, len(s), "triplets")
+        right_vectors = jnp.asarray(v[part])
+        left = _misfit(operator.matmat(right_vectors), s[part], u[part])
+        right = _misfit(operator.rmatmat(u[part]), s[part], right_vectors)
+        found.append(jnp.hypot(left, right))
+    progress("checking residuals", len(s), len(s), "triplets")
+    return jnp.concatenate(found)
+
+
+@jax.jit
+def _misfit(image: Array, s: Array, expected: Array) -> Array:
+    """‖image − σ·expected‖ of each probe, in the precision of ``s``."""
+    k = len(s)
+    difference = image.astype(s.dtype).reshape(k, -1) - s[:, None] * expected.astype(s.dtype).reshape(k, -1)
+    return jnp.linalg.norm(difference, axis=1)
+
+
+def certify(
+    s: Float[Array, " k"],
+    residual: Float[Array, " k"],
+    tolerance: float,
+    checks: tuple[Check, ...],
+    energy: Energy,
+) -> Certificate:
+    """Put a result's residuals beside the other checks."""
+    relative = np.asarray(_ratio(residual, s[0]))
+    return Certificate(
+        tolerance=tolerance,
+        worst_residual=float(relative.max()),
+        converged=int((relative <= tolerance).sum()),
+        wanted=len(s),
+        checks=checks,
+        energy=energy,
+    )
+
+
+def check_operator(operator: DetachedJacobian, seed: int) -> tuple[Check, ...]:
+    """Whether forward and backward are a linear map and its transpose: five passes, random probes."""
+    rounding = min(_ROUNDINGS * operator.unit_roundoff, _AT_MOST)
+    key_u, key_v = jax.random.split(jax.random.key(seed))
+    u = jax.random.normal(key_u, operator.output_shape, operator.dtype)
+    v = jax.random.normal(key_v, operator.input_shape, operator.dtype)
+    # As large as x, so that their sum is one probe as much as the other.
+    v = v * (jnp.linalg.norm(_wide(operator.x)) / jnp.linalg.norm(_wide(v))).astype(v.dtype)
+    image, again, pulled = operator.matvec(v), operator.matvec(v), operator.rmatvec(u)
+    of_x, of_sum = operator.matvec(operator.x), operator.matvec(v + operator.x)
+    scale = _norm(image) * _norm(u)
+    checks = [
+        Check(
+            "adjoint",
+            float(_ratio(jnp.abs(_dot(image, u) - _dot(v, pulled)), scale)),
+            rounding,
+            "|⟨Jv, u⟩ − ⟨v, Jᵀu⟩| / (‖Jv‖·‖u‖): the two passes are each other's transpose",
+        ),
+        Check(
+            "repetition",
+            float(_ratio(_norm(again - image), _norm(image))),
+            rounding,
+            "‖Jv − Jv‖ / ‖Jv‖ of the same pass run twice: there is no noise in it",
+        ),
+        Check(
+            "linearity",
+            float(_ratio(_norm(_wide(of_sum) - _wide(of_x) - _wide(image)), _norm(image) + _norm(of_x))),
+            rounding,
+            "‖J(v+x) − Jv − Jx‖ / (‖Jv‖ + ‖Jx‖): the pass is linear",
+        ),
+    ]
+    if operator.offset_independent:
+        difference = _wide(of_x) + _wide(operator.offset) - _wide(operator.y)
+        checks.append(
+            Check(
+                "reconstruction",
+                float(_ratio(jnp.linalg.norm(difference), _norm(operator.y))),
+                rounding,
+                "‖J·x + c − y‖ / ‖y‖: the map gives back what the model said",
+            )
+        )
+    return tuple(checks)
+
+
+def _ratio(error: Array, scale: Array) -> Array:
+    """error / scale; 0 / 0, which the zero map gives, is no error."""
+    return error / jnp.where((scale == 0) & (error == 0), 1, scale)
+
+
+def _wide(a: Array) -> Array:
+    """Flattened, in float32 or better, because sums over a bfloat16 array lose what they should show."""
+    return a.astype(jnp.promote_types(a.dtype, jnp.float32)).ravel()
+
+
+def _norm(a: Array) -> Array:
+    return jnp.linalg.norm(_wide(a))
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.vdot(_wide(a), _wide(b), precision=jax.lax.Precision.HIGHEST)

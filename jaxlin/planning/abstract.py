@@ -1,0 +1,174 @@
+"""A job on shapes: the operator and the programs of the real path with nothing behind them.
+
+The same functions that :mod:`jaxlin.prompts.model` runs, on ``ShapeDtypeStruct`` leaves. No array is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlin_models as models
+from flax import nnx
+from jaxlin_models.offload import on_host, to_host
+
+from jaxlin.analyses.decoding import ROWS_AT_ONCE, _cosines
+from jaxlin.linear.linearize import _Backward, _Forward
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.linear.selection import SpanBackward, SpanForward, TargetBackward, TargetForward
+from jaxlin.planning.memory import Phase, Shape, added_bytes, tree_bytes
+from jaxlin.prompts.model import _Output, _record, _Replay, _Transpose
+from jaxlin.runtime.offload import check_offload
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides about the memory of a job, apart from the dial and the solver.
+
+    Attributes:
+        config: of the decoder.
+        length: positions of the prompt, up to the output's.
+        dtype, precision: as in :func:`jaxlin.prompts.load`.
+        policy: one of :data:`jaxlin_models.POLICIES`.
+        span: how many input positions are kept, all if None.
+        targets: rows of a target, none if None.
+        offload: as in :func:`jaxlin.prompts.load`; where a dial is given, it says it of the coefficients.
+
+    Raises:
+        JaxlinError: an offload that is none, or not for this policy.
+    """
+
+    config: models.DecoderConfig
+    length: int
+    dtype: str = "float32"
+    precision: str | None = None
+    policy: str = "detached"
+    span: int | None = None
+    targets: int | None = None
+    offload: str = "none"
+
+    def __post_init__(self) -> None:
+        check_offload(self.offload, linear=models.POLICIES[self.policy].linear)
+
+
+@dataclass(frozen=True, eq=False)
+class Abstract:
+    """A recorded operator in shapes, and the bytes that are held as long as it is.
+
+    ``weights`` and ``coefficients`` are held where the programs run, ``host`` in the host's memory where that
+    is another one: everywhere but on a CPU. ``preparing`` compiles what runs before a solve, ``reading`` what
+    reads k triplets in tokens after it.
+    """
+
+    operator: DetachedJacobian
+    weights: int
+    coefficients: int
+    host: int
+    preparing: Callable[[], list[Phase]]
+    reading: Callable[[int], list[Phase]]
+
+
+def abstract(job: Job, dial: models.Dial) -> Abstract:
+    """The job at this setting of the dial.
+
+    Raises:
+        models.ModelError: dtype and precision that do not go together.
+    """
+    graphdef, weights, precision = _weights(job)
+    storage = jnp.dtype(job.dtype)
+    x = Shape((job.length, job.config.embed_dim), models.working_dtype(storage, precision))
+    if models.POLICIES[job.policy].linear:
+        weights = models.stacks_as_bits(weights)
+        y, recorded = shapes_of(
+            jax.eval_shape(lambda w, x: _record(graphdef, w, x, dial, job.policy), weights, x)
+        )
+        if dial.offload:  # shapes do not say so by themselves
+            recorded = {**recorded, "layers": to_host(recorded["layers"])}
+        replay, transpose = _Replay(graphdef), _Transpose(graphdef, job.length)
+        operator = DetachedJacobian((weights, recorded), x, y, y, replay, transpose, True)
+    else:
+        f, recorded = _Output(graphdef), ()
+        y = shapes_of(jax.eval_shape(f, x, weights))
+        operator = DetachedJacobian((x, (weights,)), x, y, y, _Forward(f), _Backward(f), False)
+
+    def preparing() -> list[Phase]:
+        if not models.POLICIES[job.policy].linear:
+            return [Phase("forward pass", added_bytes(jax.jit(_Output(graphdef)), x, weights))]
+        recording = added_bytes(_record, graphdef, weights, x, dial, job.policy) - device_bytes(recorded)
+        return [Phase("recording coefficients", recording)]
+
+    def reading(k: int) -> list[Phase]:
+        rows = Shape((min(ROWS_AT_ONCE, job.config.vocab_size), job.config.embed_dim), storage)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        places = Shape((k, 12, job.config.embed_dim), wide)
+        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(_cosines, places, rows))
+        if job.targets is not None:
+            return [nearest]
+        hidden = Shape((k, job.config.embed_dim), x.dtype)
+        score = jax.jit(lambda w, hidden: nnx.merge(graphdef, w).logits(hidden))
+        return [nearest, Phase("scoring the vocabulary", added_bytes(score, weights, hidden))]
+
+    held = device_bytes(weights), device_bytes(recorded)
+    host = tree_bytes((weights, recorded)) - sum(held)
+    return Abstract(_select(operator, job), *held, host, preparing, reading)
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes of the shapes that are in the device's memory: of all on a CPU, whose memory is the host's."""
+    apart = jax.default_backend() != "cpu"
+    return tree_bytes([leaf for leaf in jax.tree.leaves(tree) if not (apart and on_host(leaf))])
+
+
+def weight_bytes(job: Job) -> int:
+    """Bytes of the weights that the device is to hold, from the config alone.
+
+    For this, sizes may be as absurd as they like.
+
+    Raises:
+        models.ModelError: dtype and precision that do not go together.
+    """
+    return device_bytes(_weights(job)[1])
+
+
+def _weights(job: Job) -> tuple[Any, Any, str]:
+    """The decoder's graph, its weights in shapes, and its precision."""
+    precision = models.choose_precision(job.dtype, job.precision)
+    decoder = nnx.eval_shape(
+        lambda: models.Decoder(job.config, rngs=nnx.Rngs(0), dtype=jnp.dtype(job.dtype), precision=precision)
+    )
+    graphdef, weights = nnx.split(decoder)
+    weights = shapes_of(weights)
+    if job.offload == "all":
+        weights = nnx.State({**weights, "layers": to_host(weights["layers"])})
+    return graphdef, weights, precision
+
+
+def shapes_of(tree: Any) -> Any:
+    """The same pytree with the shapes of its leaves alone, whatever else they carry."""
+    return jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), tree)
+
+
+def _select(operator: DetachedJacobian, job: Job) -> DetachedJacobian:
+    """What :meth:`DetachedJacobian.select` makes of an operator, in shapes."""
+    if job.span is not None:
+        operator = replace(
+            operator,
+            state=(operator.state, Shape((job.span,), jnp.int32)),
+            x=Shape((job.span, *operator.input_shape[1:]), operator.dtype),
+            forward=SpanForward(operator.forward, job.length),
+            backward=SpanBackward(operator.backward),
+        )
+    if job.targets is not None:
+        outputs = Shape((job.targets,), operator.dtype)
+        operator = replace(
+            operator,
+            state=(operator.state, Shape((job.targets, *operator.output_shape), operator.dtype)),
+            y=outputs,
+            offset=outputs,
+            forward=TargetForward(operator.forward),
+            backward=TargetBackward(operator.backward),
+        )
+    return operator

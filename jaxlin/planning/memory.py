@@ -1,0 +1,109 @@
+"""Peak memory of a solve, phase by phase, from the compiled programs that it will run.
+
+Shapes are enough: each program is compiled ahead of time and XLA's own account of its outputs and temporaries
+is read. What a program takes over from outside is counted here, once for as long as it is held. It is
+compiled for this machine's backend: another one needs other temporaries (CPUs have no bfloat16 products and
+widen the operands first). What a compiler, libraries and the interpreter hold themselves is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from jaxlin.linear.certificate import _misfit
+from jaxlin.linear.operator import DetachedJacobian, _backward, _forward, solver_dtype
+from jaxlin.solvers.choose import Plan
+from jaxlin.solvers.lanczos import ROOM, _step, shapes
+from jaxlin.solvers.recover import RIGHT_BYTES
+
+Shape = jax.ShapeDtypeStruct
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a job: the most it needs beside what is held throughout, in bytes."""
+
+    name: str
+    bytes: int
+
+
+def tree_bytes(tree: PyTree) -> int:
+    """Bytes of all arrays, or shapes of arrays, of a pytree."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def added_bytes(function: Callable[..., Any], *arguments: Any, **static: Any) -> int:
+    """Bytes of the outputs and temporaries of a jitted function at arguments of these shapes."""
+    analysis = function.lower(*arguments, **static).compile().memory_analysis()  # type: ignore[attr-defined]
+    return analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+
+
+def right_bytes(operator: DetachedJacobian, k: int) -> int:
+    """Of k right vectors, where the host's memory, in which they wait, is the device's too: on a CPU."""
+    if jax.default_backend() != "cpu":
+        return 0
+    return k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
+
+
+def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
+    """The phases of :func:`jaxlin.solvers.svd`, and of reading its result in tokens and writing it.
+
+    Args:
+        operator: the map, of which only shapes are looked at.
+        plan: method and block.
+        k: how many triplets.
+    """
+    m, n = operator.shape
+    wide = jnp.dtype(solver_dtype(operator.dtype))
+    probes = operator.probes_per_pass
+    right = right_bytes(operator, k)
+    chunk = probes * n * wide.itemsize
+
+    @cache
+    def forward(b: int) -> int:
+        return added_bytes(_forward, operator, Shape((b, *operator.input_shape), operator.dtype))
+
+    @cache
+    def backward(b: int) -> int:
+        return added_bytes(_backward, operator, Shape((b, *operator.output_shape), operator.dtype))
+
+    state = 0
+    if plan.method == "lanczos":
+        kept = shapes(m, n, plan.block, ROOM, wide)
+        state = tree_bytes(kept)
+        solve = state + added_bytes(_step, operator, kept, 0, keep_rows=False)
+        if jax.default_backend() == "cpu":  # where the right blocks wait
+            solve += min(RIGHT_BYTES, plan.passes // 2 * n * wide.itemsize)
+        recover = state + right + backward(probes) + _if_narrow(operator, chunk)
+        phases = [Phase("lanczos step", solve), Phase("recovering right vectors", recover)]
+    elif plan.method == "matfree":
+        phases = [Phase("matfree", plan.bytes_needed + max(forward(1), backward(1)))]
+    elif plan.method == "power":
+        narrow = _if_narrow(operator, chunk // 2)
+        passes = chunk + max(forward(probes) + narrow, backward(probes) + _if_narrow(operator, chunk))
+        phases = [Phase("power step", (plan.bytes_needed if right else 0) + passes)]
+    else:
+        phases = [Phase(plan.method, plan.bytes_needed + backward(probes))]
+    some = Shape((probes, *operator.input_shape), wide)
+    misfit = added_bytes(_misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some)
+    narrow = _if_narrow(operator, chunk // 2)
+    image = probes * n * operator.dtype.itemsize
+    phases += [
+        Phase("checking residuals", state + right + chunk + max(forward(probes) + narrow, backward(probes))),
+        Phase("comparing", state + right + chunk + image + misfit),
+        Phase("captured energy", right + backward(probes) + 2 * chunk),
+    ]
+    return phases
+
+
+def _if_narrow(operator: DetachedJacobian, count: int) -> int:
+    """What widening a bfloat16 array costs; nothing where it is float32 or better already."""
+    return 0 if solver_dtype(operator.dtype) == operator.dtype else count

@@ -1,0 +1,67 @@
+"""What is known of the prompt behind a map: it travels with the operator, and every result shows itself by it.
+
+The engine carries it as one opaque static field and never looks inside; programs are compiled without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A vocabulary token and its score: a logit for outputs, a cosine for inputs."""
+
+    id: int
+    text: str
+    score: float
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What reads vectors as tokens: a model, of which results see no more than this."""
+
+    def outputs(self, u: Float[Any, "n d"], top: int = 8) -> list[tuple[TokenScore, ...]]:
+        """The output tokens that each hidden state writes most."""
+
+    def nearest(self, blocks: Float[Any, "k p d"], count: int = 3) -> list[list[tuple[TokenScore, ...]]]:
+        """The tokens whose embeddings are nearest to each block, by cosine."""
+
+    def facts(self) -> dict[str, Any]:
+        """Which model it is, for a summary."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The tokens of a map's input positions, and what reads its vectors.
+
+    Attributes:
+        ids: token ids of the input positions.
+        texts: their spellings.
+        positions: their places in the prompt, rising.
+        position: the output's place in the prompt.
+        facts: what else was decided about the map, by the names of result.json: policy, dial, span.
+        reader: reads hidden states and embeddings; None where there is no model, or where the output is no
+            hidden state.
+    """
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    positions: tuple[int, ...]
+    position: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    reader: Reader | None = None
+
+    def take(self, chosen: Sequence[int] | Int[np.ndarray, " s"]) -> Labels:
+        """Those of some input positions, by their place among these."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in chosen),
+            texts=tuple(self.texts[i] for i in chosen),
+            positions=tuple(self.positions[i] for i in chosen),
+        )

@@ -1,0 +1,28 @@
+"""What of a model can wait in the host's memory, by name; how it does is in :mod:`jaxlin_models.offload`."""
+
+from __future__ import annotations
+
+from jaxlin.errors import JaxlinError
+
+#: Nothing; what is recorded of the layers; that and the layers' weights.
+OFFLOADS = ("none", "coefficients", "all")
+
+
+def check_offload(offload: str, *, linear: bool = True) -> None:
+    """Refuse what cannot be.
+
+    Args:
+        offload: what is to wait.
+        linear: whether it is for a policy that freezes everything nonlinear. The transpose of the ordinary
+            Jacobian keeps what every layer was linearised with, the fetched weights among it.
+
+    Raises:
+        JaxlinError: none of :data:`OFFLOADS`, or ``all`` where it would bring the weights back.
+    """
+    if offload not in OFFLOADS:
+        raise JaxlinError(f"unknown offload {offload!r}: choose one of {', '.join(OFFLOADS)}")
+    if offload == "all" and not linear:
+        raise JaxlinError(
+            "the ordinary Jacobian would bring the weights of all layers to the device at once: choose "
+            "offload none, or a policy that freezes"
+        )

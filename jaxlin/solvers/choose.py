@@ -1,0 +1,138 @@
+"""Which method, and whether it fits: decided before the work starts, and explained in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import psutil
+
+from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.runtime.device import device
+from jaxlin.solvers.matfree import first_steps
+from jaxlin.solvers.power import width
+
+METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
+#: Above this the matrix is not built unless asked for.
+_DENSE_BYTES = 2 * 2**30
+#: The matrix, LAPACK's own copy of it, and the right vectors.
+_DENSE_COPIES = 4
+#: The sum J·Jᵀ in float64, its eigenvectors and their workspace.
+_GRAM_COPIES = 4
+#: matfree's bases and their update.
+_BASIS_COPIES = 2
+#: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
+_STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
+#: Steps of power iteration: measured likewise, and they vary much with the gap behind σ_k.
+_POWER_STEPS = 20
+#: Positions that one pass should carry to reach most of the matrix rate.
+_POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The method that will be used, why, its passes, and the bytes it needs beside the model.
+
+    ``block`` is how many probes an iterative method sends at once.
+    """
+
+    method: str
+    reason: str
+    passes: int
+    bytes_needed: int
+    block: int
+
+
+def plan(
+    operator: DetachedJacobian,
+    k: int,
+    method: str = "auto",
+    block: int | None = None,
+    *,
+    memory: int | None = None,
+) -> Plan:
+    """Choose a method for the top k of this operator, or check the one asked for.
+
+    The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
+    it fits into memory, else ``gram``. Otherwise ``lanczos``. ``memory`` is what may be used beside the
+    model, in bytes; what is free if not given. Looks at shapes alone.
+
+    Raises:
+        JaxlinError: k or block out of range, an unknown method, or one that would not fit into memory.
+    """
+    m, n = operator.shape
+    most = min(m, n)
+    if not 1 <= k <= most:
+        raise JaxlinError(f"k is {k}, but this map has {most} singular values: choose 1 ≤ k ≤ {most}")
+    if method not in METHODS:
+        raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if block is None:
+        block = _block(operator)
+    if not 1 <= block <= m:
+        raise JaxlinError(f"the block is {block} probes: choose 1 ≤ block ≤ {m}")
+    itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
+    dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
+    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
+    free = free_bytes() if memory is None else memory
+    if method == "auto":
+        fits = dense <= min(_DENSE_BYTES, free // 2)
+        method = "lanczos" if lanczos_passes < m else "dense" if fits else "gram"
+    if method == "dense":
+        _refuse_if_too_large(
+            dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
+        )
+        return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
+    if method == "gram":
+        return Plan(
+            "gram",
+            f"its {m} rows, streamed, give every singular value",
+            m,
+            kept + _GRAM_COPIES * m * m * 8,
+            block,
+        )
+    if method == "matfree":
+        steps = first_steps(k, most)
+        bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
+        _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
+        return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+    if method == "power":
+        w = width(operator, k)
+        passes = min(2 * w * _POWER_STEPS, 2 * sum(operator.shape))
+        return Plan("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
+    reason = f"about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
+    return Plan("lanczos", reason, lanczos_passes, kept, block)
+
+
+def _block(operator: DetachedJacobian) -> int:
+    """Probes at once: several at short prompts, whose passes alone are too small, one at long ones."""
+    positions = operator.input_shape[0] if len(operator.input_shape) > 1 else _POSITIONS_A_BLOCK
+    return max(1, min(_MOST_PROBES, operator.shape[0], _POSITIONS_A_BLOCK // positions))
+
+
+def check_jacobian_fits(operator: DetachedJacobian) -> None:
+    """:class:`JaxlinError` if the matrix itself, which a user wants stored, would not fit."""
+    m, n = operator.shape
+    needed = 2 * m * n * operator.dtype.itemsize  # on its way from the device to the file
+    _refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no --save-jacobian")
+
+
+def free_bytes() -> int:
+    """Bytes that can still be allocated where the arrays live."""
+    stats = device().memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available
+
+
+def _refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:
+    if needed > free:
+        raise JaxlinError(f"{what} would need {_size(needed)} and {_size(free)} are free: use {way_out}")
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"

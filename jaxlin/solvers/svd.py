@@ -1,0 +1,145 @@
+"""Top-k singular triplets of an operator: one method a file, one result type for all.
+
+A method is a generator of candidates, each better than the one before. Here the candidates' residuals are
+recomputed from fresh passes, and the first one that holds is the result; or the last one, flagged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxlin.errors import JaxlinError
+from jaxlin.linear.certificate import CHECK_PASSES, Check, certify, check_operator, residuals
+from jaxlin.linear.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
+from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.tolerance import checked_tolerance
+from jaxlin.runtime.progress import Progress, silent
+from jaxlin.solvers.choose import plan
+from jaxlin.solvers.dense import dense_svd
+from jaxlin.solvers.gram import gram_svd
+from jaxlin.solvers.lanczos import lanczos_svd
+from jaxlin.solvers.matfree import matfree_svd
+from jaxlin.solvers.power import power_svd
+from jaxlin.solvers.result import Request, StateStore, SVDResult, Triplets
+
+__all__ = ["SVDResult", "svd"]
+
+_METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]] = {
+    "dense": dense_svd,
+    "gram": gram_svd,
+    "lanczos": lanczos_svd,
+    "matfree": matfree_svd,
+    "power": power_svd,
+}
+
+
+def svd(
+    operator: DetachedJacobian,
+    k: int | None = None,
+    *,
+    method: str = "auto",
+    tolerance: float | None = None,
+    seed: int = 0,
+    block: int | None = None,
+    max_passes: int | None = None,
+    verify_seed: int | None = None,
+    store: StateStore | None = None,
+    scratch: Path | None = None,
+    progress: Progress = silent,
+) -> SVDResult:
+    """The k largest singular triplets, with a certificate from fresh passes.
+
+    Args:
+        operator: the map, from ``jaxlin.load(…).jacobian(…)`` or :func:`jaxlin.linear.linearize`.
+        k: how many, 1 ≤ k ≤ min(m, n); 16, or all where there are fewer, if not given.
+        method: ``dense`` (builds the matrix), ``gram`` (streams it, all singular values), ``lanczos``
+            (never sees it), ``matfree`` and ``power`` (likewise, by matfree and by power iteration), or
+            ``auto``; see :mod:`jaxlin.solvers.choose`.
+        tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
+        seed: of every random vector. Same seed, same answer.
+        block: probes at once in ``lanczos``; by prompt length if not given.
+        max_passes: where the iterative methods give up; when the space is exhausted if not given.
+        verify_seed: solve once more from this seed and compare the values (iterative methods).
+        store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
+        scratch: folder for the rows of ``gram``; the system's for temporary files if not given.
+        progress: told what is happening.
+
+    Raises:
+        JaxlinError: k, method, tolerance or block out of range, or a method that does not fit into memory.
+    """
+    k = min(16, *operator.shape) if k is None else k
+    chosen = plan(operator, k, method, block)
+    tolerance = checked_tolerance(operator, tolerance)
+    if verify_seed == seed:
+        raise JaxlinError(f"the second seed is {seed} as well: choose another --verify-seed")
+    most = 2 * sum(operator.shape) if max_passes is None else max_passes
+    request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
+    started = time.perf_counter()
+    u, s, v, residual, found, passes = _solve(operator, chosen.method, request)
+    checks = list(check_operator(operator, seed))
+    if found.moved is not None:
+        checks.append(
+            Check("stagnation", found.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
+        )
+    if verify_seed is not None and found.spectrum is None:
+        again = _solve(operator, chosen.method, replace(request, seed=verify_seed, store=None))
+        passes += again[-1]
+        difference = float(jnp.abs(again[1] - s).max() / s[0])
+        checks.append(
+            Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
+        )
+    if found.spectrum is None:
+        energy = estimate_energy(operator, u, s, seed)
+        passes += ENERGY_PASSES
+    else:
+        energy = energy_of_spectrum(s, jnp.asarray(found.spectrum))
+    return SVDResult(
+        U=u,
+        s=s,
+        V=v,
+        residuals=residual,
+        spectrum=found.spectrum,
+        method=chosen.method,
+        passes=passes + CHECK_PASSES,
+        seconds=time.perf_counter() - started,
+        seed=seed,
+        certificate=certify(s, residual, tolerance, tuple(checks), energy),
+    )
+
+
+def _solve(
+    operator: DetachedJacobian, method: str, request: Request
+) -> tuple[Array, Array, np.ndarray, Array, Triplets, int]:
+    """u, s, v and residuals of the first candidate that meets the tolerance; the candidate; all passes."""
+    k, checked = request.k, 0
+    for found in _METHODS[method](operator, request):
+        u, s, v = _shaped(operator, found)
+        residual = residuals(operator, u, s, v, request.progress)
+        checked += 2 * k
+        if bool((residual <= request.tolerance * s[0]).all()):
+            break
+    return u, s, v, residual, found, found.passes + checked
+
+
+def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, np.ndarray]:
+    """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
+    precision = solver_dtype(operator.dtype)
+    u = np.asarray(found.u, precision)
+    overlap = u @ np.asarray(operator.y, precision).ravel()
+    sign = np.where(overlap < 0, -1, 1).astype(precision)[:, None]
+    v = np.asarray(found.v, precision)
+    if not v.flags.writeable:  # the device's own; those on the host are large, and nobody else's
+        v = v.copy()
+    v *= sign
+    return (
+        jnp.asarray((u * sign).reshape(-1, *operator.output_shape)),
+        jnp.asarray(found.s, precision),
+        v.reshape(-1, *operator.input_shape),
+    )

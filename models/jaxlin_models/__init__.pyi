@@ -1,0 +1,52 @@
+"""Transformers as functions of their embeddings, with every nonlinear coefficient open to freezing.
+
+Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.decoder` first.
+"""
+
+from .bits import stacks_as_bits
+from .checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
+from .config import DecoderConfig, RopeConfig
+from .decoder import Decoder, record
+from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
+from .dial import Dial
+from .errors import ModelError
+from .flops import pass_flops, record_flops
+from .generation import Addition, generate
+from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
+from .replay import replay, replay_transpose
+from .residual import Stream, stream
+from .weights import load_decoder, weights_hash
+
+__all__ = [
+    "POLICIES",
+    "PRECISIONS",
+    "Addition",
+    "Checkpoint",
+    "Decoder",
+    "DecoderConfig",
+    "Dial",
+    "FreezePolicy",
+    "ModelError",
+    "Plain",
+    "RopeConfig",
+    "Stream",
+    "UnknownModuleKind",
+    "algorithm",
+    "choose_precision",
+    "find",
+    "find_config",
+    "generate",
+    "has_tokenizer",
+    "load_decoder",
+    "load_tokenizer",
+    "pass_flops",
+    "record",
+    "record_flops",
+    "replay",
+    "replay_transpose",
+    "stacks_as_bits",
+    "stream",
+    "unit_roundoff",
+    "weights_hash",
+    "working_dtype",
+]

@@ -1,0 +1,142 @@
+"""What a decoder is made of, in the field's terms: one frozen dataclass for every family."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+LayerType = Literal["full", "sliding"]
+LAYER_TYPES: tuple[LayerType, ...] = ("full", "sliding")
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """One rotary embedding.
+
+    ``kind`` is ``default``, ``linear`` (position interpolation, arXiv:2306.15595), ``llama3`` (Llama 3.1
+    report, arXiv:2407.21783), ``yarn`` (arXiv:2309.00071) or ``longrope`` (arXiv:2402.13753). Fields that
+    a kind does not use keep their defaults.
+    """
+
+    theta: float
+    kind: Literal["default", "linear", "llama3", "yarn", "longrope"] = "default"
+    factor: float = 1.0
+    original_max_positions: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    #: What longrope divides frequencies by: in prompts of up to ``original_max_positions``, in longer ones.
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
+    #: Multiplies cos and sin (the temperature of yarn and longrope); 1 elsewhere.
+    attention_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("theta", self.theta), ("factor", self.factor)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"the rotary embedding's {name} is {value}, which must be above 0")
+        if not all(0 < factor < math.inf for factor in (*self.short_factors, *self.long_factors)):
+            raise ValueError("the rotary embedding's short_factor and long_factor must be above 0")
+
+    def differs_between(self, short: int, long: int) -> bool:
+        """Whether positions turn by other angles in a prompt of ``short`` tokens than in a ``long`` one."""
+        return self.kind == "longrope" and short <= self.original_max_positions < long
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Everything that :class:`jaxlin_models.decoder.Decoder` needs to know, whatever the family.
+
+    Sizes are counts of features, heads, layers, tokens or positions. ``layer_types`` has one entry a
+    layer; a ``sliding`` layer sees the last ``sliding_window`` positions, itself included.
+    """
+
+    family: str
+    vocab_size: int
+    embed_dim: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    max_positions: int
+    norm_eps: float
+    activation: str
+    rope_full: RopeConfig
+    #: Rotary embedding of the sliding layers (Gemma 3 has another base there).
+    rope_sliding: RopeConfig
+    layer_types: tuple[LayerType, ...]
+    sliding_window: int | None
+    #: Attention scores are multiplied by this before the softmax.
+    query_scale: float
+    #: Embedding rows are multiplied by this on their way to layer 0 (Gemma's √d).
+    embed_scale: float = 1.0
+    #: Norms scale by 1 + w instead of w.
+    norm_plus_one: bool = False
+    #: Leading features of each head that rotary embeddings turn; all of them if None.
+    rotary_dim: int | None = None
+    #: Norms of q and k: over each head by itself, or over all heads together (OLMo 2).
+    qk_norm: Literal["head", "joint"] | None = None
+    #: Norms on the input of attention and MLP; OLMo 2 alone has none.
+    pre_norms: bool = True
+    #: Norms on the output of attention and MLP, before they join the residual stream.
+    post_norms: bool = False
+    #: Biases of q, k and v; Qwen 2 has them without one on attention's output.
+    qkv_bias: bool = False
+    attention_output_bias: bool = False
+    mlp_bias: bool = False
+    tie_embeddings: bool = True
+    #: Attention scores become cap·tanh(scores/cap) before the mask (Gemma 2).
+    attention_softcap: float | None = None
+    #: Logits become cap·tanh(logits/cap).
+    final_logit_softcap: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.layer_types) != self.num_layers:
+            raise ValueError(
+                f"layer_types names {len(self.layer_types)} layers, but num_layers is {self.num_layers}"
+            )
+        unknown = sorted(set(self.layer_types) - set(LAYER_TYPES))
+        if unknown:
+            raise ValueError(f"unknown layer types {unknown}: a layer is one of {LAYER_TYPES}")
+        if "sliding" in self.layer_types and (self.sliding_window or 0) < 1:
+            raise ValueError("sliding layers need a sliding_window of at least 1 position")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
+            )
+        for cap in (self.attention_softcap, self.final_logit_softcap):
+            if cap is not None and not 0 < cap < math.inf:
+                raise ValueError(f"a soft-cap is {cap}, which must be above 0")
+        self._check_rotary()
+
+    def _check_rotary(self) -> None:
+        if not 2 <= self.turned_features <= self.head_dim:
+            raise ValueError(
+                f"rotary embeddings turn {self.turned_features} features of heads of {self.head_dim}"
+            )
+        for rope in (self.rope_full, self.rope_sliding):
+            counts = {len(rope.short_factors), len(rope.long_factors)}
+            if rope.kind == "longrope" and counts != {-(-self.turned_features // 2)}:
+                raise ValueError(
+                    f"short_factor and long_factor need one entry for each pair of the "
+                    f"{self.turned_features} features that rotary embeddings turn"
+                )
+
+    @property
+    def queries_per_kv(self) -> int:
+        """How many query heads share one key/value head."""
+        return self.num_heads // self.num_kv_heads
+
+    @property
+    def has_linear_biases(self) -> bool:
+        """Whether a bias sits on the linear path, which makes the offset c of y = J·x + c nonzero."""
+        return self.qkv_bias or self.attention_output_bias or self.mlp_bias
+
+    @property
+    def turned_features(self) -> int:
+        """How many features of each head rotary embeddings turn."""
+        return self.head_dim if self.rotary_dim is None else self.rotary_dim

@@ -1,0 +1,155 @@
+"""The recorded pass as a linear map, forwards and backwards: the whole of it, some layers, or one branch.
+
+A replay touches the linear path alone: values, outputs, the live factor of gated products, down, and the
+frozen scalings. Layers are taken from their stacks by number, so that one program serves every choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jaxlin_models.decoder import Decoder, Recorded
+from jaxlin_models.detach import DETACHED, Coefficient, Record, Replay
+from jaxlin_models.dial import Dial
+from jaxlin_models.stacks import from_stack
+
+#: What of a layer is applied: all of it, or what one of its branches adds to the residual stream.
+Branch = Literal["block", "attention", "mlp"]
+BRANCHES: tuple[Branch, ...] = ("block", "attention", "mlp")
+
+#: The number of a layer, also while it is traced.
+Layer = int | Int[Array, ""]
+
+
+def replay(
+    decoder: Decoder,
+    recorded: Recorded,
+    v: Float[Array, "... t d"],
+    position: int | Int[Array, ""],
+    *,
+    biases: bool = False,
+) -> Float[Array, "... d"]:
+    """The recorded pass applied to other embeddings: J·v, or J·v + c with ``biases``."""
+    x = through(decoder, recorded, v, 0, decoder.config.num_layers, biases=biases)
+    return normed(decoder, recorded["final"], x[..., position, :])
+
+
+def replay_transpose(
+    decoder: Decoder,
+    recorded: Recorded,
+    u: Float[Array, "... d"],
+    length: int,
+    position: int | Int[Array, ""],
+) -> Float[Array, "... t d"]:
+    """Jᵀ·u: the layers backwards, each one transposed by itself.
+
+    ``jax.linear_transpose`` of the whole loop would be the same map, but it first runs a loop that copies
+    every broadcast coefficient.
+    """
+    g = at_position(normed(decoder, recorded["final"], u), length, position)
+    return through_transpose(decoder, recorded, g, 0, decoder.config.num_layers)
+
+
+def normed(
+    decoder: Decoder, recorded: Mapping[str, Coefficient], x: Float[Array, "... d"]
+) -> Float[Array, "... d"]:
+    """The final norm with its recorded statistic; a diagonal map, and so its own transpose."""
+    return decoder.final_norm(x, Replay(recorded, biases=False))
+
+
+def final_coefficients(decoder: Decoder, hidden: Float[Array, " d"]) -> Mapping[str, Coefficient]:
+    """What :func:`normed` reads, for the final norm applied to any hidden state."""
+    mode = Record(DETACHED, Dial())
+    decoder.final_norm(hidden, mode)
+    return mode.kept
+
+
+def at_position(
+    g: Float[Array, "... d"], length: int, position: int | Int[Array, ""]
+) -> Float[Array, "... t d"]:
+    """The transpose of taking one position of ``length``."""
+    return jnp.zeros((*g.shape[:-1], length, g.shape[-1]), g.dtype).at[..., position, :].set(g)
+
+
+def through(
+    decoder: Decoder,
+    recorded: Recorded,
+    x: Float[Array, "... t d"],
+    first: Layer,
+    last: Layer,
+    *,
+    biases: bool = False,
+) -> Float[Array, "... t d"]:
+    """Layers ``first`` … ``last`` - 1 applied to what enters the first of them."""
+    apply = _layers(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
+    return jax.lax.fori_loop(first, last, apply, x)
+
+
+def through_transpose(
+    decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], first: Layer, last: Layer
+) -> Float[Array, "... t d"]:
+    """The transpose of :func:`through`."""
+    apply = _layers(decoder, recorded, g.shape[-2], g.dtype, "block")
+
+    def step(i: Array, g: Array) -> Array:
+        return _transposed(apply, last - 1 - i, g)
+
+    return jax.lax.fori_loop(0, last - first, step, g)
+
+
+def branch(
+    decoder: Decoder,
+    recorded: Recorded,
+    x: Float[Array, "... t d"],
+    layer: Layer,
+    which: Branch,
+    *,
+    biases: bool = False,
+) -> Float[Array, "... t d"]:
+    """One layer applied to what enters it, or what its attention or MLP adds to that."""
+    return _layers(decoder, recorded, x.shape[-2], x.dtype, which, biases=biases)(layer, x)
+
+
+def branch_transpose(
+    decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], layer: Layer, which: Branch
+) -> Float[Array, "... t d"]:
+    """The transpose of :func:`branch`."""
+    return _transposed(_layers(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
+
+
+def _layers(
+    decoder: Decoder,
+    recorded: Recorded,
+    length: int,
+    dtype: DTypeLike,
+    which: Branch,
+    *,
+    biases: bool = False,
+) -> Callable[[Layer, Array], Array]:
+    """(number of a layer, its input) -> its output, from the stacks of weights and coefficients."""
+    graphdef, params = nnx.split(decoder.layers)
+    stacks = (params, recorded["layers"])
+    positions_of = decoder.positions(length, dtype)
+
+    def apply(layer: Layer, x: Array) -> Array:
+        taken = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, layer, keepdims=False), stacks)
+        params, coefficients = from_stack(taken)
+        block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases)
+        positions = positions_of(jnp.asarray(layer))
+        if which == "attention":
+            return block.attention_branch(x, positions, mode)
+        return block.mlp_branch(x, mode) if which == "mlp" else block(x, positions, mode)
+
+    return apply
+
+
+def _transposed(apply: Callable[[Layer, Array], Array], layer: Layer, g: Array) -> Array:
+    like = jax.ShapeDtypeStruct(g.shape, g.dtype)
+    return jax.linear_transpose(lambda x: apply(layer, x), like)(g)[0]

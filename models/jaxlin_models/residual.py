@@ -1,0 +1,54 @@
+"""The residual stream of an ordinary forward pass: what enters every branch, and what it adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxlin_models.decoder import Decoder
+from jaxlin_models.detach import Plain
+from jaxlin_models.modules import Leaf
+from jaxlin_models.stacks import from_stack
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The residual stream at all layers; what is added to it at the last position.
+
+    Attributes:
+        before_attention: what enters each layer [layers, T, d].
+        before_mlp: what enters its MLP branch [layers, T, d].
+        attention: what attention adds at the last position [layers, d].
+        mlp: what the MLP adds there [layers, d].
+        final: what leaves the last layer there [d], before the final norm.
+    """
+
+    before_attention: Leaf
+    before_mlp: Leaf
+    attention: Leaf
+    mlp: Leaf
+    final: Leaf
+
+
+def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
+    """One ordinary forward pass from the embeddings x, which keeps 2·layers·T·d numbers."""
+    graphdef, params = nnx.split(decoder.layers)
+    positions_of = decoder.positions(len(x), x.dtype)
+    mode = Plain()
+
+    def step(x: Array, layer: tuple) -> tuple[Array, tuple[Array, ...]]:
+        params, index = from_stack(layer)
+        block = nnx.merge(graphdef, params)
+        attention = block.attention_branch(x, positions_of(index), mode)
+        between = x + attention
+        mlp = block.mlp_branch(between, mode)
+        return between + mlp, (x, between, attention[-1], mlp[-1])
+
+    leaving, kept = jax.lax.scan(step, x, (params, jnp.arange(decoder.config.num_layers)))
+    before_attention, before_mlp, attention, mlp = kept
+    return Stream(before_attention, before_mlp, attention, mlp, leaving[-1])

@@ -1,0 +1,286 @@
+"""Safetensors -> NNX and back, one stacked parameter at a time, straight to the target dtype."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedConfig
+
+from jaxlin_models import families
+from jaxlin_models.checkpoint import Checkpoint, find
+from jaxlin_models.decoder import LOGICAL_AXES, Decoder
+from jaxlin_models.errors import ModelError
+from jaxlin_models.offload import to_host
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+#: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
+_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+_HEADS = ("lm_head.weight", "language_model.lm_head.weight")
+#: Parameters with a row for each token, which the checkpoint has as we do.
+_TABLES = ("embedding", "head")
+#: Bytes; XLA's own for CPU buffers.
+_ALIGNMENT = 64
+#: What may be stored, by safetensors' names of it.
+_FLOATS = ("F16", "BF16", "F32", "F64")
+
+#: (stage, done, total, note)
+Progress = Callable[[str, int, int, str], None]
+
+
+def load_decoder(
+    source: Checkpoint | Path | str,
+    dtype: DTypeLike,
+    *,
+    precision: str | None = None,
+    offload: bool = False,
+    progress: Progress | None = None,
+) -> Decoder:
+    """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
+
+    On a CPU never holds more than the finished parameters and one tensor besides.
+
+    Args:
+        source: a checkpoint, or whatever :func:`jaxlin_models.checkpoint.find` takes.
+        dtype: float32, bfloat16, or float64 (which needs ``jax_enable_x64``).
+        precision: how they are multiplied, see :mod:`jaxlin_models.precision`; as they are stored if None.
+        offload: keep the weights of the layers in the host's memory, see :mod:`jaxlin_models.offload`;
+            embeddings, head and final norm are on the device all the same.
+        progress: called as (stage, done, total, note) for each parameter.
+
+    Raises:
+        ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or
+            not finite; an unknown dtype or precision, or two that do not go together.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
+    decoder = nnx.eval_shape(
+        lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision)
+    )
+    graphdef, state = nnx.split(decoder)
+    tensors = _Tensors(checkpoint.directory)
+    flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
+    shapes = {key: variable.shape for _, key, variable in flat}
+    places = _places(_names_in(tensors, checkpoint), shapes)
+    for place in places.values():
+        for name in place.names:
+            tensors.check(name, place.tensor)
+    filled = []
+    for done, (path, key, variable) in enumerate(flat):
+        if progress is not None:
+            progress("loading weights", done, len(flat), key)
+        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors)
+        put = to_host if offload and places[key].stacked else jax.device_put
+        filled.append((path, variable.replace(put(value))))
+    if progress is not None:
+        progress("loading weights", len(flat), len(flat), "parameters")
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, NDArray]:
+    """The decoder's weights under the names and in the layout of stock transformers."""
+    names = _full_names(families.weight_names(hf_config), "model.", "lm_head.weight")
+    values = {_key(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
+    tensors: dict[str, NDArray] = {}
+    for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
+        layers = values[key] if place.stacked else values[key][None]
+        for name, one in zip(place.names, layers, strict=True):
+            whole = tensors.setdefault(name, np.empty(place.tensor, one.dtype))
+            whole[place.rows] = one if key in _TABLES else _to_stock(key, one)
+    return tensors
+
+
+def weights_hash(checkpoint: Checkpoint) -> str:
+    """sha256 over the names and contents of the checkpoint's safetensors files, as hex."""
+    total = hashlib.sha256()
+    for path in weight_files(checkpoint.directory):
+        total.update(path.name.encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a checkpoint in name order; :class:`ModelError` if one is missing."""
+    if (directory / _INDEX).exists():
+        return _shards(directory)
+    if (directory / _SINGLE).exists():
+        return [directory / _SINGLE]
+    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{directory} has only pickled weights ({pickles[0]}), which can run code when loaded; "
+            f"convert them to safetensors"
+        )
+    raise ModelError(
+        f"{directory} has no {_SINGLE} or {_INDEX}; fetch the whole checkpoint, or one that has safetensors"
+    )
+
+
+def _shards(directory: Path) -> list[Path]:
+    try:
+        weight_map = json.loads((directory / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+        paths = sorted({directory / file for file in weight_map.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{directory / _INDEX} is not a safetensors index; fetch it anew") from error
+    for path in paths:
+        if not path.exists():
+            raise ModelError(f"{path} is missing although {_INDEX} names it; fetch it again")
+    return paths
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is truncated or not safetensors ({error}); fetch it again") from error
+
+
+class _Tensors:
+    """Every tensor of a checkpoint by name, whichever file it is in.
+
+    Files are mapped into memory only while one tensor is read, because what is mapped counts as held.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._place: dict[str, tuple[Path, tuple[int, ...], str]] = {}
+        for path in weight_files(directory):
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    header = file.get_slice(name)
+                    self._place[name] = (path, tuple(header.get_shape()), header.get_dtype())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._place
+
+    def check(self, name: str, expected: tuple[int, ...]) -> None:
+        """Refuse a tensor that is missing, misshaped or quantised; the files' headers know."""
+        if name not in self._place:
+            raise ModelError(
+                f"{self._directory} lacks the tensor {name}; the checkpoint is incomplete or its "
+                f"config.json belongs to another model"
+            )
+        _, shape, dtype = self._place[name]
+        if shape != expected:
+            raise ModelError(
+                f"tensor {name} has shape {list(shape)} where config.json implies {list(expected)}; "
+                f"config and weights belong to different models"
+            )
+        if dtype not in _FLOATS:
+            raise ModelError(
+                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
+                f"bfloat16 or float16"
+            )
+
+    def read(self, name: str, rows: slice) -> NDArray:
+        with _opened(self._place[name][0]) as file:
+            return file.get_slice(name)[rows]
+
+
+def _names_in(tensors: _Tensors, checkpoint: Checkpoint) -> Mapping[str, str]:
+    table = families.weight_names(checkpoint.hf_config)
+    present = (prefix for prefix in _PREFIXES if prefix + table["embedding"] in tensors)
+    head = next((name for name in _HEADS if name in tensors), _HEADS[0])
+    return _full_names(table, next(present, _PREFIXES[0]), head)
+
+
+def _full_names(table: Mapping[str, str], prefix: str, head: str) -> Mapping[str, str]:
+    return {"head": head} | {key: prefix + name for key, name in table.items()}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a checkpoint a parameter stands: ``rows`` of a tensor of shape ``tensor``, in each layer."""
+
+    names: tuple[str, ...]
+    tensor: tuple[int, ...]
+    rows: slice
+    stacked: bool
+
+
+def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, _Place]:
+    """Where each parameter stands. Those of one name share its tensor, by rows, in the order of ``names``."""
+    sharing: dict[str, list[str]] = {}
+    for key, name in names.items():
+        if key in shapes:
+            sharing.setdefault(name, []).append(key)
+    if strays := shapes.keys() - names.keys():
+        raise KeyError(f"no tensor names for {', '.join(sorted(strays))}")
+    places = {}
+    for name, keys in sharing.items():
+        stacked = "{layer}" in name
+        own = {key: _stock_shape(key, shapes[key][stacked:]) for key in keys}
+        rows = sum(shape[0] for shape in own.values())
+        start = 0
+        for key, shape in own.items():
+            layers = range(shapes[key][0]) if stacked else range(1)
+            every = tuple(name.format(layer=layer) for layer in layers)
+            places[key] = _Place(every, (rows, *shape[1:]), slice(start, start + shape[0]), stacked)
+            start += shape[0]
+    return places
+
+
+def _key(path: tuple) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
+    if not place.stacked:
+        return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
+    stacked = _aligned(shape, dtype)
+    for layer, name in enumerate(place.names):
+        stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
+    return stacked
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+    """An uninitialised array that XLA takes over on CPUs as it is; it would copy one from ``np.empty``."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _from_stock(
+    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors
+) -> NDArray:
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        value = tensors.read(name, rows).astype(dtype, copy=False)
+    if not np.isfinite(value).all():
+        raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; fetch the checkpoint again")
+    return (value.T if key.endswith("kernel") else value).reshape(shape)
+
+
+def _to_stock(key: str, value: NDArray) -> NDArray:
+    if not key.endswith("kernel"):
+        return value.reshape(-1)
+    outputs, inputs = _stock_matrix(key, value.shape)
+    return np.ascontiguousarray(value.reshape(inputs, outputs).T)
+
+
+def _stock_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of one layer's tensor in the checkpoint, from the shape of ours."""
+    if key in _TABLES:
+        return shape
+    return _stock_matrix(key, shape) if key.endswith("kernel") else (math.prod(shape),)
+
+
+def _stock_matrix(key: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """[outputs, inputs] of a torch ``nn.Linear`` from [inputs…, outputs…]: one side is always embed."""
+    inputs = 1 if LOGICAL_AXES[key][1] == "embed" else len(shape) - 1
+    return math.prod(shape[inputs:]), math.prod(shape[:inputs])
