@@ -55,6 +55,7 @@ class DetachedJacobian:
         backward: (state, U [b, *output_shape]) -> Jᵀ·U [b, *input_shape].
         offset_independent: whether c was found without using y, so that y = J·x + c tests something.
         roundoff: unit roundoff of the products inside a pass; that of the dtype if None.
+        labels: what is known of the input (for a prompt its tokens); carried along, never looked into.
     """
 
     state: PyTree
@@ -65,6 +66,7 @@ class DetachedJacobian:
     backward: Callable[[Any, Array], Array] = field(metadata={"static": True})
     offset_independent: bool = field(metadata={"static": True})
     roundoff: float | None = field(default=None, metadata={"static": True})
+    labels: Any = field(default=None, metadata={"static": True})
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -97,6 +99,11 @@ class DetachedJacobian:
         return carried if self.roundoff is None else max(self.roundoff, carried)
 
     @property
+    def bare(self) -> DetachedJacobian:
+        """The same map without its labels, so that programs are compiled once for all prompts of a length."""
+        return self if self.labels is None else replace(self, labels=None)
+
+    @property
     def probes_per_pass(self) -> int:
         """How many probes to send together when many are needed: 8, and one at long prompts."""
         positions = self.input_shape[0] if len(self.input_shape) > 1 else 1
@@ -112,11 +119,11 @@ class DetachedJacobian:
 
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""
-        return _forward(self, self._probes(v, self.input_shape))
+        return _forward(self.bare, self._probes(v, self.input_shape))
 
     def rmatmat(self, u: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """Jᵀ·U for b probes at once: [b, *output_shape] -> [b, *input_shape]. b passes."""
-        return _backward(self, self._probes(u, self.output_shape))
+        return _backward(self.bare, self._probes(u, self.output_shape))
 
     def rows(
         self,
@@ -164,6 +171,7 @@ class DetachedJacobian:
                 offset=self.offset + self.matvec(self.x.at[where].set(0)),
                 forward=SpanForward(self.forward, self.input_shape[0]),
                 backward=SpanBackward(self.backward),
+                labels=None if self.labels is None else self.labels.take(where.tolist()),
             )
         if target is not None:
             rows = jnp.asarray(target, self.dtype)

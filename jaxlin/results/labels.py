@@ -26,8 +26,10 @@ class TokenScore:
 class Reader(Protocol):
     """What reads vectors as tokens: a model, of which results see no more than this."""
 
-    def outputs(self, u: Float[Any, "n d"], top: int = 8) -> list[tuple[TokenScore, ...]]:
-        """The output tokens that each hidden state writes most."""
+    def outputs(
+        self, u: Float[Any, "n d"], top: int = 8, *, normed: bool = True
+    ) -> list[tuple[TokenScore, ...]]:
+        """The output tokens that each hidden state writes most; through the final norm first if not normed."""
 
     def nearest(self, blocks: Float[Any, "k p d"], count: int = 3) -> list[list[tuple[TokenScore, ...]]]:
         """The tokens whose embeddings are nearest to each block, by cosine."""
@@ -46,8 +48,8 @@ class Labels:
         positions: their places in the prompt, rising.
         position: the output's place in the prompt.
         facts: what else was decided about the map, by the names of result.json: policy, dial, span.
-        reader: reads hidden states and embeddings; None where there is no model, or where the output is no
-            hidden state.
+        reader: reads hidden states and embeddings; None where there is no model.
+        hidden: whether the output is a hidden state, so that left vectors can be read.
     """
 
     ids: tuple[int, ...]
@@ -56,6 +58,7 @@ class Labels:
     position: int
     facts: Mapping[str, Any] = field(default_factory=dict)
     reader: Reader | None = None
+    hidden: bool = True
 
     def take(self, chosen: Sequence[int] | Int[np.ndarray, " s"]) -> Labels:
         """Those of some input positions, by their place among these."""
