@@ -10,7 +10,7 @@ from jaxlin.prompts.model import Model
 from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.model import answer
-from jaxlin.verbs.options import Load, PromptSource, Work
+from jaxlin.verbs.shared import Load, PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:

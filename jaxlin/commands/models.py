@@ -13,7 +13,7 @@ from rich.table import Table
 
 from jaxlin.commands.parser import Parsed
 from jaxlin.commands.show import show
-from jaxlin.verbs.options import Screen
+from jaxlin.verbs.shared import Screen
 
 
 def run(parsed: Parsed) -> int:

@@ -115,6 +115,7 @@ def _parser(command: Command, options: Collection[Declared]) -> _Parser:
         allow_abbrev=False,
     )
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    with_flags = translated(command)
     for declared in options:
         group = groups[declared.option.group]
         if declared.option.positional:
@@ -123,11 +124,15 @@ def _parser(command: Command, options: Collection[Declared]) -> _Parser:
                 metavar=declared.metavar,
                 type=declared.kind,
                 nargs="+" if declared.several else None,
-                help=_help(declared),
+                help=with_flags(_help(declared)),
             )
         elif declared.kind is bool:
             group.add_argument(
-                declared.flag, dest=declared.name, action="store_true", default=MISSING, help=_help(declared)
+                declared.flag,
+                dest=declared.name,
+                action="store_true",
+                default=MISSING,
+                help=with_flags(_help(declared)),
             )
         else:
             group.add_argument(
@@ -138,7 +143,7 @@ def _parser(command: Command, options: Collection[Declared]) -> _Parser:
                 nargs="+" if declared.several else None,
                 required=declared.required,
                 default=MISSING,
-                help=_help(declared),
+                help=with_flags(_help(declared)),
             )
     return parser
 

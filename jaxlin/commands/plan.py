@@ -5,8 +5,9 @@ from __future__ import annotations
 from jaxlin.commands.parser import Parsed
 from jaxlin.commands.show import show
 from jaxlin.runtime.terminal import TerminalProgress
-from jaxlin.verbs.options import Plan, Work
+from jaxlin.verbs.options import Plan
 from jaxlin.verbs.plan import plan_jobs
+from jaxlin.verbs.shared import Work
 
 
 def run(parsed: Parsed) -> int:

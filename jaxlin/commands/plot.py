@@ -9,7 +9,8 @@ from jaxlin.commands.show import show
 from jaxlin.commands.written import Written
 from jaxlin.results.kinds import read
 from jaxlin.results.store import beside
-from jaxlin.verbs.options import Plot, Screen
+from jaxlin.verbs.options import Plot
+from jaxlin.verbs.shared import Screen
 
 
 def run(parsed: Parsed) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxlin.errors import JaxlinError
-from jaxlin.verbs.options import PromptSource
+from jaxlin.verbs.shared import PromptSource
 
 
 def read_prompt(source: PromptSource) -> str | list[int]:

@@ -7,7 +7,8 @@ from jaxlin.commands.show import show
 from jaxlin.commands.written import Written
 from jaxlin.results.page.report import report
 from jaxlin.results.store import beside
-from jaxlin.verbs.options import Report, Screen
+from jaxlin.verbs.options import Report
+from jaxlin.verbs.shared import Screen
 
 
 def run(parsed: Parsed) -> int:

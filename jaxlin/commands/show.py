@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from jaxlin.commands.stdout import quiet_pipe, say
 from jaxlin.results.store import summary_text
-from jaxlin.verbs.options import Screen
+from jaxlin.verbs.shared import Screen
 
 #: Columns where there is no terminal to be narrower.
 _WIDTH = 128

@@ -7,7 +7,8 @@ from jaxlin.commands.parser import Parsed
 from jaxlin.commands.show import show
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.many import read_entries, refuse_alone, svd_many
-from jaxlin.verbs.options import Load, ManyPrompts, PromptSource, Svd, Work
+from jaxlin.verbs.options import Svd
+from jaxlin.verbs.shared import Load, ManyPrompts, PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:

@@ -17,7 +17,8 @@ from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.layers import layers
 from jaxlin.verbs.mapping import Prompt, make_map, names_in, notes_of, plan_map
-from jaxlin.verbs.options import POLICIES, Compare, Layers, Mapped
+from jaxlin.verbs.options import Compare, Layers
+from jaxlin.verbs.shared import POLICIES, Mapped
 
 
 def compare(

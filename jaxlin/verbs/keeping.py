@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxlin.errors import JaxlinError
 from jaxlin.results.store import staged
-from jaxlin.verbs.options import Kept
+from jaxlin.verbs.shared import Kept
 
 
 @contextmanager

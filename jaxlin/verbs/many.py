@@ -26,7 +26,8 @@ from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
 from jaxlin.verbs.mapping import notes_of, plan_length
-from jaxlin.verbs.options import PromptSource, Svd
+from jaxlin.verbs.options import Svd
+from jaxlin.verbs.shared import PromptSource
 
 INDEX = "index.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -21,7 +21,7 @@ from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget
 from jaxlin.runtime.progress import Progress
 from jaxlin.verbs.declare import RESULT, STEP
-from jaxlin.verbs.options import Mapped
+from jaxlin.verbs.shared import Mapped
 
 #: A prompt as text, or as token ids.
 Prompt = str | Sequence[int] | Int[np.ndarray, " t"]

@@ -12,7 +12,8 @@ from jaxlin.prompts.model import Model as PromptModel
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.mapping import Prompt
-from jaxlin.verbs.options import VERBS, Load, Svd, Verb
+from jaxlin.verbs.options import VERBS, Svd
+from jaxlin.verbs.shared import Load, Verb
 
 if TYPE_CHECKING:
     from jaxlin.results.attribute import Attribution
