@@ -36,6 +36,8 @@ _LISTS = {
     "<!-- names of jaxlin -->": ("jaxlin", "jaxlin/__init__.pyi"),
     "<!-- names of jaxlin_models -->": ("jaxlin_models", "models/jaxlin_models/__init__.pyi"),
 }
+#: Classes that are shown with what they inherit; what all results inherit is told once.
+_WHOLE = ("Model",)
 _OPTIONS = "<!-- options of the verbs -->"
 _LINK = re.compile(r"(?<!!)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _LANGUAGES = {".py": "python", ".pyi": "python", ".json": "json", ".cff": "yaml", ".toml": "toml"}
@@ -97,7 +99,9 @@ def _directives(package: str, stub: str) -> Iterator[str]:
         for alias in statement.names
     }
     for name in sorted(origins, key=lambda name: (not name.islower(), name)):
-        yield f"::: {origins[name]}\n    options:\n      heading: {package}.{name}\n      heading_level: 3\n"
+        options = {"heading": f"{package}.{name}", "heading_level": 3, "inherited_members": name in _WHOLE}
+        lines = [f"      {option}: {json.dumps(value)}" for option, value in options.items()]
+        yield "\n".join([f"::: {origins[name]}", "    options:", *lines, ""])
 
 
 def _options() -> Iterator[str]:
