@@ -7,7 +7,7 @@ from .linear.operator import DetachedJacobian as DetachedJacobian
 from .per_token.tokens import tokens as tokens
 from .results.attribute import Attribution as Attribution
 from .results.compare import Comparison as Comparison
-from .results.compare import ModelComparison as ModelComparison
+from .results.compare_models import ModelComparison as ModelComparison
 from .results.kinds import read as read
 from .results.layers import LayersResult as LayersResult
 from .results.page.report import report as report

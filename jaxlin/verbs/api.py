@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlin.prompts import load as loading
-from jaxlin.results.compare import Comparison, ModelComparison
+from jaxlin.results.compare import Comparison
+from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.plan import PlanResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs import compare as comparing

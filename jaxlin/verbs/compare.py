@@ -11,7 +11,8 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.load import locate
 from jaxlin.prompts.model import Model
-from jaxlin.results.compare import Comparison, ModelComparison
+from jaxlin.results.compare import Comparison
+from jaxlin.results.compare_models import ModelComparison
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.keeping import kept

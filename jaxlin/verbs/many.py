@@ -221,7 +221,7 @@ def _solve(
             verify_seed=options.verify_seed,
             scratch=folder,
         )
-        result.cut_to(count).with_notes(
+        result.up_to(count).with_notes(
             **notes_of(model, options, forecast),
             block=choice.block,
             resumed_from_step=None,

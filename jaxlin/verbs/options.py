@@ -1,4 +1,4 @@
-"""The verbs: every option of each, declared once: its flag, help, checks, Python argument, and what it decides.
+"""The verbs: every option of each, declared once: flag, help, checks, Python argument, and what it decides.
 
 A class with a ``verb`` is one entry of :data:`VERBS`: the command line and :class:`jaxlin.verbs.model.Model`
 have that verb. Nothing here imports JAX, so that ``--help`` is fast.
@@ -32,6 +32,7 @@ from jaxlin.verbs.shared import (
     Verb,
     Work,
 )
+from jaxlin.verbs.shared import VERBS as VERBS
 
 
 def _tolerance() -> Any:
