@@ -16,6 +16,7 @@ from .linear.operator import DetachedJacobian
 from .per_token.tokens import TokensResult, tokens
 from .prompts.load import load
 from .solvers.svd import SVDResult, svd
+from .version import __version__
 
 __all__ = [
     "Attribution",
@@ -25,6 +26,7 @@ __all__ = [
     "LayersResult",
     "SVDResult",
     "TokensResult",
+    "__version__",
     "attribute",
     "layers",
     "linearize",
