@@ -1,3 +1,11 @@
+"""The exact linear map of a transformer's forward pass at one prompt, and its singular vectors.
+
+    model = jaxlin.load("demo-llama")
+    result = model.svd("The capital of France is", k=8)
+
+Read next: :mod:`jaxlin.linear.operator`, then :mod:`jaxlin.solvers.svd`.
+"""
+
 from .analyses.attribution import attribute as attribute
 from .analyses.layers import layers as layers
 from .errors import JaxlinError as JaxlinError
@@ -20,3 +28,4 @@ from .verbs.api import compare as compare
 from .verbs.api import load as load
 from .verbs.api import plan as plan
 from .verbs.model import Model as Model
+from .version import __version__ as __version__
