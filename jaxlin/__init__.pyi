@@ -7,15 +7,21 @@
 Read next: :mod:`jaxlin.linear.operator`, then :mod:`jaxlin.solvers.svd`.
 """
 
-from .analyses.attribution import Attribution, attribute
-from .analyses.layers import LayersResult, layers
+from .analyses.attribution import attribute
+from .analyses.layers import layers
 from .errors import JaxlinError
 from .linear.certificate import Certificate
 from .linear.linearize import linearize
 from .linear.operator import DetachedJacobian
-from .per_token.tokens import TokensResult, tokens
+from .per_token.tokens import tokens
 from .prompts.load import load
-from .solvers.svd import SVDResult, svd
+from .results.attribute import Attribution
+from .results.kinds import read
+from .results.layers import LayersResult
+from .results.page.report import report
+from .results.svd import SVDResult
+from .results.tokens import TokensResult
+from .solvers.svd import svd
 
 __all__ = [
     "Attribution",
@@ -29,6 +35,8 @@ __all__ = [
     "layers",
     "linearize",
     "load",
+    "read",
+    "report",
     "svd",
     "tokens",
 ]
