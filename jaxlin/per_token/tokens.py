@@ -17,8 +17,9 @@ from jaxlin.linear.certificate import CHECK_PASSES, check_operator
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.per_token.exact import exact_tokens
-from jaxlin.per_token.result import TokenCertificate, TokenRequest, TokensResult
+from jaxlin.per_token.result import TokenRequest
 from jaxlin.per_token.shared import shared_tokens
+from jaxlin.results.tokens import TokenCertificate, TokensResult
 from jaxlin.runtime.progress import Progress, silent
 
 __all__ = ["METHODS", "TokensResult", "tokens"]
@@ -87,6 +88,10 @@ def tokens(
         seconds=time.perf_counter() - started,
         seed=seed,
         certificate=certificate,
+        x=operator.x,
+        y=operator.y,
+        offset=operator.offset,
+        labels=operator.labels,
     )
 
 

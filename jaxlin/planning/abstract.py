@@ -15,7 +15,7 @@ import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.offload import on_host, to_host
 
-from jaxlin.analyses.decoding import ROWS_AT_ONCE, _cosines
+from jaxlin.analyses.decoding import ROWS_AT_ONCE, cosines_of
 from jaxlin.linear.linearize import _Backward, _Forward
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.selection import SpanBackward, SpanForward, TargetBackward, TargetForward
@@ -104,7 +104,7 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         rows = Shape((min(ROWS_AT_ONCE, job.config.vocab_size), job.config.embed_dim), storage)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         places = Shape((k, 12, job.config.embed_dim), wide)
-        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(_cosines, places, rows))
+        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(cosines_of, places, rows))
         if job.targets is not None:
             return [nearest]
         hidden = Shape((k, job.config.embed_dim), x.dtype)

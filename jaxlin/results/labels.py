@@ -1,4 +1,4 @@
-"""What is known of the prompt behind a map: it travels with the operator, and results show themselves by it.
+"""What is known of the prompt behind a map: it travels with the operator, and results are shown by it.
 
 The engine carries it as one opaque static field and never looks inside; programs are compiled without it.
 """
@@ -29,7 +29,7 @@ class Reader(Protocol):
     def outputs(
         self, u: Float[Any, "n d"], top: int = 8, *, normed: bool = True
     ) -> list[tuple[TokenScore, ...]]:
-        """The output tokens that each hidden state writes most; what is not normed is normed first."""
+        """The output tokens that each hidden state writes most; through the final norm if not normed."""
 
     def nearest(self, blocks: Float[Any, "k p d"], count: int = 3) -> list[list[tuple[TokenScore, ...]]]:
         """The tokens whose embeddings are nearest to each block, by cosine."""

@@ -20,6 +20,7 @@ from jaxlin.linear.certificate import CHECK_PASSES, Check, certify, check_operat
 from jaxlin.linear.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.linear.tolerance import checked_tolerance
+from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import plan
 from jaxlin.solvers.dense import dense_svd
@@ -27,7 +28,7 @@ from jaxlin.solvers.gram import gram_svd
 from jaxlin.solvers.lanczos import lanczos_svd
 from jaxlin.solvers.matfree import matfree_svd
 from jaxlin.solvers.power import power_svd
-from jaxlin.solvers.result import Request, StateStore, SVDResult, Triplets
+from jaxlin.solvers.result import Request, StateStore, Triplets
 
 __all__ = ["SVDResult", "svd"]
 
@@ -111,6 +112,10 @@ def svd(
         seconds=time.perf_counter() - started,
         seed=seed,
         certificate=certify(s, residual, tolerance, tuple(checks), energy),
+        x=operator.x,
+        y=operator.y,
+        offset=operator.offset,
+        labels=operator.labels,
     )
 
 
