@@ -17,6 +17,7 @@ from jaxlin import DetachedJacobian, JaxlinError
 from jaxlin.linear.energy import estimate_energy
 from jaxlin.linear.rows import RowFile
 from jaxlin.linear.tolerance import default_tolerance
+from jaxlin.results.labels import Labels
 from jaxlin.solvers.choose import plan
 
 M, N, K = 40, 90, 6
@@ -198,6 +199,40 @@ def compare_methods(
         np.testing.assert_allclose(found.s, exact.s, rtol=promised)
         assert sine_of_largest_angle(found.U, exact.U) < promised
         assert sine_of_largest_angle(found.V, exact.V) < promised
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_prompts_of_a_length_are_compiled_for_once(method: str):
+    """Other labels change nothing: no program is traced anew, and so none is compiled."""
+    traced, operator = counting_traces(operator_of(matrix_with(SPECTRA["polynomial"]), "float64"))
+    first = jaxlin.svd(labelled(operator, "The"), K, method=method)
+    programs = len(traced)
+    assert programs > 0
+    second = jaxlin.svd(labelled(operator, "One"), K, method=method)
+    assert len(traced) == programs
+    np.testing.assert_array_equal(first.s, second.s)
+
+
+def labelled(operator: DetachedJacobian, text: str) -> DetachedJacobian:
+    """The same map, with a word at every position."""
+    length = operator.input_shape[0]
+    labels = Labels(tuple(range(length)), (text,) * length, tuple(range(length)), length - 1)
+    return replace(operator, labels=labels)
+
+
+def counting_traces(operator: DetachedJacobian) -> tuple[list[str], DetachedJacobian]:
+    """Passes are Python functions that run only while a program is traced: each of these leaves a mark."""
+    traced: list[str] = []
+
+    def marked(apply, name):
+        def run(state, probes):
+            traced.append(name)
+            return apply(state, probes)
+
+        return run
+
+    forward, backward = marked(operator.forward, "forward"), marked(operator.backward, "backward")
+    return traced, replace(operator, forward=forward, backward=backward)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -74,32 +74,34 @@ def svd(
     Raises:
         JaxlinError: k, method, tolerance or block out of range, or a method that does not fit into memory.
     """
+    bare = operator.bare  # what is compiled for it serves every prompt of its length
     k = min(16, *operator.shape) if k is None else k
-    chosen = plan(operator, k, method, block)
-    tolerance = checked_tolerance(operator, tolerance)
+    chosen = plan(bare, k, method, block)
+    tolerance = checked_tolerance(bare, tolerance)
     if verify_seed == seed:
         raise JaxlinError(f"the second seed is {seed} as well: choose another --verify-seed")
     most = 2 * sum(operator.shape) if max_passes is None else max_passes
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
-    u, s, v, residual, found, passes = _solve(operator, chosen.method, request)
-    checks = list(check_operator(operator, seed))
+    u, s, v, residual, found, passes = _solve(bare, chosen.method, request)
+    checks = list(check_operator(bare, seed))
     if found.moved is not None:
         checks.append(
             Check("stagnation", found.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
         )
     if verify_seed is not None and found.spectrum is None:
-        again = _solve(operator, chosen.method, replace(request, seed=verify_seed, store=None))
+        again = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += again[-1]
         difference = float(jnp.abs(again[1] - s).max() / s[0])
         checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
     if found.spectrum is None:
-        energy = estimate_energy(operator, u, s, seed)
+        energy = estimate_energy(bare, u, s, seed)
         passes += ENERGY_PASSES
     else:
         energy = energy_of_spectrum(s, jnp.asarray(found.spectrum))
+    # Here what is known of the prompt goes over from ``operator`` to its result.
     return SVDResult(
         U=u,
         s=s,
