@@ -18,7 +18,7 @@ import jaxlin_models as models
 import numpy as np
 
 from jaxlin.analyses.decoding import decode
-from jaxlin.commands.job import check_choices, check_dial, load_model
+from jaxlin.commands.job import check_choices, check_dial, given_of, load_model
 from jaxlin.commands.options import Svd
 from jaxlin.commands.output import tell, write_whole
 from jaxlin.commands.part import Part, Places, plan_job
@@ -29,7 +29,7 @@ from jaxlin.prompts.model import Model, tokenize
 from jaxlin.results.store import SUMMARY, staged, write
 from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
-from jaxlin.solvers.choose import METHODS, plan
+from jaxlin.solvers.choose import METHODS, plan, uses
 from jaxlin.solvers.svd import svd
 
 INDEX = "index.jsonl"
@@ -152,7 +152,7 @@ def _solve_all(config: Svd, checkpoint: models.Checkpoint, todo: Sequence[Entry]
         return bucket(len(entry.ids), checkpoint.config, config.policy)
 
     buckets = [(length, list(each)) for length, each in groupby(sorted(todo, key=size), key=size)]
-    solver = Solver(config.k, config.method, config.block)
+    solver = Solver(config.k, config.method, config.block, given_of(config))
     plans = {
         length: plan_job(config, checkpoint, Places([0] * length, np.arange(length), True, None), solver)
         for length, _ in buckets
@@ -178,10 +178,10 @@ def _solve(config: Svd, model: Model, entry: Entry, length: int, expected: Forec
             method=chosen.method,
             tolerance=config.tol,
             seed=config.seed,
-            block=chosen.block,
+            block=config.block,
             max_passes=config.max_passes,
             verify_seed=config.verify_seed,
-            scratch=folder,
+            scratch=folder if uses(chosen.method, "scratch") else None,
         )
         result = replace(found, V=found.V[:, :count])
         places = np.arange(count)

@@ -38,6 +38,11 @@ def check_choices(config: Any, **choices: tuple[str, ...]) -> None:
             raise JaxlinError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
 
 
+def given_of(config: Any) -> tuple[str, ...]:
+    """The options given that not every method of the solver uses."""
+    return tuple(name for name in ("max_passes", "verify_seed") if getattr(config, name) is not None)
+
+
 def check_dial(config: Prompted) -> None:
     """Refuse settings of what a recording keeps where there will be none.
 

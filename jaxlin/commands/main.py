@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -104,5 +105,6 @@ def _parse(arguments: Sequence[str] | None) -> Any:
 
 
 def _refuse(error: Exception) -> int:
-    print(f"jaxlin: {error}", file=sys.stderr)
+    said = re.sub(r"`(\w+)`", lambda argument: "--" + argument[1].replace("_", "-"), str(error))
+    print(f"jaxlin: {said}", file=sys.stderr)
     return 2

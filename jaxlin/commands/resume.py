@@ -17,13 +17,11 @@ import jax
 from jaxlin.commands.options import Svd
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
-from jaxlin.solvers.choose import Plan
+from jaxlin.solvers.choose import USED_BY, Plan, uses
 
 if TYPE_CHECKING:
     from jaxlin.prompts.model import Model
 
-#: Methods that keep a state.
-_ITERATIVE = ("lanczos",)
 #: Options that do not change what a step of the solver computes, or that the identity holds as what they came
 #: to. Every other option must be the same to go on, those included that are added without a thought for this.
 _MAY_DIFFER = frozenset(
@@ -56,11 +54,11 @@ class Resumable:
             JaxlinError: there is nothing to resume, or what there is does not belong to this run.
         """
         config = self._config
-        if plan.method not in _ITERATIVE:
+        if not uses(plan.method, "store"):
             if config.resume:
                 raise JaxlinError(
                     f"method {plan.method} keeps no state, so there is nothing to resume: "
-                    f"run without --resume, or with --method {_ITERATIVE[0]}"
+                    f"run without --resume, or with --method {USED_BY['store'][0]}"
                 )
             return None
         if config.save_every or config.resume:

@@ -10,7 +10,7 @@ import jaxlin_models as models
 from jaxlin.analyses.decoding import decode
 from jaxlin.analyses.norms import largest, norms
 from jaxlin.commands import batch
-from jaxlin.commands.job import check_choices, check_dial, load_model, read_prompt
+from jaxlin.commands.job import check_choices, check_dial, given_of, load_model, read_prompt
 from jaxlin.commands.options import Svd
 from jaxlin.commands.output import tell
 from jaxlin.commands.part import Part, choose_part, choose_places, in_words, plan_job
@@ -23,7 +23,7 @@ from jaxlin.results.store import staged, write
 from jaxlin.results.terminal.svd import show
 from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
-from jaxlin.solvers.choose import METHODS, check_jacobian_fits, plan
+from jaxlin.solvers.choose import METHODS, check_jacobian_fits, plan, uses
 from jaxlin.solvers.svd import svd
 
 
@@ -41,7 +41,7 @@ def run(config: Svd) -> int:
             checkpoint = models.find(config.model, weights=False)
             token_ids = tokenize(checkpoint, prompt)
             places = choose_places(config, checkpoint, token_ids)
-            solver = Solver(config.k, config.method, config.block)
+            solver = Solver(config.k, config.method, config.block, given_of(config))
             expected = plan_job(config, checkpoint, places, solver)
             progress("planning", 1, 1, in_words(expected, config))
             model = load_model(config, progress)
@@ -59,11 +59,11 @@ def run(config: Svd) -> int:
                 method=chosen.method,
                 tolerance=config.tol,
                 seed=config.seed,
-                block=chosen.block,
+                block=config.block,
                 max_passes=config.max_passes,
                 verify_seed=config.verify_seed,
                 store=store,
-                scratch=folder,
+                scratch=folder if uses(chosen.method, "scratch") else None,
                 progress=progress,
             )
             state.gave_up = config.max_passes is not None and not result.certificate.holds
