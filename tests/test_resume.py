@@ -505,7 +505,8 @@ def command(checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
 
     def run(*arguments: str) -> int:
         request = ["svd", "--model", str(checkpoint), "--token-ids", "1,2,3", "--out", str(tmp_path / "out")]
-        return main([*request, "-k", "3", "--method", "lanczos", "--block", "1", *arguments])
+        block = () if "dense" in arguments else ("--block", "1")
+        return main([*request, "-k", "3", "--method", "lanczos", *block, *arguments])
 
     return run
 

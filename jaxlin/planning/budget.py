@@ -23,7 +23,7 @@ from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
-from jaxlin.solvers.choose import Plan, plan
+from jaxlin.solvers.choose import Plan, plan, uses
 
 #: Up to here whole probability matrices are as fast as blocks of them.
 SHORT = 512
@@ -33,11 +33,15 @@ _TO_SPARE = 2
 
 @dataclass(frozen=True)
 class Solver:
-    """What is asked of the solver: see :func:`jaxlin.solvers.svd`. ``k`` is 16, or all there are, if None."""
+    """What is asked of the solver: see :func:`jaxlin.solvers.svd`. ``k`` is 16, or all there are, if None.
+
+    ``given`` are the names of other arguments that are given, see :func:`jaxlin.solvers.choose.plan`.
+    """
 
     k: int | None = None
     method: str = "auto"
     block: int | None = None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def forecast(
     operator = shapes.operator
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
-    chosen = plan(operator, k, solver.method, solver.block, memory=spare)
+    chosen = plan(operator, k, solver.method, solver.block, given=solver.given, memory=spare)
     iterative = chosen.method in ("lanczos", "matfree", "power")
     passes = chosen.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
@@ -261,7 +265,8 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
 
 def _offload_that_fits(job: Job, smallest: Forecast, memory: int) -> str | None:
     """The least of what could be offloaded besides, with which the job would fit at the same setting."""
-    solver = Solver(smallest.k, smallest.plan.method, smallest.plan.block)
+    block = smallest.plan.block if uses(smallest.plan.method, "block") else None
+    solver = Solver(smallest.k, smallest.plan.method, block)
     dial = smallest.dial
     for offload in _more_offloads(job):
         more = replace(job, offload=offload)
