@@ -10,21 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxlin.results.labels import TokenScore
 from jaxlin.solvers.result import SVDResult
 
 #: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
 ROWS_AT_ONCE = 16384
 #: Vectors whose logits are looked at together.
 _VECTORS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class TokenScore:
-    """A vocabulary token and its score: a logit for outputs, a cosine for inputs."""
-
-    id: int
-    text: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -152,7 +144,7 @@ def _nearest(
     """Cosines and ids of the nearest rows of the vocabulary, some thousand rows at a time."""
     cosines, ids = [], []
     for start in range(0, len(vocabulary), ROWS_AT_ONCE):
-        part = _cosines(blocks, vocabulary[start : start + ROWS_AT_ONCE])
+        part = cosine_table(blocks, vocabulary[start : start + ROWS_AT_ONCE])
         best, rows = jax.lax.top_k(part, min(count, part.shape[-1]))
         cosines.append(best)
         ids.append(rows + start)
@@ -161,7 +153,9 @@ def _nearest(
 
 
 @jax.jit
-def _cosines(blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"]) -> Float[Array, "k p vocab"]:
+def cosine_table(
+    blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"]
+) -> Float[Array, "k p vocab"]:
     table = _unit(vocabulary.astype(blocks.dtype))
     return jnp.einsum("kpd,vd->kpv", _unit(blocks), table, precision=jax.lax.Precision.HIGHEST)
 

@@ -171,7 +171,7 @@ def _solve(config: Svd, model: Model, entry: Entry, length: int, expected: Forec
         dial = expected.dial if models.POLICIES[config.policy].linear else None
         operator = model.jacobian(entry.ids, policy=config.policy, dial=dial, length=padded)
         k = min(16, operator.shape[0], count * operator.input_shape[1]) if config.k is None else config.k
-        chosen = plan(operator, k, expected.plan.method, config.block)
+        chosen = plan(operator, k, expected.choice.method, config.block)
         found = svd(
             operator,
             k,

@@ -104,5 +104,8 @@ def _parse(arguments: Sequence[str] | None) -> Any:
 
 
 def _refuse(error: Exception) -> int:
-    print(f"jaxlin: {error}", file=sys.stderr)
+    import re
+
+    said = re.sub(r"`(\w+)`", lambda m: "-k" if m[1] == "k" else "--" + m[1].replace("_", "-"), str(error))
+    print(f"jaxlin: {said}", file=sys.stderr)
     return 2

@@ -153,4 +153,4 @@ def in_words(expected: Forecast, config: Prompted) -> str:
         "" if config.policy == "none" else f", attention {expected.dial.attention}, gate {expected.dial.gate}"
     )
     most = f"{'about' if expected.phases else 'less than'} {spell_size(expected.peak)}"
-    return f"method {expected.plan.method}: {expected.plan.reason}{dial}, {most} of memory"
+    return f"method {expected.choice.method}: {expected.choice.reason}{dial}, {most} of memory"

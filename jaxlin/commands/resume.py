@@ -17,7 +17,7 @@ import jax
 from jaxlin.commands.options import Svd
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
-from jaxlin.solvers.choose import Plan
+from jaxlin.solvers.choose import MethodChoice
 
 if TYPE_CHECKING:
     from jaxlin.prompts.model import Model
@@ -49,7 +49,7 @@ class Resumable:
         self.gave_up = False
         check(self.folder, resume=config.resume)
 
-    def store(self, model: Model, token_ids: Sequence[int], plan: Plan) -> SolverState | None:
+    def store(self, model: Model, token_ids: Sequence[int], plan: MethodChoice) -> SolverState | None:
         """Where the method keeps its state; None if it has none, or is not to keep it.
 
         Raises:
@@ -122,7 +122,7 @@ def _go_on(steps: int) -> str:
     return f"after {counted(steps)}; the same command with --resume goes on from there"
 
 
-def _identity(config: Svd, model: Model, token_ids: Sequence[int], plan: Plan) -> dict[str, Any]:
+def _identity(config: Svd, model: Model, token_ids: Sequence[int], plan: MethodChoice) -> dict[str, Any]:
     """What a step of the solver depends on, by the names that messages use."""
     architecture = hashlib.sha256(repr(model.decoder.config).encode()).hexdigest()
     options = {name: value for name, value in asdict(config).items() if name not in _MAY_DIFFER}

@@ -48,7 +48,7 @@ def run(config: Svd) -> int:
             part = choose_part(config, model, places, expected.dial, progress)
             operator = part.operator
             k = min(16, *operator.shape) if config.k is None else config.k
-            chosen = plan(operator, k, expected.plan.method, config.block)
+            chosen = plan(operator, k, expected.choice.method, config.block)
             if config.save_jacobian:
                 check_jacobian_fits(operator)
             store = state.store(model, token_ids, chosen)

@@ -14,7 +14,7 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Forecast
 from jaxlin.prompts.model import Model
 from jaxlin.results.store import operator_arrays
-from jaxlin.solvers.choose import Plan
+from jaxlin.solvers.choose import MethodChoice
 from jaxlin.solvers.svd import SVDResult
 
 
@@ -40,7 +40,7 @@ def summarize(
     model: Model,
     part: Part,
     result: SVDResult,
-    chosen: Plan,
+    chosen: MethodChoice,
     expected: Forecast,
     directions: list[Direction],
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def summarize(
         "target": config.target,
         **_target_value(part.operator, config.target is not None),
         "method": result.method,
-        "method_reason": expected.plan.reason,
+        "method_reason": expected.choice.reason,
         "predicted_peak_bytes": expected.peak if expected.phases else None,
         "k": len(result.s),
         "block": chosen.block,
