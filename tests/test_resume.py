@@ -34,7 +34,7 @@ from jaxlin.commands.resume import Resumable, resumable
 from jaxlin.prompts.model import Model
 from jaxlin.runtime import packed
 from jaxlin.runtime.solver_state import SolverState, steps_in
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {

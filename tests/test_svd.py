@@ -22,7 +22,7 @@ from jaxlin.linear.rows import RowFile
 from jaxlin.linear.tolerance import default_tolerance
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.solver_state import SolverState
-from jaxlin.solvers.choose import USED_BY, plan, uses
+from jaxlin.solvers.choose import USED_BY, choose_method, uses
 
 M, N, K = 40, 90, 6
 SPECTRA = {
@@ -349,7 +349,7 @@ def test_nan_is_refused_by_name(method: str):
 )
 def test_requests_that_make_no_sense(k: int, method: str, block: int, message: str):
     with pytest.raises(JaxlinError, match=message):
-        plan(operator_of(np.ones((M, N)), "float32"), k, method, block)
+        choose_method(operator_of(np.ones((M, N)), "float32"), k, method, block)
 
 
 #: A value of every argument that not every method uses.
@@ -384,13 +384,13 @@ def test_no_argument_is_ignored(option: str, method: str, tmp_path: Path):
 def test_auto_chooses_a_method_that_uses_what_is_given(option: str, tmp_path: Path):
     """The matrix is small enough for dense: the argument decides, unless it only offers room."""
     operator = operator_of(matrix_with(SPECTRA["exponential"]), "float64")
-    assert plan(operator, K).method == "dense"
+    assert choose_method(operator, K).method == "dense"
     if option == "scratch":
         assert jaxlin.svd(operator, K, scratch=tmp_path).method == "dense"
         return
     result = jaxlin.svd(operator, K, **{option: given(option, tmp_path)})
     assert result.method in USED_BY[option]
-    chosen = plan(operator, K, block=3) if option == "block" else plan(operator, K, given=[option])
+    chosen = choose_method(operator, K, block=3) if option == "block" else choose_method(operator, K, given=[option])
     assert chosen.method == result.method
     assert chosen.reason.startswith(f"it uses `{option}`; ")
 
@@ -432,14 +432,14 @@ def test_arguments_that_do_not_go_together(tmp_path: Path):
 
 def test_plan_takes_the_fewest_passes_and_never_what_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     operator = operator_of(np.ones((M, N)), "float32")
-    assert plan(operator, K).method == "dense"  # 40 rows are fewer passes than Lanczos would take
+    assert choose_method(operator, K).method == "dense"  # 40 rows are fewer passes than Lanczos would take
     wide = operator_of(np.ones((M, N)), "float32")
-    assert plan(replace(wide, y=jnp.zeros(4000)), K).method == "lanczos"
-    dense = plan(operator, K, "dense").bytes_needed
+    assert choose_method(replace(wide, y=jnp.zeros(4000)), K).method == "lanczos"
+    dense = choose_method(operator, K, "dense").bytes_needed
     monkeypatch.setattr("jaxlin.solvers.choose.free_bytes", lambda: dense - 1)
     with pytest.raises(JaxlinError, match=r"would need .* are free: use method lanczos"):
-        plan(operator, K, "dense")
-    assert plan(operator, K).method == "gram"
+        choose_method(operator, K, "dense")
+    assert choose_method(operator, K).method == "gram"
 
 
 def test_every_arithmetic_has_a_tolerance():

@@ -45,7 +45,7 @@ _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class MethodChoice:
     """The method that will be used, why, its passes, and the bytes it needs beside the model.
 
     ``block`` is how many probes ``lanczos`` sends at once.
@@ -58,7 +58,7 @@ class Plan:
     block: int
 
 
-def plan(
+def choose_method(
     operator: DetachedJacobian,
     k: int,
     method: str = "auto",
@@ -66,7 +66,7 @@ def plan(
     *,
     given: Collection[str] = (),
     memory: int | None = None,
-) -> Plan:
+) -> MethodChoice:
     """Choose a method for the top k of this operator, or check the one asked for.
 
     The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
@@ -112,9 +112,9 @@ def plan(
         _refuse_if_too_large(
             dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
         )
-        return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
+        return MethodChoice("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
     if method == "gram":
-        return Plan(
+        return MethodChoice(
             "gram",
             f"its {m} rows, streamed, give every singular value",
             m,
@@ -125,13 +125,13 @@ def plan(
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
         _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
-        return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+        return MethodChoice("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
     if method == "power":
         w = width(operator, k)
         passes = min(2 * w * _POWER_STEPS, 2 * sum(operator.shape))
-        return Plan("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
+        return MethodChoice("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
     reason = f"{why}about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
-    return Plan("lanczos", reason, lanczos_passes, kept, block)
+    return MethodChoice("lanczos", reason, lanczos_passes, kept, block)
 
 
 def uses(method: str, option: str) -> bool:

@@ -22,7 +22,7 @@ from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.dense import dense_svd
 from jaxlin.solvers.gram import gram_svd
 from jaxlin.solvers.lanczos import lanczos_svd
