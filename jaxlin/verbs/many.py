@@ -22,7 +22,7 @@ from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.store import SUMMARY, staged, write_whole
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.choose import choose_method, uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
 from jaxlin.verbs.mapping import notes_of, plan_length
@@ -219,7 +219,7 @@ def _solve(
             block=options.block,
             max_passes=options.max_passes,
             verify_seed=options.verify_seed,
-            scratch=folder,
+            scratch=folder if uses(choice.method, "scratch") else None,
         )
         result.up_to(count).with_notes(
             **notes_of(model, options, forecast),

@@ -10,7 +10,7 @@ from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import parse_target
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import check_jacobian_fits, choose_method
+from jaxlin.solvers.choose import check_jacobian_fits, choose_method, uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import Prompt, make_map, notes_of, plan_map
@@ -49,7 +49,7 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
             max_passes=options.max_passes,
             verify_seed=options.verify_seed,
             store=store,
-            scratch=folder,
+            scratch=folder if uses(choice.method, "scratch") else None,
             progress=progress,
         )
         state.gave_up = options.max_passes is not None and not result.holds
