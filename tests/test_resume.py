@@ -22,8 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxlin.commands.options import Svd
-from jaxlin.commands.resume import Resumable, resumable
 from resume_worker import arrays_of
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file

@@ -58,7 +58,7 @@ class SolverState:
         check(folder, resume=resume)
         self._folder, self._every = folder, every
         self._identity = json.loads(json.dumps(identity))
-        self._unsaved: tuple[int, Mapping[str, Array]] | None = None
+        self._unsaved: tuple[int, Mapping[str, Array | np.ndarray]] | None = None
         if resume:
             _compare(folder, _read(folder)[0], self._identity)
         self.steps = steps_in(folder)
