@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from rich.table import Table
 
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.calls import python_calls
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import Labels
@@ -89,6 +88,9 @@ class Comparison(Result):
     labels: Labels | None = field(default=None, metadata={"static": True})
     about: About = field(default=About(), metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        keep_order(self, "policies")
+
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"
         return f"Comparison({', '.join(self.policies)}, certificates {certificates})"
@@ -108,6 +110,7 @@ class Comparison(Result):
         for name, side in self.policies.items():
             own = {array: getattr(side.result, array) for array in ("U", "s", "V", "residuals")}
             own |= {array: getattr(side, array) for array in (*_SIDES, "reconstructed")}
+            own |= {} if side.result.spectrum is None else {"spectrum": side.result.spectrum}
             arrays |= {f"{name}_{array}": values for array, values in own.items()}
         return arrays
 
@@ -136,9 +139,9 @@ class Comparison(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Comparison:
         labels, seed = saved_labels(arrays, summary), summary["seed"]
-        policies: OrderedDict[str, Side] = OrderedDict()
+        policies = {}
         for name, entry in summary["maps"].items():
             policies[name] = Side(
                 SVDResult.from_part(arrays, entry, seed, labels, f"{name}_"),
@@ -153,7 +156,7 @@ class Comparison(Result):
             offset=arrays.get("offset"),
             seed=seed,
             labels=labels,
-            about=saved_about(summary, ("maps",)),
+            about=saved_about(summary, ("maps",), labels),
         )
 
     def table(self) -> RenderableType:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jaxlin.results.about import About
-from jaxlin.results.base import Result
+from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import arguments, loading
 from jaxlin.results.layers import LayersResult
 from jaxlin.results.page.pieces import View, card, chart, line, table
@@ -41,6 +40,9 @@ class ModelComparison(Result):
 
     models: Mapping[str, LayersResult]
     about: About = field(default=About(), metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        keep_order(self, "models")
 
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"
@@ -70,8 +72,8 @@ class ModelComparison(Result):
         return {"models": {name: result.summary() for name, result in self.models.items()}}
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
-        models: OrderedDict[str, LayersResult] = OrderedDict()
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> ModelComparison:
+        models = {}
         for name, entries in summary["models"].items():
             start = f"{_prefix(name)}_"
             own = {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
