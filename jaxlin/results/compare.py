@@ -19,7 +19,7 @@ from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, sav
 from jaxlin.results.calls import python_calls
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import Labels
-from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table
+from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, reconstruction
 from jaxlin.results.plain import restored
 from jaxlin.results.svd import SVDResult
@@ -30,7 +30,6 @@ from jaxlin.results.tables import (
     panel,
     spell,
     spell_map,
-    spelled,
     verdict,
 )
 from jaxlin.results.triplets import cost_entries, output_entries, triplet_entries, triplet_rows
@@ -168,10 +167,12 @@ class Comparison(Result):
         made = new_table(None, "", *self.policies)
         for row in self._figures():
             made.add_row(*row)
-        words = _side_by_side("left vectors write", list(self.policies))
+        directions = _side_by_side("left vectors write", list(self.policies))
         for i in range(min(_DIRECTIONS, self.k)):
-            words.add_row(str(i + 1), *(spell(svd.outputs[i], _WORDS) for svd in self._results.values()))
-        return Group(panel(held, "holds" if self.holds else "FAILS", spell_map(self.summary())), made, words)
+            directions.add_row(str(i + 1), *(spell(svd.outputs[i], _WORDS) for svd in self._results.values()))
+        return Group(
+            panel(held, "holds" if self.holds else "FAILS", spell_map(self.summary())), made, directions
+        )
 
     @property
     def _results(self) -> dict[str, SVDResult]:
@@ -191,8 +192,8 @@ class Comparison(Result):
         return [[name, *map(figure, self.policies.values())] for name, figure in figures.items()]
 
     def shown(self) -> View:
-        words = [
-            [str(i + 1), *(spelled(svd.outputs[i], _WORDS) for svd in self._results.values())]
+        rows = [
+            [str(i + 1), *(words(svd.outputs[i], _WORDS) for svd in self._results.values())]
             for i in range(min(DIRECTIONS, self.k))
         ]
         series = [line(name, svd.s, svd.residuals) for name, svd in self._results.items()]
@@ -200,7 +201,7 @@ class Comparison(Result):
             "charts": [chart("Spectra", "number", series, log=True)],
             "tables": [
                 table("The maps", ["", *self.policies], self._figures()),
-                table("Left vectors write", ["#", *self.policies], words),
+                table("Left vectors write", ["#", *self.policies], rows),
             ],
             "cards": [
                 card(f"{name}: certificate", svd.holds, certificate_lines(svd.certificate))

@@ -15,10 +15,10 @@ from jaxlin.results.about import About
 from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import arguments, loading
 from jaxlin.results.layers import LayersResult
-from jaxlin.results.page.pieces import View, card, chart, line, table
+from jaxlin.results.page.pieces import View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, spectra
 from jaxlin.results.plain import as_plain
-from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape, spelled
+from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape
 
 #: Tokens of a direction in a table; all of them are in the files.
 _WORDS = 5
@@ -104,7 +104,7 @@ class ModelComparison(Result):
     def shown(self) -> View:
         ranks = [line(name, result.stable_ranks[_PART]) for name, result in self.models.items()]
         rows = [
-            [name, str(result.layers[i]), *_figures(result, i), spelled(result.outputs[_PART][i][0], _WORDS)]
+            [name, str(result.layers[i]), *_figures(result, i), words(result.outputs[_PART][i][0], _WORDS)]
             for name, result in self.models.items()
             for i in range(len(result.layers))
         ]

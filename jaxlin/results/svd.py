@@ -282,10 +282,11 @@ class SVDResult(Result):
         if self.spectrum is not None and len(self.spectrum) > len(self.s):
             series.append(line("the whole spectrum", self.spectrum))
         note = f"together they capture {spell_energy(self.certificate.energy)} of ‖J‖²_F"
+        several = len(series) > 1 or len(self.s) > 1
         view: View = {
             "tokens": tokens_of(self.labels),
             "shades": shades(self),
-            "charts": [chart("Spectrum", "number", series, log=True, note=note)],
+            "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
             "cards": [card("certificate", self.holds, certificate_lines(self.certificate))],
         }
         if self.target is not None:
