@@ -25,7 +25,7 @@ from subjects import Subject
 
 from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.result import Request
 from jaxlin.solvers.svd import _METHODS, lanczos, matfree
 

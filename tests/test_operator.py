@@ -81,7 +81,7 @@ def test_passes_copy_no_weights():
     """Scratch memory of a pass stays below two layers' share, whatever the depth."""
     from jaxlin_models import Decoder, DecoderConfig, RopeConfig, record
 
-    from jaxlin.prompts.model import _Replay, _Transpose  # the two functions a decoder's operator is made of
+    from jaxlin.prompts.operators import Backward, Forward, PassState
 
     rope = RopeConfig(1e4)
     config = DecoderConfig(
@@ -92,9 +92,9 @@ def test_passes_copy_no_weights():
     decoder = Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.float32)
     graphdef, weights = nnx.split(decoder)
     x = decoder.embed(jnp.arange(8))
-    state = (weights, record(decoder, x, -1)[1])
+    state = PassState(weights, record(decoder, x, -1)[1])
     layer = sum(leaf.nbytes for leaf in jax.tree.leaves(weights)) / config.num_layers
-    probes = {_Replay(graphdef): x[None], _Transpose(graphdef, len(x)): x[None, 0]}
+    probes = {Forward(graphdef): x[None], Backward(graphdef, len(x)): x[None, 0]}
     for apply, probe in probes.items():
         scratch = jax.jit(apply).lower(state, probe).compile().memory_analysis().temp_size_in_bytes
         assert scratch < 2 * layer

@@ -9,6 +9,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
+import pytest
+
+import jaxlin
+from jaxlin import JaxlinError
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,3 +33,25 @@ def test_a_library_that_says_nothing_unasked():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_the_version_is_said_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert jaxlin.__version__ == project["version"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_import_is_light():
+    """The names of the API, and the version, cost nothing of what they are made with."""
+    code = "import sys, jaxlin; jaxlin.__version__; dir(jaxlin); print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"jax", "jaxlib", "flax", "transformers", "scipy", "numpy", "matplotlib", "rich", "jaxlin_models"}
+    assert heavy & set(process.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("offload", ["coefficients", "all"])
+def test_offload_says_which_jax_it_needs(offload: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jax, "__version__", "0.10.1")
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 1))
+    with pytest.raises(JaxlinError, match=f"offload '{offload}' needs JAX 0.10.2 or newer and"):
+        jaxlin.load("demo-llama", offload=offload)

@@ -140,7 +140,7 @@ def test_gemma_3_4b_fits_40_gb_at_400_tokens_with_room():
     found = forecast(
         Job(models.find_config("gemma-3-4b"), 400), Dial(), Solver(), memory=40 * GB, compiled=False
     )
-    assert found.plan.method == "lanczos"
+    assert found.choice.method == "lanczos"
     assert found.bound < 30 * GB
 
 
@@ -167,7 +167,7 @@ def test_refusals_say_what_is_there_and_what_to_do():
     config = models.find_config("gemma-3-27b")
     said = refusal(Job(config, 400), small(Job(config, 400)), 60 * GB)
     assert said == (
-        "by config.json the weights alone take 108.0 GB in float32 and there are 60.0 GB: use --dtype "
+        "by config.json the weights alone take 108.0 GB in float32 and there are 60.0 GB: use `dtype` "
         "bfloat16, in which they take 54.0 GB"
     )
     narrow = Job(config, 400, "bfloat16")
@@ -187,7 +187,7 @@ def test_pinned_settings_that_do_not_fit_are_told_of_one_that_does(monkeypatch: 
     monkeypatch.setattr(budget, "_bound", lambda job, dial, shapes, *_: shapes.weights + shapes.coefficients)
     monkeypatch.setattr(budget, "_TO_SPARE", 0)  # nothing is compiled
     job = Job(models.find_config("gemma-3-4b"), 8192, "bfloat16")
-    with pytest.raises(JaxlinError, match="use --attention queries_keys --gate stored"):
+    with pytest.raises(JaxlinError, match="use `attention` queries_keys and `gate` stored"):
         choose(job, Solver(), 20 * GB, attention="probabilities")
 
 

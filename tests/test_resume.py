@@ -34,7 +34,7 @@ from jaxlin.commands.resume import Resumable, resumable
 from jaxlin.prompts.model import Model
 from jaxlin.runtime import packed
 from jaxlin.runtime.solver_state import SolverState, steps_in
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {
@@ -505,7 +505,8 @@ def command(checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
 
     def run(*arguments: str) -> int:
         request = ["svd", "--model", str(checkpoint), "--token-ids", "1,2,3", "--out", str(tmp_path / "out")]
-        return main([*request, "-k", "3", "--method", "lanczos", "--block", "1", *arguments])
+        block = () if "dense" in arguments else ("--block", "1")
+        return main([*request, "-k", "3", "--method", "lanczos", *block, *arguments])
 
     return run
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
 import jax
 
 from jaxlin.errors import JaxlinError
@@ -32,3 +40,40 @@ def device() -> jax.Device:
     """The device that is computed on."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return chosen if isinstance(chosen, jax.Device) else jax.local_devices()[0]
+
+
+def driver_is_loaded(folder: Path = Path("/proc/driver/nvidia")) -> bool:
+    """Whether the kernel has NVIDIA's driver."""
+    return folder.exists()
+
+
+def smi_lists_gpu() -> bool:
+    """Whether there is an ``nvidia-smi`` and it lists a GPU."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return False
+    try:
+        listing = subprocess.run([command, "-L"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # it is broken, and JAX could not use the GPU either
+        return False
+    return listing.returncode == 0 and "GPU" in listing.stdout
+
+
+def gpu_is_idle(probes: Sequence[Callable[[], bool]] = (driver_is_loaded, smi_lists_gpu)) -> bool:
+    """Whether JAX computes on the CPU beside an NVIDIA GPU, and nobody chose that.
+
+    The CPU is chosen by :func:`use_device`, ``JAX_PLATFORMS``, or a ``CUDA_VISIBLE_DEVICES`` that hides all.
+
+    Args:
+        probes: each says whether it sees an NVIDIA GPU.
+    """
+    chosen = bool(jax.config.jax_platforms) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not chosen and jax.default_backend() == "cpu" and any(probe() for probe in probes)
+
+
+@cache
+def tell_of_idle_gpu() -> None:
+    """One line on stderr, once in a process, where :func:`gpu_is_idle`. Call it after :func:`use_device`."""
+    if gpu_is_idle():
+        line = 'there is an NVIDIA GPU here and JAX runs on the CPU: pip install "jaxlin[cuda12]"'
+        print(f"jaxlin: {line}", file=sys.stderr)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import jax
+
 from jaxlin.errors import JaxlinError
 
+#: The oldest JAX whose programs keep arrays in the host's memory where they are put.
+_OLDEST_JAX = (0, 10, 2)
 #: Nothing; what is recorded of the layers; that and the layers' weights.
 OFFLOADS = ("none", "coefficients", "all")
 
@@ -17,10 +21,17 @@ def check_offload(offload: str, *, linear: bool = True) -> None:
             Jacobian keeps what every layer was linearised with, the fetched weights among it.
 
     Raises:
-        JaxlinError: none of :data:`OFFLOADS`, or ``all`` where it would bring the weights back.
+        JaxlinError: none of :data:`OFFLOADS`, a JAX that is too old for the others, or ``all`` where it would
+            bring the weights back.
     """
     if offload not in OFFLOADS:
         raise JaxlinError(f"unknown offload {offload!r}: choose one of {', '.join(OFFLOADS)}")
+    if offload != "none" and jax.__version_info__[:3] < _OLDEST_JAX:
+        oldest = ".".join(map(str, _OLDEST_JAX))
+        raise JaxlinError(
+            f"offload {offload!r} needs JAX {oldest} or newer and this is {jax.__version__}: choose offload "
+            "none, or pip install --upgrade jax"
+        )
     if offload == "all" and not linear:
         raise JaxlinError(
             "the ordinary Jacobian would bring the weights of all layers to the device at once: choose "

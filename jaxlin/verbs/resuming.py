@@ -1,4 +1,4 @@
-"""Keeps the solver's state beside ``--out`` while a command runs, and says how to go on if it is cut off."""
+"""Keeps the solver's state next to ``out`` while a verb runs, and says how to go on if it is interrupted."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
-from jaxlin.commands.options import Svd
 from jaxlin.errors import JaxlinError
+from jaxlin.prompts.model import Model
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
-from jaxlin.solvers.choose import Plan
-
-if TYPE_CHECKING:
-    from jaxlin.prompts.model import Model
-
-#: Methods that keep a state.
-_ITERATIVE = ("lanczos",)
-#: Options that do not change what a step of the solver computes, or that the identity holds as what they came
-#: to. Every other option must be the same to go on, those included that are added without a thought for this.
-_MAY_DIFFER = frozenset(
-    {"model", "prompt", "prompt_file", "token_ids", "method", "block"}
-    | {"out", "overwrite", "save_jacobian", "norms", "resume", "save_every"}
-    | {"k", "tol", "max_passes", "verify_seed", "memory", "attention", "gate"}
-    | {"device", "offload", "progress", "json"}
-)
-
+from jaxlin.solvers.choose import USED_BY, MethodChoice
+from jaxlin.verbs.declare import STEP
+from jaxlin.verbs.options import Svd
 
 #: What takes less memory for the same map, and so may differ from one try to the next.
-_LEANER = "--attention queries_keys takes less of it, and --gate recomputed less again"
+_LEANER = "`attention` queries_keys takes less of it, and `gate` recomputed less again"
 
 
 class Resumable:
-    """The state of one run of a command; opened when it is known what the run is about."""
+    """The state of one run of a verb; opened when it is known what the run is about."""
 
-    def __init__(self, config: Svd) -> None:
-        self._config = config
-        self.folder = Path(os.path.abspath(config.out) + ".state")
+    def __init__(self, options: Svd) -> None:
+        self._options = options
         self._opened: SolverState | None = None
         #: Whether the method gave up before its tolerance was met, so that more passes may do.
         self.gave_up = False
-        check(self.folder, resume=config.resume)
+        self.folder = None if options.out is None else Path(os.path.abspath(options.out) + ".state")
+        if self.folder is None:
+            given = next((name for name in ("resume", "save_every") if getattr(options, name)), None)
+            if given is not None:
+                raise JaxlinError(
+                    f"the solver's state is kept next to `out`: give `out`, or leave `{given}` out"
+                )
+        else:
+            check(self.folder, resume=options.resume)
 
-    def store(self, model: Model, token_ids: Sequence[int], plan: Plan) -> SolverState | None:
+    @property
+    def steps(self) -> int | None:
+        """After how many steps of an earlier run this one goes on, if it does."""
+        return self._opened.steps if self._opened is not None and self._options.resume else None
+
+    def store(self, model: Model, token_ids: Sequence[int], choice: MethodChoice) -> SolverState | None:
         """Where the method keeps its state; None if it has none, or is not to keep it.
 
         Raises:
             JaxlinError: there is nothing to resume, or what there is does not belong to this run.
         """
-        config = self._config
-        if plan.method not in _ITERATIVE:
-            if config.resume:
-                raise JaxlinError(
-                    f"method {plan.method} keeps no state, so there is nothing to resume: "
-                    f"run without --resume, or with --method {_ITERATIVE[0]}"
-                )
+        options, methods = self._options, USED_BY["store"]
+        if choice.method not in methods:
+            for name in ("resume", "save_every"):
+                if getattr(options, name):
+                    raise JaxlinError(
+                        f"method {choice.method} keeps no state: leave out `{name}`, or choose `method` "
+                        f"{' or '.join(methods)}"
+                    )
             return None
-        if config.save_every or config.resume:
-            identity = _identity(config, model, token_ids, plan)
-            self._opened = SolverState(self.folder, identity, config.save_every, resume=config.resume)
+        every = 1 if options.save_every is None else options.save_every
+        if self.folder is not None and (every or options.resume):
+            identity = _identity(options, model, token_ids, choice)
+            self._opened = SolverState(self.folder, identity, every, resume=options.resume)
         return self._opened
 
     def keep(self) -> int | None:
@@ -74,7 +74,7 @@ class Resumable:
             self._opened.flush()
             if self._opened.steps is None:
                 self._opened.discard()
-        return steps_in(self.folder)
+        return None if self.folder is None else steps_in(self.folder)
 
     def discard(self) -> None:
         """The run is done."""
@@ -83,14 +83,14 @@ class Resumable:
 
 
 @contextmanager
-def resumable(config: Svd) -> Iterator[Resumable]:
+def resumable(options: Svd) -> Iterator[Resumable]:
     """The state of this run, removed at the end if there is nothing left to do, and kept if there is.
 
     Raises:
-        JaxlinError: nothing to resume, or something to resume and no --resume; out of memory amid steps.
+        JaxlinError: nothing to resume, or something to resume and no ``resume``; out of memory between steps.
         KeyboardInterrupt: with a message that says how to go on, if there is anything to go on from.
     """
-    state = Resumable(config)
+    state = Resumable(options)
     try:
         yield state
     except KeyboardInterrupt as interrupt:
@@ -122,15 +122,16 @@ def _go_on(steps: int) -> str:
     return f"after {counted(steps)}; the same command with --resume goes on from there"
 
 
-def _identity(config: Svd, model: Model, token_ids: Sequence[int], plan: Plan) -> dict[str, Any]:
+def _identity(options: Svd, model: Model, token_ids: Sequence[int], choice: MethodChoice) -> dict[str, Any]:
     """What a step of the solver depends on, by the names that messages use."""
-    architecture = hashlib.sha256(repr(model.decoder.config).encode()).hexdigest()
-    options = {name: value for name, value in asdict(config).items() if name not in _MAY_DIFFER}
+    architecture = hashlib.sha256(repr(model.config).encode()).hexdigest()
     return {
         "version": version("jaxlin"),
         "model": [model.weights_sha256, architecture],
         "prompt": list(token_ids),
-        "method": plan.method,
-        "block": plan.block,
-        **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+        "method": choice.method,
+        "block": choice.block,
+        "dtype": model.dtype_name,
+        "precision": model.precision,
+        **options.deciding(STEP),
     }
