@@ -80,8 +80,7 @@ def made(tiny_model) -> dict[str, Result]:
     svd = jaxlin.svd(operator, 3, method="dense").with_jacobian(operator.dense())
     svd = svd.with_norms(measured, *largest(operator, measured, 2))
     row = model.logit_row(operator.y, LogitTarget(5))
-    label = replace(operator.labels, hidden=False)
-    target = replace(operator.select([1, 3, 4], row), labels=label.take([1, 3, 4]))
+    target = operator.select([1, 3, 4], row)
     layers = jaxlin.layers(recording, 2, parts=("cumulative", "mlp"), at=[0, 2]).of_map(operator)
     half = with_labels(model.jacobian(ids, policy="half"), model, ids)
     steered = jaxlin.svd(operator, 2)
@@ -237,7 +236,8 @@ def test_python_names_what_is_not_by_default(made: dict[str, Result]):
     assert "model.attribute(prompt, k=2, tol=" in read(SAVED / "attribute").python()  # of its own next token
     assert "jaxlin.compare(model, prompt, policies=['detached', 'none']" in read(SAVED / "policies").python()
     models = read(SAVED / "models").python()
-    assert "models = {'demo-qwen': jaxlin.load('demo-qwen'), 'demo-llama'" in models
+    assert "models = [jaxlin.load('demo-qwen'), jaxlin.load('demo-llama')]\n" in models
+    assert models.endswith("jaxlin.compare(models, prompt, k=2)")
     assert "concept='The capital of France is', layer=2, strength=(1.0,)" in read(SAVED / "steer").python()
     assert made["linearize"].python() == ""
 
@@ -256,6 +256,22 @@ def test_notes_stand_in_the_summary_and_do_not_hide_what_is_known(made: dict[str
     )
     assert {"device", "versions", "peak_bytes"} <= facts.keys()
     assert result.summary() == result.summary()
+
+
+def test_a_result_lets_go_of_its_model(made: dict[str, Result]):
+    for name in ("svd", "tokens", "layers", "attribute", "compare"):
+        alone = made[name].without_model()
+        assert alone.labels.reader is None
+        assert alone.summary() == made[name].summary()
+        assert printed(alone) == printed(made[name])
+
+
+def test_what_is_before_the_final_norm_goes_through_it_to_be_read(tiny_model):
+    model, ids = tiny_model(NAME, "float64"), prompt_ids(NAME)
+    operator = model.record(ids).stretch(0, 1, normed=False)
+    result = jaxlin.svd(replace(operator, labels=labels_of(ids, ModelReader(model), normed=False)), 1)
+    expected = ModelReader(model).outputs(result.U, normed=False)
+    assert list(result.outputs) == expected != ModelReader(model).outputs(result.U)
 
 
 def test_padding_is_cut_off():

@@ -24,7 +24,7 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View, facts_of
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain
-from jaxlin.results.tables import as_html
+from jaxlin.results.tables import html_of
 from jaxlin.runtime.environment import environment, peak_bytes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _HEAD = (
     "tokens", "token_texts", "span", "position", "shape", "dial",
 )  # fmt: skip
 #: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
-_FACTS = ("policy", "dial", "span")
+_FACTS = ("policy", "dial", "span", "normed")
 _LABELLED = ("tokens", "token_texts", "position", *_FACTS)
 
 
@@ -174,8 +174,13 @@ class Result(ABC):
                 f"the result in {folder} lacks something or holds something else ({error}): make it again"
             ) from error
 
+    def without_model(self: SomeResult) -> SomeResult:
+        """The same, read in tokens now, and no longer holding the model whose weights they are read with."""
+        arrays = {name: np.asarray(array) for name, array in self.arrays().items()}
+        return type(self).from_saved(arrays, self.summary())
+
     def _repr_html_(self) -> str:
-        return as_html(self.table())
+        return html_of(self.table())
 
     def plot(self, out: str | Path | None = None, formats: Sequence[str] = ("png",)) -> Figures | list[Path]:
         """Its pictures.

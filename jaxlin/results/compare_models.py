@@ -136,12 +136,12 @@ class ModelComparison(Result):
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open."""
-        summaries = {name: result.summary() for name, result in self.models.items()}
-        if not all("model" in summary for summary in summaries.values()):
+        summaries = [result.summary() for result in self.models.values()]
+        if not all("model" in summary for summary in summaries):
             return ""
-        models = ", ".join(f"{name!r}: {loading(summary)}" for name, summary in summaries.items())
+        models = ", ".join(map(loading, summaries))
         call = f"result = jaxlin.compare({arguments('models', 'prompt', **self.call())})"
-        return "\n".join(["import jaxlin", "", f"models = {{{models}}}", call])
+        return "\n".join(["import jaxlin", "", f"models = [{models}]", call])
 
     def rows(self) -> list[dict[str, Any]]:
         return [{"model": name, **row} for name, result in self.models.items() for row in result.rows()]

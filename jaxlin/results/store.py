@@ -65,6 +65,13 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """A place beside a result, named after it."""
+    if folder.name in ("", ".."):  # from inside it
+        folder = Path(os.path.abspath(folder))
+    return folder.with_name(folder.name + ending)
+
+
 def write_whole(path: Path, text: str) -> None:
     """A file of text that exists whole or not at all; :class:`JaxlinError` if it cannot be written."""
     try:

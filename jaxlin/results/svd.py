@@ -143,7 +143,7 @@ class SVDResult(Result):
         """The tokens that each left vector writes most, read when first asked for; none without a model."""
         if self.decoded is not None:
             return tuple(direction.outputs for direction in self.decoded)
-        return read_outputs(self.U, self.labels)
+        return read_outputs(self.U, self.labels, normed=self.entry("normed", True))
 
     @cached_property
     def directions(self) -> tuple[Direction, ...] | None:
