@@ -78,7 +78,7 @@ def ours(method: str, tolerance: float | None = None) -> Callable[[Job], Solve]:
 
 def ours_request(job: Job, method: str, tolerance: float | None, progress: Progress = silent) -> Request:
     """What one of our methods is asked for."""
-    block = plan(job.subject.operator, job.k, "gram" if method == "dense" else method).block
+    block = choose_method(job.subject.operator, job.k, "gram" if method == "dense" else method).block
     return Request(job.k, tolerance or job.tolerance, 0, block, _FOREVER, progress)
 
 

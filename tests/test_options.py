@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator
-from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import FAMILIES
+from jaxlin_models import POLICIES, PRECISIONS
+from jaxlin_models.dial import AttentionSetting, GateSetting
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin.commands.main import command_of, main
 from jaxlin.commands.parser import parse
 from jaxlin.per_token.tokens import METHODS as TOKEN_METHODS
-from jaxlin.results.store import read as read_files
 from jaxlin.solvers.choose import METHODS, USED_BY
 from jaxlin.verbs import shared
 from jaxlin.verbs.declare import GROUPS, NOTHING, RESULT, STEP, Declared, Options, declared_in
 from jaxlin.verbs.model import answer
 from jaxlin.verbs.options import VERBS, Svd, Tokens
 from jaxlin.verbs.shared import Load
-from jaxlin_models import POLICIES, PRECISIONS
-from jaxlin_models.dial import AttentionSetting, GateSetting
 
 NAME = FAMILIES[0]
 ALL = [
@@ -58,9 +53,7 @@ def other_value(declared: Declared) -> Any:
 
 
 @pytest.mark.parametrize(("verb", "declared"), ALL, ids=[f"{verb}-{one.name}" for verb, one in ALL])
-def test_every_option_has_a_flag_that_sets_it_and_a_place_in_the_help(
-    verb: str, declared: Declared, capsys
-):
+def test_every_option_has_a_flag_that_sets_it_and_a_place_in_the_help(verb: str, declared: Declared, capsys):
     required = [
         word
         for kind in (*VERBS[verb].beside, VERBS[verb])
@@ -91,8 +84,8 @@ def test_choices_are_what_the_engine_knows():
     assert shared.METHODS == METHODS
     assert set(shared.POLICIES) == set(POLICIES)
     assert set(shared.PRECISIONS) == set(PRECISIONS)
-    assert shared.ATTENTION == AttentionSetting.__args__
-    assert shared.GATE == GateSetting.__args__
+    assert AttentionSetting.__args__ == shared.ATTENTION
+    assert GateSetting.__args__ == shared.GATE
     (method,) = (one for one in declared_in(Tokens) if one.name == "method")
     assert method.option.choices == TOKEN_METHODS
 
@@ -186,7 +179,11 @@ CASES = [
 def test_no_option_is_ignored(tiny_model, tmp_path: Path, verb: str, method: str | None):
     """Given all that go together, every one is read by somebody who does more than record it."""
     model = tiny_model(NAME, "float32")
-    excluding = (("skip_first", "target", "minus"), ("span", "norms")) if verb == "svd" else (("skip_first",), ("span",))
+    excluding = (
+        (("skip_first", "target", "minus"), ("span", "norms"))
+        if verb == "svd"
+        else (("skip_first",), ("span",))
+    )
     read: set[str] = set()
     given: set[str] = set()
     for number, without in enumerate(excluding):

@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxlin.commands.options import Svd
+from jaxlin.commands.resume import Resumable, resumable
 from resume_worker import arrays_of
 from safetensors.numpy import load_file
 from tiny_checkpoints import prompt_ids, write_checkpoint
@@ -29,8 +31,6 @@ from tiny_checkpoints import prompt_ids, write_checkpoint
 import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
-from jaxlin.commands.options import Svd
-from jaxlin.commands.resume import Resumable, resumable
 from jaxlin.prompts.model import Model
 from jaxlin.runtime import packed
 from jaxlin.runtime.solver_state import SolverState, steps_in
@@ -655,7 +655,7 @@ def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_p
     model = tiny_model("llama-biases", "float32")
     ids = prompt_ids("llama-biases")
     config = Svd(model="a", out=tmp_path / "out")
-    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    chosen = choose_method(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
     opened.save(2, STATE, NOTE)
@@ -670,7 +670,7 @@ def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_p
 def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], tmp_path: Path):
     model, ids = tiny_model("llama-biases", "float32"), prompt_ids("llama-biases")
     config = Svd(model="a", out=tmp_path / "out")
-    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    chosen = choose_method(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
     opened.save(2, STATE, NOTE)

@@ -390,7 +390,11 @@ def test_auto_chooses_a_method_that_uses_what_is_given(option: str, tmp_path: Pa
         return
     result = jaxlin.svd(operator, K, **{option: given(option, tmp_path)})
     assert result.method in USED_BY[option]
-    chosen = choose_method(operator, K, block=3) if option == "block" else choose_method(operator, K, given=[option])
+    chosen = (
+        choose_method(operator, K, block=3)
+        if option == "block"
+        else choose_method(operator, K, given=[option])
+    )
     assert chosen.method == result.method
     assert chosen.reason.startswith(f"it uses `{option}`; ")
 

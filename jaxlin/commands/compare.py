@@ -20,10 +20,10 @@ def run(parsed: Parsed) -> int:
         raise JaxlinError("say what to compare: `policies` of one `model`, or several `models`")
     if (compared.model is None) != (options.policies is None):
         raise JaxlinError("`model` goes with `policies`, and `models` stands alone")
-    what = compared.model if compared.models is None else two_or_more(compared.models, "models")
+    several = None if compared.models is None else two_or_more(compared.models, "models")
     with TerminalProgress(work.progress) as progress:
         result = compare(
-            what, prompt, options, progress,
+            compared.model or several or [], prompt, options, progress,
             dtype=compared.dtype, precision=compared.precision, offload=compared.offload,
         )  # fmt: skip
     show(result, work, options.out)

@@ -35,7 +35,8 @@ _TO_SPARE = 2
 class Solver:
     """What is asked of the solver: see :func:`jaxlin.solvers.svd`. ``k`` is 16, or all there are, if None.
 
-    ``given`` are the names of other arguments that are given, see :func:`jaxlin.solvers.choose.plan`.
+    ``given`` are the names of other arguments that are given; see
+    :func:`jaxlin.solvers.choose.choose_method`.
     """
 
     k: int | None = None
@@ -101,7 +102,7 @@ def forecast(
         compiled: compile the programs for their memory, instead of only bounding it.
 
     Raises:
-        JaxlinError: as :func:`jaxlin.solvers.choose.plan`.
+        JaxlinError: as :func:`jaxlin.solvers.choose.choose_method`.
     """
     shapes = abstract(job, dial)
     operator = shapes.operator

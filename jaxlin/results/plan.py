@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jaxlin.results.tables import as_html
 from jaxlin.runtime.sizes import spell_size
 
 #: Columns of the table, and whether they are words.
@@ -104,7 +105,7 @@ class PlanResult:
         return f"PlanResult({fits} of {len(self.jobs)} jobs fit in {spell_size(self.memory)})"
 
     def _repr_html_(self) -> str:
-        return html_of(self.table())
+        return as_html(self.table())
 
     def summary(self) -> dict[str, Any]:
         """All figures in plain numbers and words."""

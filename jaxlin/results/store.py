@@ -66,7 +66,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
 
 
 def beside(folder: Path, ending: str) -> Path:
-    """A place beside a result, named after it."""
+    """A place next to a result, named after it."""
     if folder.name in ("", ".."):  # from inside it
         folder = Path(os.path.abspath(folder))
     return folder.with_name(folder.name + ending)

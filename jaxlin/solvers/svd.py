@@ -81,7 +81,7 @@ def svd(
     k = min(16, *operator.shape) if k is None else k
     options = {"max_passes": max_passes, "verify_seed": verify_seed, "store": store, "scratch": scratch}
     given = [name for name, value in options.items() if value is not None]
-    chosen = plan(bare, k, method, block, given=given)
+    chosen = choose_method(bare, k, method, block, given=given)
     tolerance = checked_tolerance(bare, tolerance)
     if verify_seed == seed:
         raise JaxlinError(f"the second seed is {seed} as well: choose another `verify_seed`")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlin.prompts import load as loading
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.compare import Comparison
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.plan import PlanResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs import compare as comparing
-from jaxlin.verbs.mapping import Prompt
 from jaxlin.verbs.model import Model
 from jaxlin.verbs.options import Compare, Plan
 from jaxlin.verbs.plan import plan_jobs

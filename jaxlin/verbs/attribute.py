@@ -9,11 +9,12 @@ from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import LogitTarget, parse_target
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.attribute import Attribution
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import Prompt, make_recording, notes_of, plan_map, stream_bytes
+from jaxlin.verbs.mapping import make_recording, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Attribute
 
 
@@ -29,7 +30,7 @@ def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progre
     with kept(options) as folder:
         # The map itself is decomposed, and one row of it read.
         solver = Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
-        beside = stream_bytes(model, len(model.tokenize(prompt)))
+        beside = stream_of(model, len(model.tokenize(prompt)))
         planned = plan_map(model, prompt, options, solver, progress, beside=beside)
         recording, operator = make_recording(model, planned, progress, policy=options.policy)
         chosen_by = "the model's own most likely next token" if target is None else "--target"
@@ -47,7 +48,7 @@ def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progre
                 progress=progress,
             )
         result = split(operator, recording, row, triplets, seed=options.seed).with_notes(
-            **notes_of(model, options) | {"target": model.spell_target(target), "chosen_by": chosen_by}
+            **notes_of(options) | {"target": model.spell_target(target), "chosen_by": chosen_by}
         )
         if folder is not None:
             result.write(folder)

@@ -11,13 +11,14 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.load import locate
 from jaxlin.prompts.model import Model
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.compare import Comparison
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.layers import layers
-from jaxlin.verbs.mapping import Prompt, make_map, names_in, notes_of, plan_map
+from jaxlin.verbs.mapping import make_map, names_in, notes_of, plan_map
 from jaxlin.verbs.options import Compare, Layers
 from jaxlin.verbs.shared import POLICIES, Mapped
 
@@ -76,7 +77,7 @@ def compare_policies(
 
         comparison = compare_maps(
             operators(), options.k, tolerance=options.tol, seed=options.seed, progress=progress
-        ).with_notes(**notes_of(model, options) | {"policy": names})
+        ).with_notes(**notes_of(options) | {"policy": names})
         if folder is not None:
             comparison.write(folder)
     return comparison

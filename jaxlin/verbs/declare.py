@@ -155,9 +155,13 @@ class Options:
         return cls(**values)
 
 
-@cache
 def declared_in(cls: type[Options]) -> tuple[Declared, ...]:
     """All options of a class, those of its bases first."""
+    return _declared_in(cls)
+
+
+@cache
+def _declared_in(cls: Any) -> tuple[Declared, ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple(_declared(field, hints[field.name]) for field in fields(cls))
 

@@ -7,10 +7,11 @@ from jaxlin.analyses.layers import layers as analyse
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.span import parse_layers
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.layers import LayersResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import Prompt, make_recording, names_in, notes_of, plan_map, stream_bytes
+from jaxlin.verbs.mapping import make_recording, names_in, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Layers
 
 
@@ -28,7 +29,7 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
         if isinstance(at, str):
             at = parse_layers(at, config.num_layers)
         solver = Solver(min(options.k, config.embed_dim), options.method)
-        beside = stream_bytes(model, len(model.tokenize(prompt)))
+        beside = stream_of(model, len(model.tokenize(prompt)))
         planned = plan_map(model, prompt, options, solver, progress, beside=beside)
         recording, operator = make_recording(
             model, planned, progress, policy=options.policy, normed=not options.raw
@@ -45,7 +46,7 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
             seed=options.seed,
             progress=progress,
         )
-        result = result.of_map(operator).with_notes(**notes_of(model, options))
+        result = result.of_map(operator).with_notes(**notes_of(options))
         if folder is not None:
             result.write(folder)
     return result

@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from jaxlin_models import POLICIES, DecoderConfig
+from rich.text import Text
 
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.store import SUMMARY, staged, write_whole
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.choose import choose_method, uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
 from jaxlin.verbs.mapping import notes_of, plan_length
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
+from jaxlin.verbs.svd import given_in
 
 INDEX = "index.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -65,6 +67,10 @@ class ManyResults:
 
     def __repr__(self) -> str:
         return f"ManyResults({self.held} of {len(self.rows)} certificates hold, {self.index})"
+
+    def table(self) -> Text:
+        """How many hold, and where the index is."""
+        return Text(f"{self.held} of {len(self.rows)} certificates hold; wrote {self.index}", overflow="fold")
 
     def summary(self) -> dict[str, Any]:
         """In plain numbers and words."""
@@ -190,7 +196,7 @@ def _solve_all(
         return bucket(len(entry.ids), model.config, options.policy)
 
     buckets = [(length, list(entries)) for length, entries in groupby(sorted(todo, key=size), key=size)]
-    solver = Solver(options.k, options.method, options.block)
+    solver = Solver(options.k, options.method, options.block, given_in(options))
     forecasts = {length: plan_length(model, length, options, solver) for length, _ in buckets}
     for length, entries in buckets:
         for entry in entries:
@@ -209,7 +215,7 @@ def _solve(
             entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
         )
         k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
-        choice = choose_method(operator, k, forecast.choice.method, options.block)
+        choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
         result = solve(
             operator,
             k,
@@ -219,15 +225,17 @@ def _solve(
             block=options.block,
             max_passes=options.max_passes,
             verify_seed=options.verify_seed,
-            scratch=folder,
+            scratch=folder if uses(choice.method, "scratch") else None,
         )
         result.up_to(count).with_notes(
-            **notes_of(model, options, forecast),
-            block=choice.block,
-            resumed_from_step=None,
-            id=entry.name,
-            padded_to=length,
-            request=_fingerprint(asked, entry),
+            **notes_of(options, forecast)
+            | {
+                "block": choice.block,
+                "resumed_from_step": None,
+                "id": entry.name,
+                "padded_to": length,
+                "request": _fingerprint(asked, entry),
+            }
         ).write(folder)
 
 

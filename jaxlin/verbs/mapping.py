@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxlin_models import POLICIES
-from jaxtyping import Int
+from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.planning.budget import Forecast, Solver
-from jaxlin.planning.job import Places, choose_places, in_words, plan_job
+from jaxlin.planning.job import Places, choose_places, in_words, plan_job, stream_bytes
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget
+from jaxlin.prompts.text import Prompt
+from jaxlin.results.labels import Labels
 from jaxlin.runtime.progress import Progress
 from jaxlin.verbs.declare import RESULT, STEP
 from jaxlin.verbs.shared import Mapped
 
-#: A prompt as text, or as token ids.
-Prompt = str | Sequence[int] | Int[np.ndarray, " t"]
-
 
 @dataclass(frozen=True, eq=False)
 class PlannedMap:
-    """A map before it is made: its places in the prompt, its target, and how it will be held."""
+    """A map before it is made: its places in the prompt, its target, how it will be held."""
 
     places: Places
     target: LogitTarget | None
     forecast: Forecast
+    span: str | None
+
+    def select(self, operator: DetachedJacobian, rows: Float[Array, "r d"] | None = None) -> DetachedJacobian:
+        """The span and the target's row of a prompt's whole map, whose labels say so."""
+        selected = operator.select(self.places.span, rows)
+        labels: Labels | None = selected.labels
+        if labels is not None:
+            facts = {**labels.facts, "span": self.span}
+            labels = replace(labels, facts=facts, hidden=labels.hidden and rows is None)
+        return jax.block_until_ready(replace(selected, labels=labels))
 
 
 def plan_map(
@@ -63,9 +71,7 @@ def plan_map(
         JaxlinError: a prompt, position or span that cannot be used, or a job that does not fit.
     """
     policy = options.policy if policy is None else policy
-    _check_dial(options, policy, model.offload)
-    if options.skip_first and options.span is not None:
-        raise JaxlinError("`span` and `skip_first` say the same in two ways: give one of them")
+    check_dial(options, policy, model.offload)
     places = choose_places(
         model.tokenize(prompt), model.config, span=options.span, skip_first=options.skip_first,
         position=options.position,
@@ -73,21 +79,15 @@ def plan_map(
     forecast = plan_job(
         model.config,
         len(places.seen),
-        dtype=model.dtype_name,
-        precision=model.precision,
         policy=policy,
         span=None if places.whole else len(places.chosen),
         targets=None if target is None else 1,
-        offload=model.offload,
         solver=solver,
-        memory=options.memory,
-        attention=options.attention,
-        gate=options.gate,
         beside=beside,
-        held=model.held_bytes,
+        **_memory(model, options),
     )
     progress("planning", 1, 1, in_words(forecast, policy))
-    return PlannedMap(places, target, forecast)
+    return PlannedMap(places, target, forecast, span_in_words(options))
 
 
 def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: str) -> DetachedJacobian:
@@ -100,7 +100,7 @@ def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: s
     progress("recording coefficients", 0, 1, note)
     operator = model.jacobian(seen, policy=policy, dial=planned.forecast.dial)
     rows = None if planned.target is None else model.logit_row(operator.y, planned.target)
-    operator = jax.block_until_ready(operator.select(planned.places.span, rows))
+    operator = planned.select(operator, rows)
     progress("recording coefficients", 1, 1, note)
     return operator
 
@@ -116,35 +116,48 @@ def make_recording(
     note = f"{len(planned.places.seen)} tokens"
     progress("recording coefficients", 0, 1, note)
     recording = model.record(planned.places.seen, policy=policy, dial=planned.forecast.dial)
-    operator = recording.stretch(0, recording.num_layers - 1, normed=normed)
-    operator = jax.block_until_ready(operator.select(planned.places.span))
+    operator = planned.select(recording.stretch(0, recording.num_layers - 1, normed=normed))
     progress("recording coefficients", 1, 1, note)
     return recording, operator
 
 
-def stream_bytes(model: Model, planned_length: int) -> int:
-    """What the residual stream of a recording holds: what enters both branches of every layer."""
-    config = model.config
+def stream_of(model: Model, length: int) -> int:
+    """Bytes of what a recording's residual stream holds, which the planner knows nothing of."""
     itemsize = solver_dtype(jnp.dtype(model.dtype_name)).itemsize
-    return 2 * config.num_layers * planned_length * config.embed_dim * itemsize
+    return stream_bytes(model.config, length, itemsize)
 
 
-def notes_of(model: Model, options: Mapped, forecast: Forecast | None = None) -> dict[str, Any]:
+def plan_length(model: Model, length: int, options: Mapped, solver: Solver) -> Forecast:
+    """How a prompt of this many tokens will be held, all of its positions meant."""
+    check_dial(options, options.policy, model.offload)
+    return plan_job(model.config, length, policy=options.policy, solver=solver, **_memory(model, options))
+
+
+def names_in(names: str | Sequence[str]) -> list[str]:
+    """Names from text with commas between, or as they are."""
+    given = names.split(",") if isinstance(names, str) else names
+    return [name.strip() for name in given]
+
+
+def span_in_words(options: Mapped) -> str | None:
+    """The input positions as people write them; None for all."""
+    if options.skip_first:
+        return f"{options.skip_first}:"
+    span = options.span
+    return span if span is None or isinstance(span, str) else ",".join(str(int(place)) for place in span)
+
+
+def notes_of(options: Mapped, forecast: Forecast | None = None) -> dict[str, Any]:
     """What a summary says of how a result was asked for: every option that decides it, by name."""
-    asked = options.deciding(RESULT, STEP)
-    skipped = asked.pop("skip_first", 0)
-    span = asked.get("span")
-    if skipped:
-        asked["span"] = f"{skipped}:"
-    elif span is not None and not isinstance(span, str):
-        asked["span"] = ",".join(str(int(position)) for position in span)
+    asked = options.deciding(RESULT, STEP) | {"span": span_in_words(options)}
+    del asked["skip_first"]  # which is a span
     if forecast is not None:
         asked["method_reason"] = forecast.choice.reason
         asked["predicted_peak_bytes"] = forecast.peak if forecast.phases else None
     return asked
 
 
-def _check_dial(options: Mapped, policy: str, offload: str) -> None:
+def check_dial(options: Mapped, policy: str, offload: str) -> None:
     """Refuse settings of what a recording keeps where there will be none."""
     if POLICIES[policy].linear:
         return
@@ -152,3 +165,16 @@ def _check_dial(options: Mapped, policy: str, offload: str) -> None:
     given += ["offload"] if offload != "none" else []
     if given:
         raise JaxlinError(f"policy {policy} records nothing: leave out `{given[0]}`")
+
+
+def _memory(model: Model, options: Mapped) -> dict[str, Any]:
+    """What the planner has to know of the model and of the memory."""
+    return {
+        "dtype": model.dtype_name,
+        "precision": model.precision,
+        "offload": model.offload,
+        "held": model.held_bytes,
+        "memory": options.memory,
+        "attention": options.attention,
+        "gate": options.gate,
+    }

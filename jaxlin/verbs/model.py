@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlin.prompts.model import Model as PromptModel
+from jaxlin.prompts.text import Prompt
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
-from jaxlin.verbs.mapping import Prompt
 from jaxlin.verbs.options import VERBS, Svd
 from jaxlin.verbs.shared import Load, Verb
 
@@ -55,8 +55,10 @@ class Model(PromptModel):
         from jaxlin.verbs.many import entries_of, read_entries, svd_many
 
         asked = Svd.of(**options)
-        named = isinstance(prompts, str | Path)
-        entries = read_entries(Path(prompts), self) if named else entries_of(prompts, self)
+        if isinstance(prompts, str | Path):
+            entries = read_entries(Path(prompts), self)
+        else:
+            entries = entries_of(prompts, self)
         return svd_many(self, entries, asked, progress)
 
 

@@ -16,7 +16,7 @@ import jax
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
-from jaxlin.solvers.choose import USED_BY, MethodChoice
+from jaxlin.solvers.choose import USED_BY, MethodChoice, uses
 from jaxlin.verbs.declare import STEP
 from jaxlin.verbs.options import Svd
 
@@ -54,7 +54,7 @@ class Resumable:
             JaxlinError: there is nothing to resume, or what there is does not belong to this run.
         """
         options, methods = self._options, USED_BY["store"]
-        if choice.method not in methods:
+        if not uses(choice.method, "store"):
             for name in ("resume", "save_every"):
                 if getattr(options, name):
                     raise JaxlinError(

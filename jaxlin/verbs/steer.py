@@ -11,13 +11,13 @@ from jaxlin_models import Addition
 from jaxlin.analyses.steering import concept_of, low_rank_concept
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.steer import Continuation, SteeringResult
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import Prompt
 from jaxlin.verbs.options import Steer
 
 

@@ -8,12 +8,13 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import parse_target
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import check_jacobian_fits, choose_method
+from jaxlin.solvers.choose import check_jacobian_fits, choose_method, uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import Prompt, make_map, notes_of, plan_map
+from jaxlin.verbs.mapping import make_map, notes_of, plan_map
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.resuming import resumable
 
@@ -29,15 +30,15 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
     target = None if options.target is None else parse_target(options.target)
     with resumable(options) as state, kept(options) as folder:
-        solver = Solver(options.k, options.method, options.block, given=_given(options))
+        solver = Solver(options.k, options.method, options.block, given=given_in(options))
         planned = plan_map(model, prompt, options, solver, progress, target=target)
         forecast = planned.forecast
         operator = make_map(model, planned, progress, policy=options.policy)
         k = min(16, *operator.shape) if options.k is None else options.k
-        choice = choose_method(operator, k, forecast.choice.method, options.block)
+        choice = choose_method(operator, k, forecast.choice.method, options.block, given=solver.given)
         if options.save_jacobian:
             check_jacobian_fits(operator)
-        store = state.store(model, planned.places.all, choice)
+        store = state.store(model, planned.places.seen, choice)
         resumed = state.steps
         result = solve(
             operator,
@@ -49,19 +50,19 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
             max_passes=options.max_passes,
             verify_seed=options.verify_seed,
             store=store,
-            scratch=folder,
+            scratch=folder if uses(choice.method, "scratch") else None,
             progress=progress,
         )
         state.gave_up = options.max_passes is not None and not result.holds
         result = _measured(model, operator, result, options, progress).with_notes(
-            **notes_of(model, options, forecast), block=choice.block, resumed_from_step=resumed
+            **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": resumed}
         )
         if folder is not None:
             result.write(folder)
     return result
 
 
-def _given(options: Svd) -> tuple[str, ...]:
+def given_in(options: Svd) -> tuple[str, ...]:
     """Options that some methods use and others do not, of those that are given."""
     given = [name for name in ("max_passes", "verify_seed") if getattr(options, name) is not None]
     return (*given, *(["store"] if options.resume or options.save_every else []))

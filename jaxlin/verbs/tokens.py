@@ -9,10 +9,11 @@ from jaxlin.linear.operator import solver_dtype
 from jaxlin.per_token.tokens import tokens as solve
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.tokens import TokensResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import Prompt, make_map, notes_of, plan_map
+from jaxlin.verbs.mapping import make_map, notes_of, plan_map
 from jaxlin.verbs.options import Tokens
 
 
@@ -34,7 +35,7 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
             seed=options.seed,
             scratch=folder,
             progress=progress,
-        ).with_notes(**notes_of(model, options))
+        ).with_notes(**notes_of(options))
         if folder is not None:
             result.write(folder)
     return result
