@@ -24,7 +24,7 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View, facts_of
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain
-from jaxlin.results.tables import html_of
+from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Result(ABC):
         return type(self).from_saved(arrays, self.summary())
 
     def _repr_html_(self) -> str:
-        return html_of(self.table())
+        return as_html(self.table())
 
     def plot(self, out: str | Path | None = None, formats: Sequence[str] = ("png",)) -> Figures | list[Path]:
         """Its pictures.

@@ -142,7 +142,7 @@ def visible(text: str) -> str:
     return repr(text)[1:-1].replace(" ", "▁")
 
 
-def html_of(renderable: RenderableType) -> str:
+def as_html(renderable: RenderableType) -> str:
     """What a terminal would show, for a notebook."""
     console = Console(
         record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False, color_system="truecolor"
