@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxlin.runtime.progress import Progress, silent
 
@@ -31,13 +31,13 @@ class Triplets:
 
 @runtime_checkable
 class StateStore(Protocol):
-    """Where an iterative method leaves its state, so that a killed run can go on."""
+    """Where an iterative method leaves the arrays of its state, so that a killed run can go on."""
 
-    def restore(self, shapes_for: Callable[[dict[str, Any]], Any]) -> Any | None:
-        """The last whole state, or None. ``shapes_for`` turns what was noted beside it into its shapes."""
+    def restore(self) -> Mapping[str, Shaped[np.ndarray, ...]] | None:
+        """Those of the last whole state by their names, or None."""
 
-    def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
-        """Keep ``state`` of this step and a note of plain numbers beside it."""
+    def save(self, step: int, arrays: Mapping[str, Shaped[Array | np.ndarray, ...]]) -> None:
+        """Keep those of this step."""
 
 
 @dataclass(frozen=True)
