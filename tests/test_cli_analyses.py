@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import check_pytree
+from jaxlin.results.page.again import python_of
 from safetensors.numpy import load_file
 
 import jaxlin
 from jaxlin.commands.main import main
-from jaxlin.results.page.again import python_of
 
 pytestmark = pytest.mark.demos
 

@@ -91,7 +91,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, capsys, calls: list[tuple]) -> list[s
     with TerminalProgress("lines") as progress:
         for _, *arguments in calls:
             progress(*arguments)
-    return [re.sub(r"[\d.]+ GiB", "N GiB", line) for line in capsys.readouterr().err.splitlines()]
+    return [re.sub(r"[\d.]+ [MG]B", "N GB", line) for line in capsys.readouterr().err.splitlines()]
 
 
 def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
@@ -107,10 +107,10 @@ def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
         ],
     )
     assert said == [
-        "rows: 10/110 rows (N GiB)",
-        "rows: 30/110 rows (3 min left, N GiB)",  # 20 of them took 40 s, and 80 are left
-        "rows: 50/110 rows (7 s left, N GiB)",
-        "rows: 110/110 rows (81 s, N GiB)",
+        "rows: 10/110 rows (N GB)",
+        "rows: 30/110 rows (3 min left, N GB)",  # 20 of them took 40 s, and 80 are left
+        "rows: 50/110 rows (7 s left, N GB)",
+        "rows: 110/110 rows (81 s, N GB)",
     ]
 
 
@@ -134,8 +134,8 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
         progress("rows", 4, 4, "of J")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert shown.replace("\n", " ").count("length, ") == 9  # said once, whole
-    assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ GiB a note that .*…", shown)
-    assert re.search(r"4/4 \d s, [\d.]+ GiB of J", shown)
+    assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ [MG]B a note that .*…", shown)
+    assert re.search(r"4/4 \d s, [\d.]+ [MG]B of J", shown)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,7 +35,7 @@ def compare(
     Raises:
         JaxlinError: no maps, and as :func:`jaxlin.solvers`.
     """
-    sides: OrderedDict[str, Side] = OrderedDict()  # which JAX keeps in order
+    sides: dict[str, Side] = {}
     first: SVDResult | None = None
     for name, operator in operators:
         result = svd(operator, k, tolerance=tolerance, seed=seed, progress=progress)

@@ -5,7 +5,6 @@ Sees a model through its operators alone. Source of the analyses: arXiv:2505.242
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -77,7 +76,7 @@ def layers(
             f"layers {list(chosen)} are not in order or not there: "
             f"choose from 0 to {recording.num_layers - 1}"
         )
-    results: OrderedDict[str, tuple[LayerSVD, ...]] = OrderedDict()  # which JAX keeps in order
+    results: dict[str, tuple[LayerSVD, ...]] = {}
     for part in dict.fromkeys(parts):
         svds = []
         for number, layer in enumerate(chosen):

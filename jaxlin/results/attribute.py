@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -151,12 +151,13 @@ class Attribution(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Attribution:
         labels, svd = saved_labels(arrays, summary), None
         if "per_direction" in summary:
             entry = {"certificate": summary["certificate"], "triplets": summary["per_direction"]}
             entry |= summary.get("svd", UNKNOWN_COST)
             svd = SVDResult.from_part(arrays, entry, summary["seed"], labels)
+            svd = replace(svd, offset=arrays.get("offset"))
         return cls(
             **{name: summary[name] for name in ("value", "offset", "embedding")},
             tokens=arrays["token_contributions"],
@@ -170,7 +171,7 @@ class Attribution(Result):
             triplets=svd,
             seed=summary["seed"],
             labels=labels,
-            about=saved_about(summary, _DETAILS),
+            about=saved_about(summary, _DETAILS, labels),
         )
 
     def table(self) -> RenderableType:

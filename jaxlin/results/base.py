@@ -6,11 +6,12 @@ A kind says what its tensors, figures and tables are; everything that is made of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from rich.console import RenderableType
@@ -35,8 +36,12 @@ _HEAD = (
     "tokens", "token_texts", "span", "position", "shape", "dial",
 )  # fmt: skip
 #: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
-_FACTS = ("policy", "dial", "span")
+_FACTS = ("policy", "dial", "span", "normed")
 _LABELLED = ("tokens", "token_texts", "position", *_FACTS)
+
+
+#: A result of one kind. (Not ``Self``, which beartype knows in classes alone that it decorates whole.)
+SomeResult = TypeVar("SomeResult", bound="Result")
 
 
 class Result(ABC):
@@ -71,7 +76,9 @@ class Result(ABC):
 
     @classmethod
     @abstractmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(
+        cls: type[SomeResult], arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> SomeResult:
         """A result from the tensors and the summary of one that was saved."""
 
     @abstractmethod
@@ -99,7 +106,7 @@ class Result(ABC):
         facts: Mapping[str, Any] = {} if self.labels is None else self.labels.facts
         return facts[name] if name in facts else self.about.get(name, default)
 
-    def with_notes(self, **entries: Any) -> Self:
+    def with_notes(self: SomeResult, **entries: Any) -> SomeResult:
         """The same result with more entries in its summary, each of what JSON can hold."""
         return replace(self, about=self.about.with_entries(**entries))  # type: ignore[type-var]
 
@@ -137,7 +144,7 @@ class Result(ABC):
         store.write(folder, self.arrays(), self.summary())
 
     @classmethod
-    def read(cls, folder: str | Path) -> Self:
+    def read(cls: type[SomeResult], folder: str | Path) -> SomeResult:
         """A result of this kind that was saved; :func:`jaxlin.read` reads one of any kind.
 
         Raises:
@@ -150,8 +157,11 @@ class Result(ABC):
 
     @classmethod
     def restore(
-        cls, folder: str | Path, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
-    ) -> Self:
+        cls: type[SomeResult],
+        folder: str | Path,
+        arrays: Mapping[str, np.ndarray],
+        summary: Mapping[str, Any],
+    ) -> SomeResult:
         """:meth:`from_saved`, with an error in words where something is missing.
 
         Raises:
@@ -163,6 +173,11 @@ class Result(ABC):
             raise JaxlinError(
                 f"the result in {folder} lacks something or holds something else ({error}): make it again"
             ) from error
+
+    def without_model(self: SomeResult) -> SomeResult:
+        """The same, read in tokens now, and no longer holding the model whose weights they are read with."""
+        arrays = {name: np.asarray(array) for name, array in self.arrays().items()}
+        return type(self).from_saved(arrays, self.summary())
 
     def _repr_html_(self) -> str:
         return as_html(self.table())
@@ -243,6 +258,13 @@ def shape_of(x: Any, y: Any) -> dict[str, Any]:
     return {} if x is None or y is None else {"shape": [int(np.size(y)), int(np.size(x))]}
 
 
+def keep_order(result: Result, name: str) -> None:
+    """Make a dictionary in a field one whose order JAX keeps: it sorts the keys of an ordinary one."""
+    entries = getattr(result, name)
+    if type(entries) is dict:
+        object.__setattr__(result, name, OrderedDict(entries))
+
+
 def _labelled(labels: Labels | None) -> dict[str, Any]:
     if labels is None:
         return {}
@@ -267,7 +289,7 @@ def saved_labels(
     )
 
 
-def saved_about(summary: Mapping[str, Any], details: Sequence[str]) -> About:
-    """What stays of a saved summary when labels and long entries are taken out."""
-    known = {"verb", *_LABELLED, *details}
+def saved_about(summary: Mapping[str, Any], details: Sequence[str], labels: Labels | None) -> About:
+    """What stays of a saved summary when the labels and long entries are taken out."""
+    known = {"verb", *details, *(() if labels is None else _LABELLED)}
     return About({name: entry for name, entry in summary.items() if name not in known})

@@ -24,7 +24,7 @@ def python_calls(
         return ""
     shared = given(summary, **{name: default for name, default in _SHARED.items() if name not in options})
     function = function or f"model.{summary['verb']}"
-    call = f"result = {function}({arguments(*first, 'prompt', **{**shared, **options})})"
+    call = f"result = {function}({arguments(*first, 'prompt', **{**options, **shared})})"
     return "\n".join(["import jaxlin", "", f"model = {loading(summary)}", call])
 
 

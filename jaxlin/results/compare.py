@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -16,11 +15,11 @@ from rich.table import Table
 
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.calls import python_calls
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import Labels
-from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table
+from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, reconstruction
 from jaxlin.results.plain import restored
 from jaxlin.results.svd import SVDResult
@@ -31,7 +30,6 @@ from jaxlin.results.tables import (
     panel,
     spell,
     spell_map,
-    spelled,
     verdict,
 )
 from jaxlin.results.triplets import cost_entries, output_entries, triplet_entries, triplet_rows
@@ -89,6 +87,9 @@ class Comparison(Result):
     labels: Labels | None = field(default=None, metadata={"static": True})
     about: About = field(default=About(), metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        keep_order(self, "policies")
+
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"
         return f"Comparison({', '.join(self.policies)}, certificates {certificates})"
@@ -108,6 +109,7 @@ class Comparison(Result):
         for name, side in self.policies.items():
             own = {array: getattr(side.result, array) for array in ("U", "s", "V", "residuals")}
             own |= {array: getattr(side, array) for array in (*_SIDES, "reconstructed")}
+            own |= {} if side.result.spectrum is None else {"spectrum": side.result.spectrum}
             arrays |= {f"{name}_{array}": values for array, values in own.items()}
         return arrays
 
@@ -136,9 +138,9 @@ class Comparison(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Comparison:
         labels, seed = saved_labels(arrays, summary), summary["seed"]
-        policies: OrderedDict[str, Side] = OrderedDict()
+        policies = {}
         for name, entry in summary["maps"].items():
             policies[name] = Side(
                 SVDResult.from_part(arrays, entry, seed, labels, f"{name}_"),
@@ -153,7 +155,7 @@ class Comparison(Result):
             offset=arrays.get("offset"),
             seed=seed,
             labels=labels,
-            about=saved_about(summary, ("maps",)),
+            about=saved_about(summary, ("maps",), labels),
         )
 
     def table(self) -> RenderableType:
@@ -165,10 +167,12 @@ class Comparison(Result):
         made = new_table(None, "", *self.policies)
         for row in self._figures():
             made.add_row(*row)
-        words = _side_by_side("left vectors write", list(self.policies))
+        directions = _side_by_side("left vectors write", list(self.policies))
         for i in range(min(_DIRECTIONS, self.k)):
-            words.add_row(str(i + 1), *(spell(svd.outputs[i], _WORDS) for svd in self._results.values()))
-        return Group(panel(held, "holds" if self.holds else "FAILS", spell_map(self.summary())), made, words)
+            directions.add_row(str(i + 1), *(spell(svd.outputs[i], _WORDS) for svd in self._results.values()))
+        return Group(
+            panel(held, "holds" if self.holds else "FAILS", spell_map(self.summary())), made, directions
+        )
 
     @property
     def _results(self) -> dict[str, SVDResult]:
@@ -188,8 +192,8 @@ class Comparison(Result):
         return [[name, *map(figure, self.policies.values())] for name, figure in figures.items()]
 
     def shown(self) -> View:
-        words = [
-            [str(i + 1), *(spelled(svd.outputs[i], _WORDS) for svd in self._results.values())]
+        rows = [
+            [str(i + 1), *(words(svd.outputs[i], _WORDS) for svd in self._results.values())]
             for i in range(min(DIRECTIONS, self.k))
         ]
         series = [line(name, svd.s, svd.residuals) for name, svd in self._results.items()]
@@ -197,7 +201,7 @@ class Comparison(Result):
             "charts": [chart("Spectra", "number", series, log=True)],
             "tables": [
                 table("The maps", ["", *self.policies], self._figures()),
-                table("Left vectors write", ["#", *self.policies], words),
+                table("Left vectors write", ["#", *self.policies], rows),
             ],
             "cards": [
                 card(f"{name}: certificate", svd.holds, certificate_lines(svd.certificate))

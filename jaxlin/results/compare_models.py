@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -13,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jaxlin.results.about import About
-from jaxlin.results.base import Result
+from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import arguments, loading
 from jaxlin.results.layers import LayersResult
-from jaxlin.results.page.pieces import View, card, chart, line, table
+from jaxlin.results.page.pieces import View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, spectra
 from jaxlin.results.plain import as_plain
-from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape, spelled
+from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape
 
 #: Tokens of a direction in a table; all of them are in the files.
 _WORDS = 5
@@ -41,6 +40,9 @@ class ModelComparison(Result):
 
     models: Mapping[str, LayersResult]
     about: About = field(default=About(), metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        keep_order(self, "models")
 
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"
@@ -70,8 +72,8 @@ class ModelComparison(Result):
         return {"models": {name: result.summary() for name, result in self.models.items()}}
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
-        models: OrderedDict[str, LayersResult] = OrderedDict()
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> ModelComparison:
+        models = {}
         for name, entries in summary["models"].items():
             start = f"{_prefix(name)}_"
             own = {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
@@ -102,7 +104,7 @@ class ModelComparison(Result):
     def shown(self) -> View:
         ranks = [line(name, result.stable_ranks[_PART]) for name, result in self.models.items()]
         rows = [
-            [name, str(result.layers[i]), *_figures(result, i), spelled(result.outputs[_PART][i][0], _WORDS)]
+            [name, str(result.layers[i]), *_figures(result, i), words(result.outputs[_PART][i][0], _WORDS)]
             for name, result in self.models.items()
             for i in range(len(result.layers))
         ]
@@ -134,12 +136,12 @@ class ModelComparison(Result):
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open."""
-        summaries = {name: result.summary() for name, result in self.models.items()}
-        if not all("model" in summary for summary in summaries.values()):
+        summaries = [result.summary() for result in self.models.values()]
+        if not all("model" in summary for summary in summaries):
             return ""
-        models = ", ".join(f"{name!r}: {loading(summary)}" for name, summary in summaries.items())
+        models = ", ".join(map(loading, summaries))
         call = f"result = jaxlin.compare({arguments('models', 'prompt', **self.call())})"
-        return "\n".join(["import jaxlin", "", f"models = {{{models}}}", call])
+        return "\n".join(["import jaxlin", "", f"models = [{models}]", call])
 
     def rows(self) -> list[dict[str, Any]]:
         return [{"model": name, **row} for name, result in self.models.items() for row in result.rows()]

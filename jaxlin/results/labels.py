@@ -47,7 +47,8 @@ class Labels:
         texts: their spellings.
         positions: their places in the prompt, rising.
         position: the output's place in the prompt.
-        facts: what else was decided about the map, by the names of result.json: policy, dial, span.
+        facts: what else was decided about the map, by the names of result.json: policy, dial, span;
+            and ``normed``, which is false where the output is a hidden state before the final norm.
         reader: reads hidden states and embeddings; None where there is no model.
         hidden: whether the output is a hidden state, so that left vectors can be read.
     """
@@ -59,6 +60,10 @@ class Labels:
     facts: Mapping[str, Any] = field(default_factory=dict)
     reader: Reader | None = None
     hidden: bool = True
+
+    def of_numbers(self) -> Labels:
+        """Those of a map whose output is no hidden state but some numbers made of one."""
+        return replace(self, hidden=False)
 
     def take(self, chosen: Sequence[int] | Int[np.ndarray, " s"]) -> Labels:
         """Those of some input positions, by their place among these."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -63,7 +63,7 @@ class LayerSVD:
     decoded: Outputs | None = field(default=None, metadata={"static": True})
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> LayerSVD:
         """One layer of a saved result, from its own tensors and entry."""
         return cls(
             **arrays,

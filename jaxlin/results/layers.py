@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import DetachedJacobian, Leaf
 from jaxlin.linear.vectors import overlaps
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.calls import given
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.directions import read_outputs
@@ -62,6 +61,9 @@ class LayersResult(Result):
     offset: Leaf = None
     labels: Labels | None = field(default=None, metadata={"static": True})
     about: About = field(default=About(), metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        keep_order(self, "parts")
 
     def __repr__(self) -> str:
         certificates = "hold" if self.holds else "FAIL"
@@ -107,7 +109,7 @@ class LayersResult(Result):
             for number, layer in zip(self.layers, part, strict=True)
         ]
 
-    def of_map(self, operator: DetachedJacobian) -> Self:
+    def of_map(self, operator: DetachedJacobian) -> LayersResult:
         """The same with the point, output and tokens of the prompt's whole map."""
         return replace(self, x=operator.x, y=operator.y, offset=operator.offset, labels=operator.labels)
 
@@ -151,8 +153,8 @@ class LayersResult(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
-        parts: OrderedDict[str, tuple[LayerSVD, ...]] = OrderedDict()
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> LayersResult:
+        labels, parts = saved_labels(arrays, summary), {}
         for name, entries in summary["parts"].items():
             parts[name] = tuple(
                 LayerSVD.from_saved({array: arrays[f"{name}_{array}"][i] for array in LayerSVD.ARRAYS}, entry)
@@ -166,8 +168,8 @@ class LayersResult(Result):
             x=arrays.get("embeddings"),
             y=arrays.get("output"),
             offset=arrays.get("offset"),
-            labels=saved_labels(arrays, summary),
-            about=saved_about(summary, ("holds", "parts")),
+            labels=labels,
+            about=saved_about(summary, ("holds", "parts"), labels),
         )
 
     def table(self) -> RenderableType:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.results.tables import visible
 
 #: Numbers by name: columns of one length.
 Columns = dict[str, Any]
+Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
 #: Directions and tokens in a heat map, tokens in a bar chart; all of them are in the numbers.
 _DIRECTIONS, _TOKENS_WITH_NAMES, _BARS = 16, 48, 24
@@ -103,9 +105,11 @@ def check_formats(formats: Sequence[str]) -> None:
         raise JaxlinError(f"{what}: choose from {', '.join(FORMATS)}")
 
 
-def spectrum(s: np.ndarray, residuals: np.ndarray, whole: np.ndarray | None) -> Picture:
+def spectrum(
+    s: Float[Values, " k"], residuals: Float[Values, " k"], whole: Float[Values, " m"] | None
+) -> Picture:
     """Singular values with their residuals as error bars, and the whole spectrum where it is known."""
-    k = np.arange(1, len(s) + 1)
+    k, s, residuals = np.arange(1, len(s) + 1), np.asarray(s), np.asarray(residuals)
 
     def draw(axes: Any) -> None:
         if whole is not None:
@@ -118,8 +122,9 @@ def spectrum(s: np.ndarray, residuals: np.ndarray, whole: np.ndarray | None) -> 
     return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals})
 
 
-def reconstruction(rebuilt: Mapping[str, np.ndarray], output: np.ndarray) -> Picture:
+def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"]) -> Picture:
     """Every element of what a map gives back, over the same element of the output."""
+    output = np.asarray(output)
 
     def draw(axes: Any) -> None:
         ends = [float(output.min()), float(output.max())]
@@ -134,7 +139,7 @@ def reconstruction(rebuilt: Mapping[str, np.ndarray], output: np.ndarray) -> Pic
 
 
 def heatmap(
-    name: str, weights: np.ndarray, positions: Sequence[int], tokens: Sequence[str], label: str
+    name: str, weights: Float[np.ndarray, "k t"], positions: Sequence[int], tokens: Sequence[str], label: str
 ) -> Picture:
     """Directions by input positions; the tokens themselves stand below where there is room for them."""
     shown = weights[:_DIRECTIONS]
@@ -156,7 +161,7 @@ def heatmap(
     return Picture(name, draw, columns | directions, (7.2, 3.6))
 
 
-def path(layers: Sequence[int], overlaps: np.ndarray) -> Picture:
+def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Picture:
     """How far the first left vectors of every layer lie along the last layer's first two."""
     shown = min(4, overlaps.shape[1])
     columns: Columns = {"layer": layers}
@@ -199,7 +204,7 @@ def lines(
     return Picture(name, draw, {across: x, **(columns or {}), **series})
 
 
-def spectra(name: str, title: str, layers: Sequence[int], s: np.ndarray) -> Picture:
+def spectra(name: str, title: str, layers: Sequence[int], s: Float[np.ndarray, "layers k"]) -> Picture:
     """σ by number, a line for every layer, from dark to light."""
     k = np.arange(1, s.shape[1] + 1)
 
@@ -219,7 +224,7 @@ def spectra(name: str, title: str, layers: Sequence[int], s: np.ndarray) -> Pict
 
 
 def bars_of_tokens(
-    name: str, positions: Sequence[int], tokens: Sequence[str], shares: np.ndarray, title: str
+    name: str, positions: Sequence[int], tokens: Sequence[str], shares: Float[np.ndarray, " t"], title: str
 ) -> Picture:
     """What each token contributes, the largest ones in the order of the prompt."""
     order = np.sort(np.argsort(-np.abs(shares), kind="stable")[:_BARS])
@@ -234,7 +239,7 @@ def bars_of_tokens(
     return Picture(name, draw, {"position": positions, "text": tokens, "contribution": shares})
 
 
-def bars_of_layers(name: str, branches: np.ndarray, title: str) -> Picture:
+def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: str) -> Picture:
     """What attention and MLP of each layer contribute [layers, 2]."""
     layers = np.arange(len(branches))
     series = {"attention": branches[:, 0], "mlp": branches[:, 1]}

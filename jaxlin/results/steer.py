@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -99,7 +99,8 @@ class SteeringResult(Result):
             "continuations": np.asarray([entry.ids for entry in self.continuations], np.int64),
         }
         if self.triplets is not None:
-            arrays |= {name: getattr(self.triplets, name) for name in ("U", "s", "V", "residuals")}
+            own = {name: getattr(self.triplets, name) for name in ("U", "s", "V", "residuals", "spectrum")}
+            arrays |= {name: array for name, array in own.items() if array is not None}
         return arrays
 
     def figures(self) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class SteeringResult(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> SteeringResult:
         svd = None
         if summary["certificate"] is not None:
             entry = {"certificate": summary["certificate"], **summary.get("svd", UNKNOWN_COST)}
@@ -128,7 +129,7 @@ class SteeringResult(Result):
             concept_ids=tuple(arrays["concept_ids"].tolist()),
             continuations=restored(tuple[Continuation, ...], summary["continuations"]),
             triplets=svd,
-            about=saved_about(summary, _DETAILS),
+            about=saved_about(summary, _DETAILS, None),
         )
 
     def _what(self) -> str:

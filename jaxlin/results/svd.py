@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -143,7 +143,7 @@ class SVDResult(Result):
         """The tokens that each left vector writes most, read when first asked for; none without a model."""
         if self.decoded is not None:
             return tuple(direction.outputs for direction in self.decoded)
-        return read_outputs(self.U, self.labels)
+        return read_outputs(self.U, self.labels, normed=self.entry("normed", True))
 
     @cached_property
     def directions(self) -> tuple[Direction, ...] | None:
@@ -162,17 +162,17 @@ class SVDResult(Result):
         )
         return tuple(map(Direction, self.outputs, inputs))
 
-    def with_jacobian(self, jacobian: Float[Array | np.ndarray, ...]) -> Self:
+    def with_jacobian(self, jacobian: Float[Array | np.ndarray, ...]) -> SVDResult:
         """The same with the matrix [*output_shape, *input_shape], as ``operator.dense()`` gives it."""
         return replace(self, jacobian=jacobian)
 
     def with_norms(
         self, norms: Norms, rows: Sequence[LargeRow] = (), columns: Sequence[LargeColumn] = ()
-    ) -> Self:
+    ) -> SVDResult:
         """The same with norms, and the largest rows and columns; see :mod:`jaxlin.analyses.norms`."""
         return replace(self, norms=norms, largest_rows=tuple(rows), largest_columns=tuple(columns))
 
-    def up_to(self, count: int) -> Self:
+    def up_to(self, count: int) -> SVDResult:
         """The same of the first input positions alone, where those behind them are padding."""
         labels = self.labels
         if labels is not None and len(labels.ids) > count:
@@ -217,7 +217,7 @@ class SVDResult(Result):
         return entries
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> SVDResult:
         labels = saved_labels(arrays, summary, hidden=summary.get("target") is None)
         norms = Norms(arrays["row_norms"], arrays["column_norms"]) if "row_norms" in arrays else None
         decoded = None if labels is None else restored(tuple[Direction, ...], summary["triplets"])
@@ -232,7 +232,7 @@ class SVDResult(Result):
             decoded=decoded,
             largest_rows=restored(tuple[LargeRow, ...], summary.get("largest_rows", [])),
             largest_columns=restored(tuple[LargeColumn, ...], summary.get("largest_columns", [])),
-            about=saved_about(summary, _DETAILS),
+            about=saved_about(summary, _DETAILS, labels),
         )
 
     @classmethod
@@ -243,7 +243,7 @@ class SVDResult(Result):
         seed: int,
         labels: Labels | None = None,
         prefix: str = "",
-    ) -> Self:
+    ) -> SVDResult:
         """A result that was saved as a part of another one.
 
         Args:
@@ -252,8 +252,13 @@ class SVDResult(Result):
             seed: of the other one.
             labels: likewise.
         """
-        fields = saved_fields(arrays, entry, seed, prefix)
-        return cls(**fields, labels=labels, decoded=saved_outputs(entry.get("triplets", ())))
+        return cls(
+            **saved_fields(arrays, entry, seed, prefix),
+            x=arrays.get("embeddings"),
+            y=arrays.get("output"),
+            labels=labels,
+            decoded=saved_outputs(entry.get("triplets", ())),
+        )
 
     # How it is shown, drawn and made again
 
@@ -277,10 +282,11 @@ class SVDResult(Result):
         if self.spectrum is not None and len(self.spectrum) > len(self.s):
             series.append(line("the whole spectrum", self.spectrum))
         note = f"together they capture {spell_energy(self.certificate.energy)} of ‖J‖²_F"
+        several = len(series) > 1 or len(self.s) > 1
         view: View = {
             "tokens": tokens_of(self.labels),
             "shades": shades(self),
-            "charts": [chart("Spectrum", "number", series, log=True, note=note)],
+            "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
             "cards": [card("certificate", self.holds, certificate_lines(self.certificate))],
         }
         if self.target is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -193,7 +193,8 @@ class TokensResult(Result):
         }
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Self:
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> TokensResult:
+        labels = saved_labels(arrays, summary)
         outputs = [token["outputs"] for token in summary["per_token"]]
         leaves: dict[str, Any] = {name: arrays[f"token_{name}"] for name in _LEAVES}
         costs = {name: summary[name] for name in ("method", "rank", "passes", "seconds", "seed")}
@@ -204,9 +205,9 @@ class TokensResult(Result):
             x=arrays.get("embeddings"),
             y=arrays.get("output"),
             offset=arrays.get("offset"),
-            labels=saved_labels(arrays, summary),
+            labels=labels,
             decoded=restored(tuple[tuple[TokenScore, ...], ...], outputs),
-            about=saved_about(summary, ("certificate", "per_token")),
+            about=saved_about(summary, ("certificate", "per_token"), labels),
         )
 
     def table(self) -> RenderableType:

@@ -83,7 +83,7 @@ class TerminalProgress:
             self._console.print(Text(f"{stage}: {done}/{total} {note} ({state})"), soft_wrap=True)
 
 
-def spell_time(seconds: float) -> str:
+def spell_time(seconds: int | float) -> str:
     """As people read a clock: 8 s, 3 min, 2 h 5 min."""
     minutes = round(seconds / 60)
     if seconds < 100:

@@ -80,6 +80,10 @@ class Checkpoint:
     hf_config: PreTrainedConfig
     config: DecoderConfig
 
+    def __repr__(self) -> str:
+        revision = "" if self.revision is None else f", revision {self.revision}"
+        return f"Checkpoint({self.name}, {self.config.family}{revision})"
+
 
 def find(name: str, *, weights: bool = True) -> Checkpoint:
     """The checkpoint called ``name``: a demo (``demo-llama``), a directory, or ``org/name@revision``.

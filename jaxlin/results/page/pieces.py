@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxlin.results.labels import Labels, TokenScore
-from jaxlin.results.tables import Line
+from jaxlin.results.tables import Line, visible
 
 #: What is embedded of a large result: directions, and output tokens of each.
 DIRECTIONS, OUTPUTS = 16, 8
@@ -75,6 +75,11 @@ def shade(name: str, values: Any, label: str, *, outputs: Sequence[TokenScore] =
 def scores(outputs: Sequence[TokenScore], count: int = OUTPUTS) -> list[list[Any]]:
     """Tokens with their scores."""
     return [[score.text, float(f"{score.score:.3g}")] for score in outputs[:count]]
+
+
+def words(outputs: Sequence[TokenScore], count: int) -> str:
+    """The first tokens in a row, without the blanks around them, as the page's script shows words."""
+    return "  ".join(visible(score.text.strip() or score.text) for score in outputs[:count])
 
 
 def few_enough(directions: int, tokens: int) -> int:
