@@ -27,7 +27,7 @@ from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.result import Request
-from jaxlin.solvers.svd import _METHODS, lanczos, matfree
+from jaxlin.solvers.svd import SOLVERS, lanczos, matfree
 
 #: Steps of the published method, whatever k and the spectrum are.
 PUBLISHED_STEPS = 128
@@ -83,7 +83,7 @@ def ours_request(job: Job, method: str, tolerance: float | None, progress: Progr
 
 
 def _ours(operator: DetachedJacobian, method: str, request: Request) -> Found:
-    found = next(_METHODS[method](operator, request))
+    found = next(SOLVERS[method](operator, request))
     return Found(np.asarray(found.u), np.asarray(found.s), np.asarray(found.v), found.passes)
 
 
