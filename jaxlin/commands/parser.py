@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
+from jaxlin.commands.stdout import say
 from jaxlin.errors import JaxlinError
 from jaxlin.verbs.declare import GROUPS, Declared, Options, declared_in, did_you_mean
 
@@ -54,6 +55,10 @@ class Parsed:
 
 class _Parser(argparse.ArgumentParser):
     """One sentence where argparse would print its usage and end the process."""
+
+    def print_help(self, file: Any = None) -> None:
+        """On stdout, which may be closed before all of it is written."""
+        say(self.format_help().rstrip())
 
     def error(self, message: str) -> NoReturn:
         raise JaxlinError(f"{_sentence(message)}: see {self.prog} --help")
