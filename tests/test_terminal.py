@@ -101,7 +101,7 @@ def test_what_is_no_verb_names_the_nearest_and_the_version_is_told(capsys):
 
 def test_a_closed_pipe_is_no_error():
     """As after ``jaxlin --help | head -1``."""
-    command = f"{sys.executable} -m jaxlin.commands svd --help | head -1; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m jaxlin svd --help | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: jaxlin svd")
