@@ -66,11 +66,12 @@ def test_one_compilation_a_bucket(tmp_path: Path, checkpoint: Path, monkeypatch:
     """Two prompts of different lengths in one bucket send the same shapes through the solver."""
     seen = []
     honest = many.solve
-    monkeypatch.setattr(
-        many,
-        "solve",
-        lambda operator, *a, **b: seen.append(operator.input_shape) or honest(operator, *a, **b),
-    )
+
+    def noted(operator, *arguments, **options):
+        seen.append(operator.input_shape)
+        return honest(operator, *arguments, **options)
+
+    monkeypatch.setattr(many, "solve", noted)
     asked = ("svd", "--model", str(checkpoint), "-k", "2", "--out", str(tmp_path / "out"))
     assert main([*asked, "--prompts", str(prompts(tmp_path, {"a": 18, "b": 22, "c": 5}))]) == 0
     assert seen == [(16, 32), (24, 32), (24, 32)]

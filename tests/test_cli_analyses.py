@@ -209,7 +209,7 @@ def test_pictures_and_the_numbers_in_them(
         (["steer", *ASK, "--concept", "Japan", "--rank", "0"], "--rank is 0"),
         (
             ["steer", *ASK, "--concept", "Japan", "--strength", "nan"],
-            "--strength is nan: give a finite number",
+            "--strength is nan: give a finite",
         ),
         (["steer", *ASK, "--concept", "Japan", "--tokens", "0"], "--tokens is 0"),
         (["svd", *ASK, "--norms", "-1"], "--norms is -1"),
