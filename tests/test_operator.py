@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from conftest import FAMILIES
 from flax import nnx
 from jaxlin_models import algorithm
 from jaxlin_models.detach import DETACHED, Detached, Plain
+from scipy.sparse.linalg import svds
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
@@ -72,6 +74,84 @@ def test_wrong_probe_shape_is_named(operator: DetachedJacobian):
         operator.matvec(jnp.ones(7))
     with pytest.raises(JaxlinError, match=r"a probe has shape \[2, 7\]"):
         operator.rmatvec(jnp.ones((2, 7)))
+
+
+def test_products_by_shape(operator: DetachedJacobian):
+    """An input, a flat one and columns, forwards and backwards: all are the dense matrix's own products."""
+    m, n = operator.shape
+    matrix = np.asarray(operator.dense()).reshape(m, n)
+    rng = np.random.default_rng(0)
+    for linear_map, dense in ((operator, matrix), (operator.T, matrix.T)):
+        assert linear_map.shape == dense.shape
+        close = partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * float(np.abs(matrix).sum()))
+        close(linear_map.dense(), dense.reshape(-1, *linear_map.input_shape))
+        v = rng.standard_normal((dense.shape[1], 11))
+        one_input = v[:, 0].reshape(linear_map.input_shape)
+        image = linear_map @ one_input
+        assert image.shape == linear_map.output_shape
+        close(image.ravel(), dense @ v[:, 0])
+        close(linear_map.matvec(one_input), image)
+        close(linear_map.T.rmatvec(one_input), image)
+        flat = linear_map @ v[:, 0]
+        assert flat.shape == (dense.shape[0],) or linear_map.input_shape == v[:, 0].shape
+        close(flat.ravel(), dense @ v[:, 0])
+        close(linear_map @ v, dense @ v)
+        close(linear_map @ v[:, :1], dense @ v[:, :1])
+        assert (linear_map @ v[:, :0]).shape == (dense.shape[0], 0)
+    np.testing.assert_allclose(operator @ operator.x + operator.offset, operator.y, rtol=0, atol=1e-12)
+
+
+def test_transpose(operator: DetachedJacobian):
+    transpose = operator.T
+    assert transpose.T is operator
+    assert (transpose.input_shape, transpose.output_shape) == (operator.output_shape, operator.input_shape)
+    assert transpose.dtype == operator.dtype
+    assert not hasattr(transpose, "labels")
+    assert repr(transpose) == f"{operator!r}.T"
+    u = jnp.ones(operator.output_shape)
+    through_jit = jax.jit(lambda transpose, u: transpose @ u)(transpose, u)
+    np.testing.assert_allclose(through_jit, operator.rmatvec(u), rtol=1e-12)
+
+
+def test_a_shape_that_can_be_read_in_two_ways_is_an_input():
+    """Inputs [n, 1]: as one input, whose image has the output's shape, and not as a matrix of one column."""
+    operator = jaxlin.linearize(lambda x, w: (w @ x).ravel(), jnp.ones((5, 1)), _normal(0, 3, 5))
+    assert operator.input_shape == (5, 1)
+    assert (operator @ jnp.ones((5, 1))).shape == (3,)
+    assert (operator @ jnp.ones((5, 2))).shape == (3, 2)
+    assert (operator.as_linear_operator() @ np.ones((5, 1))).shape == (3, 1)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (7, 2), (2, 3, 4, 5)])
+def test_products_with_other_shapes_are_refused(operator: DetachedJacobian, shape: tuple[int, ...]):
+    for linear_map in (operator, operator.T):
+        m, n = linear_map.shape
+        with pytest.raises(JaxlinError, match=f"cannot be multiplied by this {m} × {n} map: give an input"):
+            linear_map @ jnp.ones(shape)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_scipy_s_view(tiny_operator: TinyOperator, dtype: str):
+    """scipy's own checks and its svds, over passes alone."""
+    operator = tiny_operator(FAMILIES[0], dtype)
+    m, n = operator.shape
+    matrix = np.asarray(operator.dense(), np.float64).reshape(m, n)
+    view = operator.as_linear_operator()
+    assert view.shape == (m, n)
+    assert view.dtype == ("float64" if dtype == "float64" else "float32")
+    rounding = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 5e-2}[dtype]
+    rng = np.random.default_rng(0)
+    for linear_operator, dense in ((view, matrix), (view.H, matrix.T)):
+        v = rng.standard_normal((dense.shape[1], 11)).astype(view.dtype)
+        for factor in (v, v[:, :1], v[:, 0]):
+            product = linear_operator @ factor
+            assert product.dtype == view.dtype
+            expected = dense @ factor
+            assert product.shape == expected.shape
+            assert np.abs(product - expected).max() < rounding * np.abs(expected).max()
+    if dtype != "bfloat16":
+        s = np.sort(svds(view, k=3, return_singular_vectors=False, rng=np.random.default_rng(0)))[::-1]
+        np.testing.assert_allclose(s, np.linalg.svd(matrix)[1][:3], rtol=10 * rounding)
 
 
 def test_operator_is_an_argument_of_jitted_functions(operator: DetachedJacobian):

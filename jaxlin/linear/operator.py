@@ -6,7 +6,6 @@ the weights and coefficients inside ``state`` are passed by reference, never bak
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.linear_map import LinearMap
 from jaxlin.linear.selection import (
     SpanBackward,
     SpanForward,
@@ -43,8 +43,10 @@ def solver_dtype(dtype: jnp.dtype) -> jnp.dtype:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class DetachedJacobian:
+class DetachedJacobian(LinearMap):
     """The linear map J of y = J·x + c, from inputs of ``input_shape`` to outputs of ``output_shape``.
+
+    ``J @ x``, ``J.T`` and scipy's view of it are those of :class:`jaxlin.linear.linear_map.LinearMap`.
 
     Attributes:
         state: whatever ``forward`` and ``backward`` read (weights on the linear path, coefficients).
@@ -83,11 +85,6 @@ class DetachedJacobian:
         return self.y.shape
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of the matrix: output size, input size."""
-        return math.prod(self.output_shape), math.prod(self.input_shape)
-
-    @property
     def dtype(self) -> jnp.dtype:
         """Dtype of inputs, outputs and the passes between them."""
         return self.y.dtype
@@ -109,21 +106,13 @@ class DetachedJacobian:
         positions = self.input_shape[0] if len(self.input_shape) > 1 else 1
         return max(1, min(PROBES_PER_PASS, _POSITIONS_PER_PASS // positions))
 
-    def matvec(self, v: Float[Array, ...]) -> Float[Array, ...]:
-        """J·v: ``input_shape`` -> ``output_shape``. One pass."""
-        return self.matmat(jnp.asarray(v)[None])[0]
-
-    def rmatvec(self, u: Float[Array, ...]) -> Float[Array, ...]:
-        """Jᵀ·u: ``output_shape`` -> ``input_shape``. One pass."""
-        return self.rmatmat(jnp.asarray(u)[None])[0]
-
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""
-        return _forward(self.bare, self._probes(v, self.input_shape))
+        return _run_forward(self.bare, self._probes(v, self.input_shape))
 
     def rmatmat(self, u: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """Jᵀ·U for b probes at once: [b, *output_shape] -> [b, *input_shape]. b passes."""
-        return _backward(self.bare, self._probes(u, self.output_shape))
+        return _run_backward(self.bare, self._probes(u, self.output_shape))
 
     def rows(
         self,
@@ -133,17 +122,17 @@ class DetachedJacobian:
     ) -> Iterator[tuple[slice, Float[Array, "b ..."]]]:
         """Jᵀ·U in chunks, of r flat left vectors: (which of them, rows [b, *input_shape]). r passes."""
         for start in range(0, len(u), self.probes_per_pass):
-            part = slice(start, min(start + self.probes_per_pass, len(u)))
+            chunk = slice(start, min(start + self.probes_per_pass, len(u)))
             progress(stage, start, len(u), "rows")
-            yield part, self.rmatmat(u[part].reshape(-1, *self.output_shape))
+            yield chunk, self.rmatmat(u[chunk].reshape(-1, *self.output_shape))
         progress(stage, len(u), len(u), "rows")
 
     def dense(self, progress: Progress = silent) -> Float[Array, "m ..."]:
         """The matrix itself, [m, *input_shape], row by row from m passes. For small m·n."""
         rows, _ = self.shape
         matrix = np.empty((rows, *self.input_shape), self.dtype)
-        for part, chunk in self.rows(np.eye(rows, dtype=self.dtype), progress, "building the matrix"):
-            matrix[part] = chunk
+        for chunk, values in self.rows(np.eye(rows, dtype=self.dtype), progress, "building the matrix"):
+            matrix[chunk] = values
         return jnp.asarray(matrix)
 
     def select(
@@ -201,10 +190,10 @@ class DetachedJacobian:
 
 
 @jax.jit
-def _forward(operator: DetachedJacobian, v: Array) -> Array:
+def _run_forward(operator: DetachedJacobian, v: Array) -> Array:
     return operator.forward(operator.state, v)
 
 
 @jax.jit
-def _backward(operator: DetachedJacobian, u: Array) -> Array:
+def _run_backward(operator: DetachedJacobian, u: Array) -> Array:
     return operator.backward(operator.state, u)

@@ -116,6 +116,7 @@ class SolverState:
                 os.fsync(file.fileno())
             os.replace(unfinished, self._folder / _FILE)
         except OSError as error:
+            self._unsaved = None  # or the next flush would fail once more
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             if self.steps is None:
