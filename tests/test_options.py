@@ -31,7 +31,7 @@ ALL = [
 ]
 #: Values by name that are not the default and mean something on a tiny model at a prompt of some tokens.
 VALUES: dict[str, Any] = {
-    "span": "1:", "position": -2, "skip_first": 1, "memory": "4GB", "k": 2, "tol": 1e-3, "seed": 3,
+    "span": "1:", "position": -2, "skip_first": 1, "memory": "4GB", "k": 1, "tol": 1e-3, "seed": 3,
     "block": 2, "max_passes": 5000, "verify_seed": 7, "norms": 2, "save_every": 2, "target": "logits:#3",
     "minus": 5, "parts": "cumulative,mlp", "layers": "0", "policies": "detached,none", "rank": 1,
     "tokens": 2, "temperature": 0.5, "layer": 0, "strength": (0.5,), "attention": "queries_keys",
@@ -212,7 +212,7 @@ REFUSED = [
 @pytest.mark.parametrize(("method", "name"), REFUSED)
 def test_an_option_that_a_method_does_not_use_is_refused(tiny_model, tmp_path: Path, method: str, name: str):
     (declared,) = (one for one in declared_in(Svd) if one.name == name)
-    given = {name: other_value(declared), "method": method, "k": 2, "out": tmp_path / "out"}
+    given = {name: other_value(declared), "method": method, "out": tmp_path / "out"}
     if name == "resume":
         pytest.skip("there is nothing to resume, which is refused before")
     with pytest.raises(jaxlin.JaxlinError, match=f"`{name}`"):

@@ -74,7 +74,8 @@ def parse(command: Command, words: Sequence[str]) -> Parsed:
     flags = command.flags
     parser = _parser(command, flags.values())
     _refuse_unknown(command, words, flags)
-    values = vars(parser.parse_args(_joined(words, flags)))
+    parsed = vars(parser.parse_args(_joined(words, flags)))
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in parsed.items()}
     with_flags = translated(command)
     try:
         return Parsed(
