@@ -62,7 +62,7 @@ def test_every_option_has_a_flag_that_sets_it_and_a_place_in_the_help(verb: str,
         for word in words_for(option, "x")
     ]
     value = other_value(declared)
-    parsed = parse(command_of(verb), [*words_for(declared, value), *required])
+    parsed = parse(command_of(verb), [*required, *words_for(declared, value)])
     assert parsed.get(declared.name) == value
     assert declared.option.group in GROUPS
     assert main([verb, "--help"]) == 0

@@ -420,8 +420,8 @@ class Plan(Verb, verb="plan"):
     """What a job would cost, from config.json and the length of a prompt alone: no weight is read.
 
     It says the method, the setting of the memory dial, the passes, the peak memory and the number of
-    operations. Programs are compiled for this machine, so on a CPU the memory is that of a CPU. A job that does
-    not fit is an answer too: the exit code is 0.
+    operations. Programs are compiled for this machine, so on a CPU the memory is that of a CPU. A job that
+    does not fit is an answer too: the exit code is 0.
 
     Example: jaxlin plan --model gemma-3-4b llama-3.1-8b --tokens 400 4096 32768 --memory 40GB
     """
