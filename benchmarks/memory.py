@@ -29,11 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-from jaxlin.analyses.decoding import decode
 from jaxlin.planning.abstract import Job
 from jaxlin.planning.budget import Solver, forecast
 from jaxlin.prompts.model import Model
-from jaxlin.results.store import operator_arrays, write
 from jaxlin.runtime.environment import environment, held_bytes, peak_bytes
 
 K, LAYERS, WARM = 4, 16, 64
@@ -147,10 +145,8 @@ def run(model: Model, tokens: int, dial: Dial) -> None:
     ids = jax.random.randint(jax.random.key(1), (tokens,), 0, config(tokens).vocab_size).tolist()
     operator = model.jacobian(ids, dial=dial)
     result = jaxlin.svd(operator, K, method="lanczos", max_passes=2 * K)
-    decode(result, operator.x, ids, logits=model.logits, vocabulary=model.vocabulary(), text=str)
     with tempfile.TemporaryDirectory() as folder:
-        arrays = operator_arrays(operator, ids, range(tokens))
-        write(Path(folder), arrays | {"U": result.U, "s": result.s, "V": result.V}, {})
+        result.write(Path(folder))  # which reads its directions in tokens
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -25,15 +25,16 @@ import jaxlin
 model = jaxlin.load("demo-qwen")
 prompt = "If you want to see the capital of France, go to"
 result = model.svd(prompt, k=4)
-result
+assert result.certificate.holds
+print(result)
 
 # %% [markdown]
-# The table has the certificate first. It is computed from fresh passes, after the solver has finished. Then come the
-# singular directions: what each left vector writes, and which tokens of the prompt its right vector points to.
+# A notebook shows a result as tables; `rich.print(result.table())` prints the same. The certificate comes first. It
+# is computed from fresh passes, after the solver has finished. Then come the singular directions: what each left vector
+# writes, and which tokens of the prompt its right vector points to.
 
 # %%
-assert result.certificate.holds
-result.table()
+result
 
 # %% [markdown]
 # The same in numbers. `U` and `V` are the singular vectors, `s` the singular values, and `directions` are the vectors
@@ -57,7 +58,7 @@ split = model.attribute(prompt, " Paris")
 assert split.holds
 print(f"logit {split.value:.2f} = {split.tokens.sum() + split.offset:.2f} over tokens")
 print(f"          = {split.embedding + split.branches.sum():.2f} over layers")
-split.table()
+split
 
 # %% [markdown]
 # ## Layer by layer
@@ -66,7 +67,7 @@ split.table()
 
 # %%
 layers = model.layers(prompt, k=2, parts=("cumulative",))
-layers.table()
+layers
 
 # %% [markdown]
 # Every result can be saved (`result.save(folder)`), drawn (`result.plot(folder)`) and put into a report

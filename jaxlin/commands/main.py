@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as shown:  # after the help of a verb
+        return int(shown.code or 0)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return _INTERRUPTED

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
+from jaxlin.commands.stdout import say
 from jaxlin.errors import JaxlinError
 from jaxlin.verbs.declare import GROUPS, Declared, Options, declared_in, did_you_mean
 
@@ -55,6 +56,10 @@ class Parsed:
 class _Parser(argparse.ArgumentParser):
     """One sentence where argparse would print its usage and end the process."""
 
+    def print_help(self, file: Any = None) -> None:
+        """On stdout, which may be closed before all of it is written."""
+        say(self.format_help().rstrip())
+
     def error(self, message: str) -> NoReturn:
         raise JaxlinError(f"{_sentence(message)}: see {self.prog} --help")
 
@@ -69,7 +74,8 @@ def parse(command: Command, words: Sequence[str]) -> Parsed:
     flags = command.flags
     parser = _parser(command, flags.values())
     _refuse_unknown(command, words, flags)
-    values = vars(parser.parse_args(_joined(words, flags)))
+    parsed = vars(parser.parse_args(_joined(words, flags)))
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in parsed.items()}
     with_flags = translated(command)
     try:
         return Parsed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console, RenderableType
 
@@ -17,6 +17,7 @@ from jaxlin.verbs.shared import Screen
 _WIDTH = 128
 
 
+@runtime_checkable
 class Shown(Protocol):
     """What can be shown: every result."""
 

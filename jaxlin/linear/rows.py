@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.runtime.sizes import spell_size
 
 #: What one read brings into memory, at most (one position at least).
 _READ_BYTES = 64 * 2**20
@@ -45,8 +46,8 @@ class RowFile:
         if needed > free:
             self._file.close()
             raise JaxlinError(
-                f"the rows of this map take {needed / 2**30:.1f} GiB of scratch space and {place} has "
-                f"{free / 2**30:.1f} GiB left: use method lanczos (or shared), or point TMPDIR elsewhere"
+                f"the rows of this map take {spell_size(needed)} of scratch space and {place} has "
+                f"{spell_size(free)} left: use method lanczos (or shared), or point TMPDIR elsewhere"
             )
         self._place = place
 

@@ -108,7 +108,7 @@ class Recording:
     def branch_contributions(
         self, row: Float[Array, " d"]
     ) -> tuple[Float[Array, ""], Float[Array, "layers 2"]]:
-        """What the last embedding, and the attention and MLP of every layer, bring to ⟨row, y⟩.
+        """What the last embedding, and the attention and MLP of every layer, contribute to ⟨row, y⟩.
 
         y is what leaves the final norm, which is frozen at the last hidden state. They sum to ⟨row, y⟩.
         """

@@ -12,6 +12,7 @@ import psutil
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.runtime.device import device
+from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.matfree import first_steps
 from jaxlin.solvers.power import width
 
@@ -125,7 +126,7 @@ def choose_method(
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
         _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
-        return MethodChoice("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+        return MethodChoice("matfree", f"its bases take {spell_size(bases)}", 2 * steps, bases, block)
     if method == "power":
         w = width(operator, k)
         passes = min(2 * w * _POWER_STEPS, 2 * sum(operator.shape))
@@ -189,11 +190,6 @@ def free_bytes() -> int:
 
 def _refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:
     if needed > free:
-        raise JaxlinError(f"{what} would need {_size(needed)} and {_size(free)} are free: use {way_out}")
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 2**10:.0f} KiB"
+        raise JaxlinError(
+            f"{what} would need {spell_size(needed)} and {spell_size(free)} are free: use {way_out}"
+        )

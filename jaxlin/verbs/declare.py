@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from jaxlin.errors import JaxlinError
+
+_Kind = TypeVar("_Kind", bound="Options")
 
 #: What an option decides about a result, from nothing (where it is computed, what is shown) to every step of
 #: the solver. Runs that differ in what decides the result are different requests; a solver's state can go on
@@ -141,7 +143,7 @@ class Options:
         }
 
     @classmethod
-    def of(cls, **values: Any) -> Self:
+    def of(cls: type[_Kind], **values: Any) -> _Kind:
         """These options from keywords.
 
         Raises:

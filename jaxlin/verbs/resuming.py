@@ -41,6 +41,7 @@ class Resumable:
                 )
         else:
             check(self.folder, resume=options.resume)
+        _check_method(options)
 
     @property
     def steps(self) -> int | None:
@@ -53,14 +54,8 @@ class Resumable:
         Raises:
             JaxlinError: there is nothing to resume, or what there is does not belong to this run.
         """
-        options, methods = self._options, USED_BY["store"]
+        options = self._options
         if not uses(choice.method, "store"):
-            for name in ("resume", "save_every"):
-                if getattr(options, name):
-                    raise JaxlinError(
-                        f"method {choice.method} keeps no state: leave out `{name}`, or choose `method` "
-                        f"{' or '.join(methods)}"
-                    )
             return None
         every = 1 if options.save_every is None else options.save_every
         if self.folder is not None and (every or options.resume):
@@ -80,6 +75,16 @@ class Resumable:
         """The run is done."""
         if self._opened is not None:
             self._opened.discard()
+
+
+def _check_method(options: Svd) -> None:
+    """Refuse to keep the state of a method that has none."""
+    given = next((name for name in ("resume", "save_every") if getattr(options, name)), None)
+    if given is not None and not uses(options.method, "store"):
+        raise JaxlinError(
+            f"method {options.method} keeps no state: leave out `{given}`, or choose `method` "
+            f"{' or '.join(USED_BY['store'])}"
+        )
 
 
 @contextmanager
