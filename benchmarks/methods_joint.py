@@ -25,7 +25,7 @@ from subjects import Subject
 
 from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.result import Request
 from jaxlin.solvers.svd import _METHODS, lanczos, matfree
 
@@ -78,7 +78,7 @@ def ours(method: str, tolerance: float | None = None) -> Callable[[Job], Solve]:
 
 def ours_request(job: Job, method: str, tolerance: float | None, progress: Progress = silent) -> Request:
     """What one of our methods is asked for."""
-    block = plan(job.subject.operator, job.k, "gram" if method == "dense" else method).block
+    block = choose_method(job.subject.operator, job.k, "gram" if method == "dense" else method).block
     return Request(job.k, tolerance or job.tolerance, 0, block, _FOREVER, progress)
 
 

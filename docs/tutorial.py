@@ -13,9 +13,9 @@
 # %% [markdown]
 # # A prompt as a matrix
 #
-# Freeze the coefficients of a transformer at one prompt, and its last hidden state is exactly linear in the prompt's
-# embeddings. This tutorial takes that map apart on a checkpoint that is embedded in the package: no download, a
-# minute on a laptop.
+# Freeze the coefficients of a transformer at one prompt. Then its last hidden state is exactly linear in the embeddings
+# of the prompt. This tutorial computes that map and its singular vectors on a model that is embedded in the package: no
+# download, a minute on a laptop.
 
 # %%
 import numpy as np
@@ -24,76 +24,71 @@ import jaxlin
 
 model = jaxlin.load("demo-qwen")
 prompt = "If you want to see the capital of France, go to"
-operator = model.jacobian(prompt)
-operator.shape, operator.input_shape
-
-# %% [markdown]
-# J has a row for each of the 128 features of the last hidden state, and 128 columns for each of the prompt's tokens. It
-# is applied, forwards and backwards, and never built unless asked for. Applied to the prompt's own embeddings it
-# gives back what the model said:
-
-# %%
-y = operator.matvec(operator.x) + operator.offset
-assert np.allclose(y, operator.y, atol=1e-4)
-next_token = int(np.argmax(model.logits(y)))
-model.token_text(next_token)
-
-# %% [markdown]
-# ## Singular vectors
-#
-# Left vectors decode to output tokens through the head. Every result has a certificate: residuals from fresh passes, an
-# adjoint test, and how much of the whole map was captured.
-
-# %%
-result = jaxlin.svd(operator, k=4)
+result = model.svd(prompt, k=4)
 assert result.certificate.holds
-for s, logits in zip(result.s, model.logits(result.U), strict=True):
-    print(f"{s:6.2f}", [model.token_text(int(token)) for token in np.argsort(-logits)[:5]])
+print(result)
 
 # %% [markdown]
-# Right vectors say where in the prompt a direction comes from: the norm of each token's block.
+# A notebook shows a result as tables; `rich.print(result.table())` prints the same. The certificate comes first. It
+# is computed from fresh passes, after the solver has finished. Then come the singular directions: what each left vector
+# writes, and which tokens of the prompt its right vector points to.
 
 # %%
-weights = np.linalg.norm(result.V[0], axis=-1)
-tokens = [model.token_text(token) for token in model.tokenize(prompt)]
-for i in np.argsort(-weights)[:3]:
-    print(f"{weights[i]:.2f} {tokens[i]!r}")
-assert tokens[int(weights.argmax())].strip() == "France"
+result
 
 # %% [markdown]
-# ## Which token brought the answer?
+# The same in numbers. `U` and `V` are the singular vectors, `s` the singular values, and `directions` are the vectors
+# read as tokens.
+
+# %%
+for s, direction in zip(result.s, result.directions, strict=True):
+    print(f"{s:6.2f}", [token.text for token in direction.outputs[:5]])
+first = result.directions[0].inputs[0]
+print(f"the first right vector has weight {first.norm:.2f} on {first.text!r}, at position {first.position}")
+assert first.text.strip() == "France"
+
+# %% [markdown]
+# ## Which token contributes most to the answer?
 #
-# The logit of " Paris" is a sum over tokens, exactly, and also a sum over what every layer's attention and MLP
-# added. One backward pass gives the first split.
+# The logit of " Paris" is a sum over tokens, exactly. It is also a sum over what the attention and the MLP of every
+# layer add.
 
 # %%
-from jaxlin.prompts.target import LogitTarget
-
-recording = model.record(prompt)
-whole = recording.stretch(0, recording.num_layers - 1)
-row = model.logit_row(whole.y, LogitTarget(" Paris"))
-split = jaxlin.attribute(whole, recording, row)
+split = model.attribute(prompt, " Paris")
 assert split.holds
-print(f"logit {split.value:.2f} = {split.tokens.sum():.2f} over tokens")
+print(f"logit {split.value:.2f} = {split.tokens.sum() + split.offset:.2f} over tokens")
 print(f"          = {split.embedding + split.branches.sum():.2f} over layers")
-for i in np.argsort(-np.abs(split.tokens))[:3]:
-    print(f"{split.tokens[i]:+.2f} {tokens[i]!r}")
+split
 
 # %% [markdown]
 # ## Layer by layer
 #
-# The coefficients were recorded once; every stretch of layers is a linear map too.
+# The coefficients are recorded once. Every stretch of layers is a linear map too, and each has a certificate.
 
 # %%
-found = jaxlin.layers(recording, k=2, parts=("cumulative",))
-for layer, one in zip(found.layers, found.parts["cumulative"], strict=True):
-    words = [model.token_text(int(token)) for token in np.argsort(-model.logits(one.U[:1])[0])[:4]]
-    print(layer, f"stable rank {one.dimensions.stable_rank:.1f}", words)
+layers = model.layers(prompt, k=2, parts=("cumulative",))
+layers
+
+# %% [markdown]
+# Every result can be saved (`result.save(folder)`), drawn (`result.plot(folder)`) and put into a report
+# (`jaxlin.report([result, split, layers], out="report.html")`).
+#
+# ## The map itself
+#
+# J has a row for each of the 128 features of the last hidden state, and 128 columns for each token of the prompt. It is
+# applied, forwards and backwards, and is not built unless you ask for it. Applied to the prompt's own embeddings it
+# gives back the output of the model:
+
+# %%
+operator = model.jacobian(prompt)
+y = operator.matvec(operator.x) + operator.offset
+assert np.allclose(y, operator.y, atol=1e-4)
+operator
 
 # %% [markdown]
 # ## Your own function
 #
-# Any JAX function whose nonlinear coefficients are stopped becomes the same operator.
+# Any JAX function becomes the same operator, if its nonlinear coefficients are under `stop_gradient`.
 
 # %%
 import jax
@@ -107,5 +102,5 @@ def gated(x, w):
 
 
 small = jaxlin.linearize(gated, jnp.ones(64), weight, offset=jnp.zeros(64))
-assert np.allclose(small.matvec(small.x), small.y, atol=1e-5)
-print(jaxlin.svd(small, k=3).s)
+assert np.allclose(small @ small.x, small.y, atol=1e-5)
+jaxlin.svd(small, k=3).s

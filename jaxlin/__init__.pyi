@@ -1,36 +1,31 @@
 """The exact linear map of a transformer's forward pass at one prompt, and its singular vectors.
 
     model = jaxlin.load("demo-llama")
-    operator = model.jacobian("The capital of France is")
-    result = jaxlin.svd(operator, k=8)
+    result = model.svd("The capital of France is", k=8)
 
 Read next: :mod:`jaxlin.linear.operator`, then :mod:`jaxlin.solvers.svd`.
 """
 
-from .analyses.attribution import Attribution, attribute
-from .analyses.layers import LayersResult, layers
-from .errors import JaxlinError
-from .linear.certificate import Certificate
-from .linear.linearize import linearize
-from .linear.operator import DetachedJacobian
-from .per_token.tokens import TokensResult, tokens
-from .prompts.load import load
-from .solvers.svd import SVDResult, svd
-from .version import __version__
-
-__all__ = [
-    "Attribution",
-    "Certificate",
-    "DetachedJacobian",
-    "JaxlinError",
-    "LayersResult",
-    "SVDResult",
-    "TokensResult",
-    "__version__",
-    "attribute",
-    "layers",
-    "linearize",
-    "load",
-    "svd",
-    "tokens",
-]
+from .analyses.attribution import attribute as attribute
+from .analyses.layers import layers as layers
+from .errors import JaxlinError as JaxlinError
+from .linear.certificate import Certificate as Certificate
+from .linear.linearize import linearize as linearize
+from .linear.operator import DetachedJacobian as DetachedJacobian
+from .per_token.tokens import tokens as tokens
+from .results.attribute import Attribution as Attribution
+from .results.compare import Comparison as Comparison
+from .results.compare_models import ModelComparison as ModelComparison
+from .results.kinds import read as read
+from .results.layers import LayersResult as LayersResult
+from .results.page.report import report as report
+from .results.plan import PlanResult as PlanResult
+from .results.steer import SteeringResult as SteeringResult
+from .results.svd import SVDResult as SVDResult
+from .results.tokens import TokensResult as TokensResult
+from .solvers.svd import svd as svd
+from .verbs.api import compare as compare
+from .verbs.api import load as load
+from .verbs.api import plan as plan
+from .verbs.model import Model as Model
+from .version import __version__ as __version__

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg  # noqa: F401 - jax imports it later, and so would every fork
-from orbax.checkpoint import v1 as ocp  # noqa: F401 - likewise
 
 import jaxlin
 from jaxlin.runtime.solver_state import SolverState, steps_in
@@ -49,9 +49,9 @@ class Recorded:
         self._state, self._file = state, os.open(steps, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.restore = state.restore
 
-    def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
+    def save(self, step: int, arrays: Mapping[str, Any]) -> None:
         os.write(self._file, f"{step}\n".encode())
-        self._state.save(step, state, note)
+        self._state.save(step, arrays)
 
 
 def save_and_die(folder: Path, saved: Path, operation: int) -> None:
@@ -71,7 +71,7 @@ def save_and_die(folder: Path, saved: Path, operation: int) -> None:
 
     sys.addaudithook(count)
     for step in range(first + 1, first + 4):
-        state.save(step, arrays_of(step), {"step": step})
+        state.save(step, arrays_of(step))
         descriptor = os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.write(descriptor, str(step).encode())
         os.close(descriptor)

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
 import jaxlin
-import jaxlin.commands.batch as batch
 from jaxlin.commands.main import main
+from jaxlin.verbs import many
 
 NAME = FAMILIES[0]
 
@@ -65,10 +65,13 @@ def test_results_are_those_of_one_by_one(tmp_path: Path, checkpoint: Path, capsy
 def test_one_compilation_a_bucket(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     """Two prompts of different lengths in one bucket send the same shapes through the solver."""
     seen = []
-    honest = batch.svd
-    monkeypatch.setattr(
-        batch, "svd", lambda operator, *a, **b: seen.append(operator.input_shape) or honest(operator, *a, **b)
-    )
+    honest = many.solve
+
+    def noted(operator, *arguments, **options):
+        seen.append(operator.input_shape)
+        return honest(operator, *arguments, **options)
+
+    monkeypatch.setattr(many, "solve", noted)
     asked = ("svd", "--model", str(checkpoint), "-k", "2", "--out", str(tmp_path / "out"))
     assert main([*asked, "--prompts", str(prompts(tmp_path, {"a": 18, "b": 22, "c": 5}))]) == 0
     assert seen == [(16, 32), (24, 32), (24, 32)]
@@ -79,24 +82,24 @@ def test_a_run_that_was_cut_off_goes_on(
 ):
     file, out = prompts(tmp_path, {"a": 6, "b": 7, "c": 8}), tmp_path / "out"
     asked = ["svd", "--model", str(checkpoint), "-k", "2", "--prompts", str(file), "--out", str(out)]
-    honest, solved = batch._solve, []
+    honest, solved = many._solve, []
 
-    def until_the_second(config, model, entry, *rest):
+    def until_the_second(model, entry, *rest):
         if len(solved) == 1:
             raise KeyboardInterrupt
         solved.append(entry.name)
-        honest(config, model, entry, *rest)
+        honest(model, entry, *rest)
 
-    monkeypatch.setattr(batch, "_solve", until_the_second)
+    monkeypatch.setattr(many, "_solve", until_the_second)
     assert main(asked) == 130
     assert "interrupted after 1 of 3 prompts; the same command goes on" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["a", "index.jsonl"]
 
-    def noted(config, model, entry, *rest):
+    def noted(model, entry, *rest):
         solved.append(entry.name)
-        honest(config, model, entry, *rest)
+        honest(model, entry, *rest)
 
-    monkeypatch.setattr(batch, "_solve", noted)
+    monkeypatch.setattr(many, "_solve", noted)
     before = (out / "a" / "result.safetensors").stat().st_mtime_ns
     assert main(asked) == 0
     assert solved == ["a", "b", "c"]
@@ -116,8 +119,8 @@ def test_a_run_that_was_cut_off_goes_on(
 )
 def test_buckets(length: int, padded: int):
     config = families.decoder_config(CHECKPOINTS["llama"].config())
-    assert batch.bucket(length, config, "detached") == min(padded, config.max_positions)
-    assert batch.bucket(length, config, "none") == length
+    assert many.bucket(length, config, "detached") == min(padded, config.max_positions)
+    assert many.bucket(length, config, "none") == length
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
+from conftest import check_pytree
 from scipy.linalg import subspace_angles
 from tiny_checkpoints import prompt_ids
 
@@ -16,8 +18,11 @@ def test_policies_side_by_side(tiny_model):
     model, ids = tiny_model(NAME, "float64"), prompt_ids(NAME)
     policies = ("detached", "half", "none")
     operators = {policy: model.jacobian(ids, policy=policy) for policy in policies}
-    sides = compare(operators.items(), 3)
+    comparison = compare(operators.items(), 3)
+    sides = comparison.policies
     assert list(sides) == list(policies)
+    check_pytree(comparison)
+    assert list(jax.tree.map(np.asarray, comparison).policies) == list(policies)  # in their order
     dense = {name: np.asarray(each.dense()).reshape(each.shape) for name, each in operators.items()}
     svds = {name: np.linalg.svd(each, full_matrices=False) for name, each in dense.items()}
     first = svds["detached"]

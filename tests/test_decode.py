@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from readers import PlainReader, labels_of, with_labels
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin.analyses import decoding
-from jaxlin.analyses.decoding import Direction, decode
 from jaxlin.linear.energy import Energy
 from jaxlin.prompts.model import Model
-from jaxlin.solvers.svd import SVDResult
+from jaxlin.results.directions import Direction, read_inputs
+from jaxlin.results.svd import SVDResult
 
 NAME, K = "gemma3-text-final-softcap", 3
 
@@ -25,19 +28,17 @@ def model(tiny_model) -> Model:
 
 @pytest.fixture(scope="module")
 def result(model: Model) -> SVDResult:
-    return jaxlin.svd(model.jacobian(prompt_ids(NAME)), K, method="dense")
+    operator = with_labels(model.jacobian(prompt_ids(NAME)), model, prompt_ids(NAME))
+    return jaxlin.svd(operator, K, method="dense")
 
 
 @pytest.fixture(scope="module")
-def directions(model: Model, result: SVDResult) -> list[Direction]:
-    ids = prompt_ids(NAME)
-    x = model.decoder.embed(jnp.asarray(ids))
-    speak = {"logits": model.logits, "vocabulary": model.vocabulary(), "text": "<{}>".format}
-    return decode(result, x, ids, **speak, nearest=8)
+def directions(result: SVDResult) -> tuple[Direction, ...]:
+    return result.directions
 
 
 def test_left_vectors_go_through_head_and_softcap(
-    model: Model, result: SVDResult, directions: list[Direction]
+    model: Model, result: SVDResult, directions: tuple[Direction, ...]
 ):
     cap = model.decoder.config.final_logit_softcap
     head = np.asarray(model.decoder.embedding[...])
@@ -50,21 +51,26 @@ def test_left_vectors_go_through_head_and_softcap(
 
 
 def test_right_vectors_by_position_and_nearest_embedding_to_rank_eight(
-    model: Model, result: SVDResult, directions: list[Direction]
+    model: Model, result: SVDResult, directions: tuple[Direction, ...]
 ):
     ids = prompt_ids(NAME)
     table = np.asarray(model.decoder.embedding[...])
     for v, direction in zip(np.asarray(result.V), directions, strict=True):
         norms = np.linalg.norm(v, axis=1)
         assert [place.position for place in direction.inputs] == np.argsort(-norms)[:3].tolist()
-        for place in direction.inputs:
+        near = read_inputs(v[None], norms[None], norms[None], result.labels, nearest=8)[0]
+        for place, (count, nearest) in zip(
+            direction.inputs * 2,
+            [(3, place.nearest) for place in direction.inputs] + [(8, place.nearest) for place in near],
+            strict=True,
+        ):
             block = v[place.position]
             cosines = table @ block / np.linalg.norm(table, axis=1) / np.linalg.norm(block)
-            best = np.argsort(-cosines)[:8]
+            best = np.argsort(-cosines)[:count]
             assert place.id == ids[place.position]
             np.testing.assert_allclose(place.norm, norms[place.position], rtol=1e-12)
-            assert [token.id for token in place.nearest] == best.tolist()
-            np.testing.assert_allclose([token.score for token in place.nearest], cosines[best], rtol=1e-12)
+            assert [token.id for token in nearest] == best.tolist()
+            np.testing.assert_allclose([token.score for token in nearest], cosines[best], rtol=1e-12)
 
 
 def test_short_prompts_and_small_vocabularies_give_what_there_is():
@@ -72,7 +78,7 @@ def test_short_prompts_and_small_vocabularies_give_what_there_is():
         jnp.eye(2), jnp.ones(2), jax.random.normal(jax.random.key(0), (2, 1, 2)), jnp.zeros(2),
         None, "dense", 0, 0.0, 0, jaxlin.Certificate(1.0, 0.0, 2, 2, (), Energy(1.0, 0.0)),
     )  # fmt: skip
-    one = decode(result, jnp.ones((1, 2)), [1], logits=lambda u: u, vocabulary=jnp.eye(2), text=str)[0]
+    one = replace(result, x=jnp.ones((1, 2)), labels=labels_of([1], PlainReader())).directions[0]
     assert [token.id for token in one.outputs] == [0, 1]
     assert [place.position for place in one.inputs] == [0]
     assert len(one.inputs[0].nearest) == 2

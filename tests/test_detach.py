@@ -17,6 +17,7 @@ from jaxlin_models.modules import ACTIVATIONS, QUOTIENTS
 from numpy.typing import NDArray
 from tiny_checkpoints import prompt_ids
 
+from jaxlin import load
 from jaxlin.prompts.model import Model
 
 TinyModel = Callable[[str, str], Model]
@@ -131,7 +132,7 @@ def test_module_without_a_kind_is_unknown(model: Model):
     decoder = nnx.merge(*nnx.split(model.decoder))
     decoder.extra = Strange()
     with pytest.raises(models.UnknownModuleKind, match="Strange"):
-        replace(model, decoder=decoder).jacobian([1, 2, 3])
+        load(decoder).jacobian([1, 2, 3])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_passes_touch_only_the_linear_path(tiny_model: TinyModel, name: str, pol
     """NaN in every weight that acts through frozen coefficients alone leaves both passes as they were."""
     model = tiny_model(name, "float64")
     operator = model.jacobian(prompt_ids_of(model), policy=policy)
-    weights, recorded = operator.state
+    weights = operator.state.weights
     frozen = ("query", "key", *factors, "query_norm", "key_norm", "embedding", "head")
     flat = nnx.to_flat_state(weights)
     poisoned = [
@@ -150,7 +151,7 @@ def test_passes_touch_only_the_linear_path(tiny_model: TinyModel, name: str, pol
         for path, leaf in flat
     ]
     assert len(poisoned) == len(flat)
-    blind = replace(operator, state=(nnx.from_flat_state(poisoned), recorded))
+    blind = replace(operator, state=operator.state._replace(weights=nnx.from_flat_state(poisoned)))
     v = jax.random.normal(jax.random.key(0), operator.input_shape, operator.dtype)
     u = jax.random.normal(jax.random.key(1), operator.output_shape, operator.dtype)
     assert np.array_equal(blind.matvec(v), operator.matvec(v))

@@ -11,8 +11,10 @@ from tiny_checkpoints import prompt_ids
 
 import jaxlin
 from jaxlin import JaxlinError
-from jaxlin.analyses.layers import PARTS, part_of
-from jaxlin.solvers.spectrum import dimensions, overlaps, principal_angles
+from jaxlin.analyses.layers import part_of
+from jaxlin.linear.vectors import overlaps
+from jaxlin.results.layer import PARTS
+from jaxlin.solvers.spectrum import dimensions, principal_angles
 
 NAME = "llama-biases"
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from readers import with_labels
 from tiny_checkpoints import prompt_ids
 
+from jaxlin import JaxlinError
 from jaxlin.analyses.norms import largest, norms
 
 NAME = "gemma3-text"
@@ -14,14 +19,12 @@ NAME = "gemma3-text"
 def test_norms_and_the_largest_rows_and_columns(tiny_model):
     model, ids = tiny_model(NAME, "float64"), prompt_ids(NAME)
     span = np.array([1, 4, 5, 9])
-    operator = model.jacobian(ids).select(span=span)
+    operator = with_labels(model.jacobian(ids), model, ids).select(span=span)
     dense = np.asarray(operator.dense())
     found = norms(operator)
     np.testing.assert_allclose(found.rows, np.sqrt((dense**2).sum((1, 2))), rtol=1e-12)
     np.testing.assert_allclose(found.columns, np.sqrt((dense**2).sum(0)), rtol=1e-12)
-    speak = {"logits": model.logits, "vocabulary": model.vocabulary(), "text": "<{}>".format}
-    chosen = [ids[i] for i in span]
-    rows, columns = largest(operator, found, 3, token_ids=chosen, places=span, **speak)
+    rows, columns = largest(operator, found, 3)
 
     assert [row.feature for row in rows] == np.argsort(-found.rows)[:3].tolist()
     table = np.asarray(model.decoder.embedding[...])
@@ -40,3 +43,12 @@ def test_norms_and_the_largest_rows_and_columns(tiny_model):
         assert (column.position, column.feature) == (span[t], j)
         best = np.argsort(-np.asarray(model.logits(jnp.asarray(dense[:, t, j]))))[:8]
         assert [token.id for token in column.outputs] == best.tolist()
+
+
+def test_a_map_that_nothing_reads_is_refused(tiny_model):
+    model, ids = tiny_model(NAME, "float64"), prompt_ids(NAME)
+    operator = replace(model.jacobian(ids), labels=None)
+    labelled = with_labels(operator, model, ids)
+    for other in (operator, replace(labelled, labels=replace(labelled.labels, hidden=False))):
+        with pytest.raises(JaxlinError, match=r"give model.jacobian\(prompt\), without a target"):
+            largest(other, norms(other), 1)

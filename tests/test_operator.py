@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,17 @@ import numpy as np
 import pytest
 from conftest import FAMILIES
 from flax import nnx
-from jaxlin_models.detach import DETACHED, Detached
-from tiny_checkpoints import prompt_ids
+from jaxlin_models import algorithm
+from jaxlin_models.detach import DETACHED, Detached, Plain
+from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
 from jaxlin.linear.certificate import check_operator
+from jaxlin.prompts.load import load, locate
+from jaxlin.prompts.model import Model
+from jaxlin.prompts.target import LogitTarget
+from jaxlin.results.labels import Reader
 
 TinyOperator = Callable[[str, str], DetachedJacobian]
 RECONSTRUCTION = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 3e-2}
@@ -81,7 +87,7 @@ def test_passes_copy_no_weights():
     """Scratch memory of a pass stays below two layers' share, whatever the depth."""
     from jaxlin_models import Decoder, DecoderConfig, RopeConfig, record
 
-    from jaxlin.prompts.model import _Replay, _Transpose  # the two functions a decoder's operator is made of
+    from jaxlin.prompts.operators import Backward, Forward, PassState
 
     rope = RopeConfig(1e4)
     config = DecoderConfig(
@@ -92,9 +98,9 @@ def test_passes_copy_no_weights():
     decoder = Decoder(config, rngs=nnx.Rngs(0), dtype=jnp.float32)
     graphdef, weights = nnx.split(decoder)
     x = decoder.embed(jnp.arange(8))
-    state = (weights, record(decoder, x, -1)[1])
+    state = PassState(weights, record(decoder, x, -1)[1])
     layer = sum(leaf.nbytes for leaf in jax.tree.leaves(weights)) / config.num_layers
-    probes = {_Replay(graphdef): x[None], _Transpose(graphdef, len(x)): x[None, 0]}
+    probes = {Forward(graphdef): x[None], Backward(graphdef, len(x)): x[None, 0]}
     for apply, probe in probes.items():
         scratch = jax.jit(apply).lower(state, probe).compile().memory_analysis().temp_size_in_bytes
         assert scratch < 2 * layer
@@ -185,3 +191,121 @@ def test_a_decoder_is_loaded_as_it_is(tiny_model):
         jaxlin.load(stored.decoder, dtype="float32")
     with pytest.raises(JaxlinError, match=r"a function cannot be loaded.*jaxlin\.linearize"):
         jaxlin.load(lambda x: x)
+
+
+# --- the model: what it says of itself, and what it reads ---
+
+
+def test_a_model_reads_vectors_as_tokens(tiny_model):
+    """The methods that results read by: each against the decoder's own tables."""
+    model = tiny_model("gemma3-text", "float32")
+    assert isinstance(model, Reader)
+    hidden = jax.random.normal(jax.random.key(0), (3, model.config.embed_dim))
+    for normed in (True, False):
+        states = hidden if normed else model.decoder.final_norm(hidden, Plain())
+        scores = np.asarray(model.decoder.logits(states))
+        for best, row in zip(model.outputs(hidden, 4, normed=normed), scores, strict=True):
+            assert [score.id for score in best] == np.argsort(-row, kind="stable")[:4].tolist()
+            np.testing.assert_allclose([score.score for score in best], np.sort(row)[::-1][:4], rtol=1e-5)
+            assert best[0].text == f"#{best[0].id}"
+    table = np.asarray(model.vocabulary())
+    blocks = np.stack([3 * table[[5, 7]], -2 * table[[11, 13]]])
+    (first, second), opposite = model.nearest(blocks, 2)
+    assert (first[0].id, second[0].id) == (5, 7)
+    assert first[0].score == pytest.approx(1, abs=1e-6)
+    assert all(score.id not in (11, 13) for block in opposite for score in block)
+
+
+def test_what_a_model_says_of_itself(tiny_model):
+    stored = tiny_model("llama-biases", "float32")
+    assert stored.facts() == {
+        "model": str(stored.checkpoint.directory),
+        "family": "llama",
+        "revision": None,
+        "weights_sha256": stored.weights_sha256,
+        "dtype": "float32",
+        "precision": "float32",
+        "offload": "none",
+        "matmul_algorithm": algorithm("float32", "cpu"),
+    }
+    assert len(stored.weights_sha256) == 64
+    taken = jaxlin.load(stored.decoder, offload="coefficients").facts()
+    assert (taken["model"], taken["weights_sha256"], taken["offload"]) == ("Decoder", None, "coefficients")
+
+
+@pytest.mark.parametrize("name", ["demo-llama", "demo-gemma", "demo-qwen"])
+def test_a_model_is_one_line(name: str):
+    model = locate(name)
+    config = model.config
+    assert repr(model) == (
+        f"Model({name}, {config.family}, {config.num_layers} layers, width {config.embed_dim}, float32)"
+    )
+    for thing in (model, model.decoder, model.checkpoint):
+        assert len(repr(thing)) < 120, thing
+
+
+def test_a_target_is_spelled(tiny_model):
+    model = locate("demo-llama")
+    assert model.spell_target(LogitTarget(" Paris", " Rome")) == 'logits:" Paris"-" Rome"'
+    assert tiny_model("llama-biases", "float32").spell_target(LogitTarget(3)) == 'logits:"#3"'
+
+
+# --- a model before its weights are read ---
+
+
+@pytest.fixture
+def weightless(tmp_path: Path) -> Path:
+    """A checkpoint of which the weights are missing."""
+    folder = write_checkpoint("llama", tmp_path / "model")
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    return folder
+
+
+def test_a_located_model_needs_no_weights(weightless: Path):
+    model = locate(weightless, dtype="bfloat16", precision="bf16x3")
+    assert model.config.num_layers == 3
+    assert model.tokenize([1, 2, 3]) == [1, 2, 3]
+    assert model.tokenize(np.asarray([1, 2, 3])) == [1, 2, 3]
+    assert (model.dtype_name, model.precision, model.asked_precision) == ("bfloat16", "bf16x3", "bf16x3")
+    assert model.held_bytes == 0
+    for refused, words in (
+        (lambda: model.jacobian([1, 97]), "token id 97 is out of range"),
+        (lambda: model.jacobian([1], policy="frozen"), "unknown policy 'frozen'"),
+        (lambda: model.record([1], policy="none"), "leaves nothing to record"),
+        (lambda: model.jacobian([1, 2], position=2), "output position 2 is outside the prompt"),
+        (lambda: model.jacobian([1, 2], length=1), "cannot be padded to 1"),
+        (lambda: model.jacobian([1, 2]), r"has no model\.safetensors"),
+        (lambda: load(weightless), r"has no model\.safetensors"),
+    ):
+        with pytest.raises(JaxlinError, match=words):
+            refused()
+    assert model.held_bytes == 0
+
+
+def test_weights_are_read_once_and_held(tmp_path: Path):
+    model = locate(write_checkpoint("llama", tmp_path))
+    assert (model.asked_precision, model.precision) == (None, "float32")
+    decoder = model.decoder
+    assert decoder is model.decoder
+    assert model.held_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(decoder)))
+    assert locate(decoder).held_bytes == model.held_bytes
+    assert load(tmp_path).held_bytes == model.held_bytes
+
+
+def test_settings_that_cannot_be_are_refused_at_once(weightless: Path):
+    for settings, words in (
+        ({"dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"offload": "disk"}, "unknown offload 'disk'"),
+        ({"precision": "float16"}, "unknown precision"),
+        ({"precision": "float64"}, "float64 products need weights stored in float64"),
+    ):
+        with pytest.raises(JaxlinError, match=words):
+            locate(weightless, **settings)
+
+
+def test_a_class_of_ones_own_is_returned(weightless: Path):
+    class Mine(Model):
+        pass
+
+    assert type(locate(weightless, kind=Mine)) is Mine

@@ -25,6 +25,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
+import jaxlin
+from jaxlin import JaxlinError
+from jaxlin.prompts.load import locate
+
 torch = pytest.importorskip("torch")
 import torch_oracle as oracle  # noqa: E402  (needs torch)
 
@@ -155,3 +159,98 @@ def test_parity_at_far_positions(name: str, tmp_path: Path) -> None:
     directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name, length=300)
     ours, lifted = our_pass(directory, ids), torch_pass(directory, ids, lift=True)
     assert worst_position(ours.hidden, lifted.hidden) <= LIFTED_TOLERANCE
+
+
+# --- a torch model in memory ---
+
+#: One checkpoint a family, and one of every layout: tied heads, biases, fused tensors, a vision tower.
+IN_MEMORY = (
+    "llama-tied", "llama-biases", "mistral-sliding", "ministral", "phi3-longrope-long",
+    "olmo2-attention-bias", "gemma2", "gemma3-text", "gemma3-multimodal", "qwen2-sliding", "qwen3-sliding",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_a_torch_model_in_memory_is_that_of_its_files(name: str, tmp_path: Path) -> None:
+    """The same Jacobian to the last bit, in the dtype that it has and in the one that is asked for."""
+    directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name)
+    theirs = oracle.load_stock(directory, dtype=torch.float32, lift=False)
+    for dtype in ("float32", "bfloat16"):
+        stored, taken = jaxlin.load(directory, dtype=dtype), jaxlin.load(theirs, dtype=dtype)
+        assert taken.config == stored.config
+        a, b = taken.jacobian(ids), stored.jacobian(ids)
+        np.testing.assert_array_equal(as_float(a.y), as_float(b.y))
+        np.testing.assert_array_equal(as_float(a.dense()), as_float(b.dense()))
+        assert (taken.dtype_name, taken.precision) == (stored.dtype_name, stored.precision)
+
+
+def as_float(array: Any) -> NDArray[np.float64]:
+    return np.asarray(array, np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_torch_tensors_keep_their_values(dtype: str, tmp_path: Path) -> None:
+    """Narrow ones are widened, wide ones are kept, both without rounding."""
+    theirs = oracle.load_stock(write_checkpoint("llama", tmp_path), dtype=getattr(torch, dtype), lift=False)
+    decoder = jaxlin.load(theirs, dtype="float64").decoder
+    expected = theirs.get_input_embeddings().weight.double().numpy()
+    np.testing.assert_array_equal(decoder.embedding[...], expected)
+    kernel = theirs.model.layers[1].mlp.down_proj.weight.double().numpy().T
+    np.testing.assert_array_equal(decoder.layers.mlp.down.kernel[...][1], kernel)
+
+
+def test_a_torch_model_says_which_it_is(tmp_path: Path) -> None:
+    directory = write_checkpoint("llama", tmp_path)
+    theirs = oracle.load_stock(directory, dtype=torch.float32, lift=False)
+    model = locate(theirs)
+    assert (model.held_bytes, model.weights_sha256) == (0, None)
+    assert (model.name, model.checkpoint) == (str(directory), None)
+    theirs.config.name_or_path = ""
+    assert repr(jaxlin.load(theirs)) == "Model(LlamaForCausalLM, llama, 3 layers, width 32, float32)"
+    before = jaxlin.load(theirs).weights_sha256
+    assert before is not None
+    assert jaxlin.load(theirs, dtype="bfloat16").weights_sha256 == before
+    with torch.no_grad():
+        theirs.model.layers[2].mlp.up_proj.weight[0, 0] += 1
+    assert jaxlin.load(theirs).weights_sha256 != before
+    with pytest.raises(JaxlinError, match="no tokenizer: give one"):
+        model.tokenize("Hello")
+    tokenizer = jaxlin.load("demo-llama").tokenizer
+    assert jaxlin.load(theirs, tokenizer=tokenizer).tokenizer is tokenizer
+
+
+def test_a_bare_torch_model_has_a_head_where_it_is_tied(tmp_path: Path) -> None:
+    """``AutoModel`` instead of ``AutoModelForCausalLM``: other names, no head."""
+    theirs = oracle.load_stock(write_checkpoint("llama-tied", tmp_path), dtype=torch.float32, lift=False)
+    a, b = jaxlin.load(theirs.model).decoder, jaxlin.load(theirs).decoder
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, parameters(a), parameters(b)))
+
+
+def test_torch_models_that_cannot_be_taken(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    small = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_positions=8, n_embd=8, n_layer=1, n_head=1))
+    said = r"this GPT2LMHeadModel is of an unknown architecture: .* 'gpt2'; supported are gemma2"
+    with pytest.raises(ModelError, match=said):
+        locate(small)
+    theirs = oracle.load_stock(write_checkpoint("llama", tmp_path), dtype=torch.float32, lift=False)
+    whole = theirs.model.layers[1].mlp.up_proj.weight
+
+    def with_weight(weight: torch.Tensor) -> None:
+        theirs.model.layers[1].mlp.up_proj.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+    name = r"model\.layers\.1\.mlp\.up_proj\.weight"
+    for weight, words in (
+        (whole[:3], rf"tensor {name} of this LlamaForCausalLM has shape \[3, "),
+        (whole.to(torch.int8), rf"tensor {name} of this LlamaForCausalLM is stored as torch.int8"),
+        (whole.to("meta"), rf"tensor {name} of this LlamaForCausalLM is on the meta device"),
+        (whole * torch.inf, rf"tensor {name} holds NaN or infinite values"),
+    ):
+        with_weight(weight)
+        with pytest.raises(ModelError, match=words):
+            jaxlin.load(theirs)
+    del theirs.model.layers[1].mlp.up_proj
+    with pytest.raises(ModelError, match=rf"lacks the tensor {name}; .* adapters merged"):
+        jaxlin.load(theirs)
+    with pytest.raises(JaxlinError, match=r"a Linear cannot be loaded: give a directory"):
+        jaxlin.load(torch.nn.Linear(2, 2))

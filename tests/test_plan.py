@@ -20,8 +20,9 @@ from tiny_checkpoints import write_checkpoint
 from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
 from jaxlin.planning import budget
-from jaxlin.planning.abstract import Job, abstract
+from jaxlin.planning.abstract import Job, abstract, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, candidates, choose, forecast, refusal
+from jaxlin.planning.job import choose_places, in_words, plan_job
 from jaxlin.planning.memory import tree_bytes
 from jaxlin.results.store import _save
 from jaxlin.runtime.sizes import parse_size, spell_size
@@ -90,6 +91,9 @@ def test_shapes_of_a_span_and_a_target_are_those_of_select(tiny_model):
     assert planned.shape == real.shape
     assert planned.input_shape == real.input_shape
     assert jax.tree.structure(planned.state) == jax.tree.structure(real.state)
+    assert (planned.forward, planned.backward) == (real.forward, real.backward)
+    leaves = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(planned)]
+    assert leaves == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(real)]
 
 
 def test_the_ordinary_jacobian_has_no_coefficients(tiny_model):
@@ -140,7 +144,7 @@ def test_gemma_3_4b_fits_40_gb_at_400_tokens_with_room():
     found = forecast(
         Job(models.find_config("gemma-3-4b"), 400), Dial(), Solver(), memory=40 * GB, compiled=False
     )
-    assert found.plan.method == "lanczos"
+    assert found.choice.method == "lanczos"
     assert found.bound < 30 * GB
 
 
@@ -155,6 +159,69 @@ def test_gemma_3_4b_fits_40_gb_at_32768_tokens_in_bfloat16():
     assert recording.bytes < shapes.coefficients / 2
 
 
+def test_a_forecast_is_one_line(tiny_model):
+    job = Job(tiny_model("llama-biases", "float32").decoder.config, 12)
+    found = forecast(job, Dial(), Solver(2, "gram"), compiled=False)
+    assert (
+        repr(found)
+        == f"Forecast(method gram, k 2, {found.passes} passes, less than {spell_size(found.peak)})"
+    )
+
+
+# One job
+
+
+def test_places_are_positions_up_to_the_output():
+    config, ids = models.find_config("llama-3.2-1b"), list(range(10, 20))
+    whole = choose_places(ids, config)
+    assert (whole.seen, whole.whole, whole.position, whole.span) == (ids, True, 9, None)
+    some = choose_places(ids, config, position=-3, span="1:3,-1")
+    assert (some.seen, some.chosen.tolist(), some.whole, some.position) == (ids[:8], [1, 2, 7], False, 7)
+    assert some.span is some.chosen
+    assert choose_places(ids, config, span=[0, 4]).chosen.tolist() == [0, 4]
+    assert choose_places(ids, config, skip_first=7).chosen.tolist() == [7, 8, 9]
+    for wrong, words in (
+        ({"span": "1:", "skip_first": 2}, "`span` and `skip_first` say the same"),
+        ({"span": "a"}, "`span` takes numbers and ranges"),
+        ({"span": [4, 0]}, "must rise"),
+        ({"skip_first": 10}, "empty or reversed"),
+        ({"skip_first": -1}, "`skip_first` is -1"),
+        ({"position": 10}, "output position 10 is outside"),
+    ):
+        with pytest.raises(JaxlinError, match=words):
+            choose_places(ids, config, **wrong)
+
+
+def test_a_job_is_planned_from_plain_arguments(monkeypatch: pytest.MonkeyPatch):
+    config = models.find_config("gemma-3-4b")
+    monkeypatch.setattr("jaxlin.planning.job.free_bytes", lambda: 100 * GB)
+    expected = plan_job(config, 400, solver=Solver())
+    assert expected.dial == Dial("probabilities")
+    assert in_words(expected, "detached") == (
+        f"method lanczos: {expected.choice.reason}, attention probabilities, gate stored, less than "
+        f"{spell_size(expected.bound)} of memory"
+    )
+    assert "attention" not in in_words(expected, "none")
+    weights = expected.weights
+    for enough in ({"memory": 100 * GB}, {"memory": "100GB"}, {"memory": 200 * GB}):
+        assert plan_job(config, 400, solver=Solver(), **enough) == expected
+    for short in ({"memory": weights - 1}, {"memory": "1GB"}, {"beside": 100 * GB - weights + 1}):
+        with pytest.raises(JaxlinError, match=r"the weights alone take 15\.5 GB in float32"):
+            plan_job(config, 400, solver=Solver(), **short)
+    narrow = plan_job(config, 400, dtype="bfloat16", span=7, targets=1, solver=Solver(1))
+    assert narrow.weights == weights // 2
+    assert narrow.choice.method == "dense"
+
+
+def test_weights_that_are_held_need_not_fit_once_more(monkeypatch: pytest.MonkeyPatch):
+    config = models.find_config("gemma-3-4b")
+    weights = weight_bytes(Job(config, 400))
+    monkeypatch.setattr("jaxlin.planning.job.free_bytes", lambda: weights - 1)
+    with pytest.raises(JaxlinError, match="the weights alone"):
+        plan_job(config, 400, solver=Solver())
+    assert plan_job(config, 400, solver=Solver(), held=20 * GB).dial == Dial("probabilities")
+
+
 # Refusals
 
 
@@ -167,7 +234,7 @@ def test_refusals_say_what_is_there_and_what_to_do():
     config = models.find_config("gemma-3-27b")
     said = refusal(Job(config, 400), small(Job(config, 400)), 60 * GB)
     assert said == (
-        "by config.json the weights alone take 108.0 GB in float32 and there are 60.0 GB: use --dtype "
+        "by config.json the weights alone take 108.0 GB in float32 and there are 60.0 GB: use `dtype` "
         "bfloat16, in which they take 54.0 GB"
     )
     narrow = Job(config, 400, "bfloat16")
@@ -187,7 +254,7 @@ def test_pinned_settings_that_do_not_fit_are_told_of_one_that_does(monkeypatch: 
     monkeypatch.setattr(budget, "_bound", lambda job, dial, shapes, *_: shapes.weights + shapes.coefficients)
     monkeypatch.setattr(budget, "_TO_SPARE", 0)  # nothing is compiled
     job = Job(models.find_config("gemma-3-4b"), 8192, "bfloat16")
-    with pytest.raises(JaxlinError, match="use --attention queries_keys --gate stored"):
+    with pytest.raises(JaxlinError, match="use `attention` queries_keys and `gate` stored"):
         choose(job, Solver(), 20 * GB, attention="probabilities")
 
 

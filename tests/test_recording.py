@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +124,27 @@ def test_all_layers_are_the_whole(tiny_model, tiny_operator, name: str):
     np.testing.assert_allclose(stretch.offset, whole.offset, atol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_layers_are_the_whole_to_the_last_bit(tiny_model, name: str, dtype: str):
+    """One pair of functions makes both, so nothing is left to rounding."""
+    model, ids = tiny_model(name, dtype), prompt_ids(name)
+    whole, recording = model.jacobian(ids), model.record(ids)
+    stretch = recording.stretch(0, recording.num_layers - 1)
+    v = jax.random.normal(jax.random.key(0), (3, *whole.input_shape)).astype(whole.dtype)
+    u = jax.random.normal(jax.random.key(1), (3, *whole.output_shape)).astype(whole.dtype)
+    assert (stretch.forward, stretch.backward) == (whole.forward, whole.backward)
+    for apply in (
+        lambda o: (o.x, o.y, o.offset),
+        lambda o: o.matvec(v[0]),
+        lambda o: o.rmatvec(u[0]),
+        lambda o: o.matmat(v),
+        lambda o: o.rmatmat(u),
+    ):
+        a, b = (np.asarray(jax.tree.leaves(apply(o))[0], np.float64) for o in (stretch, whole))
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_branches_add_up_to_the_output(tiny_model, tiny_operator, name: str):
     operator = tiny_operator(name, "float64")
@@ -151,3 +173,64 @@ def test_parts_that_are_none(tiny_model, call, message: str):
 def test_an_ordinary_jacobian_has_no_recording(tiny_model):
     with pytest.raises(JaxlinError, match="policy 'none' leaves nothing to record"):
         tiny_model("llama-biases", "float64").record(prompt_ids("llama-biases"), policy="none")
+
+
+# --- what the operators are labelled with ---
+
+
+def test_parts_carry_the_prompts_labels(tiny_model):
+    name = "llama-biases"
+    model, ids = tiny_model(name, "float64"), prompt_ids(name)
+    dial = models.Dial("queries_keys", "recomputed")
+    recording = model.record(ids, position=-2, dial=dial)
+    seen = ids[:-1]
+    facts = {"policy": "detached", "dial": asdict(dial), "span": None}
+    for operator in (
+        model.jacobian(ids, position=-2, dial=dial),
+        recording.stretch(0, 2),
+        recording.stretch(1, 1),
+        recording.module(1, "attention"),
+    ):
+        labels = operator.labels
+        assert labels.ids == tuple(seen)
+        assert labels.texts == tuple(f"#{token}" for token in seen)
+        assert labels.positions == tuple(range(len(seen)))
+        assert (labels.position, labels.hidden) == (len(seen) - 1, True)
+        assert labels.facts == facts
+        assert labels.reader is model
+    for operator in (recording.stretch(0, 2, normed=False), recording.module(1, "attention", normed=False)):
+        assert operator.labels.facts == facts | {"normed": False}
+        assert operator.labels.hidden
+    alone = recording.module(1, "mlp").labels
+    assert (alone.ids, alone.positions, alone.position) == ((seen[-1],), (len(seen) - 1,), len(seen) - 1)
+    chosen = model.jacobian(ids).select([1, 4]).labels
+    assert (chosen.ids, chosen.positions, chosen.position) == ((ids[1], ids[4]), (1, 4), len(ids) - 1)
+
+
+def test_padding_has_no_labels(tiny_model):
+    model, ids = tiny_model("llama-biases", "float64"), prompt_ids("llama-biases")
+    padded = model.jacobian(ids, length=len(ids) + 5)
+    assert padded.input_shape[0] == len(ids) + 5
+    assert padded.labels.ids == tuple(ids)
+    assert padded.labels.position == len(ids) - 1
+    assert padded.select(range(2, len(ids))).labels.ids == tuple(ids[2:])
+
+
+def test_the_ordinary_jacobian_has_labels_and_no_dial(tiny_model):
+    model, ids = tiny_model("llama-biases", "float64"), prompt_ids("llama-biases")
+    labels = model.jacobian(ids, policy="none", dial=models.Dial()).labels
+    assert labels.facts == {"policy": "none", "dial": None, "span": None}
+    assert labels.ids == tuple(ids)
+
+
+def test_labels_cost_no_compilation(tiny_model):
+    """Two prompts of one length: one program for both, though their labels differ."""
+    model = tiny_model("llama-biases", "float32")
+    a, b = (model.jacobian(ids) for ids in ([1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1]))
+    assert a.labels != b.labels
+    assert jax.tree.structure(a.bare) == jax.tree.structure(b.bare)
+
+
+def test_a_recording_is_one_line(tiny_model):
+    recording = tiny_model("llama-biases", "float64").record(prompt_ids("llama-biases"))
+    assert repr(recording) == "Recording(29 tokens, 3 layers, width 32, float64)"

@@ -54,10 +54,11 @@ def saved_svd(folder: Path, texts: list[str], k: int = K, *, holds: bool = True)
     summary = {
         "verb": "svd", "model": "<b>model</b>", "token_texts": texts, "tokens": len(texts), "target": None,
         "span": None, "position": len(texts) - 1, "dtype": "float32", "precision": "float32", "seed": 0,
-        "policy": "detached", "method": "lanczos", "k": k, "tolerance": 1e-4,
+        "policy": "detached", "method": "lanczos", "k": k, "tolerance": 1e-4, "passes": 9, "seconds": 0.1,
         "shape": [D, len(texts) * D], "certificate": certificate(holds=holds),
         "triplets": [
-            {"s": float(k - i), "residual": 1e-5, "converged": True, "outputs": outputs[i]} for i in range(k)
+            {"s": float(k - i), "residual": 1e-5, "converged": True, "outputs": outputs[i], "inputs": []}
+            for i in range(k)
         ],
     }  # fmt: skip
     return written(folder, arrays, summary)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -23,18 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from resume_worker import arrays_of
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
-from jaxlin.commands.options import Svd
-from jaxlin.commands.resume import Resumable, resumable
 from jaxlin.prompts.model import Model
-from jaxlin.runtime import packed
 from jaxlin.runtime.solver_state import SolverState, steps_in
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
+from jaxlin.verbs.options import Svd
+from jaxlin.verbs.resuming import Resumable, resumable
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {
@@ -48,10 +48,10 @@ IDENTITY = {
 STATE = {
     "basis": jnp.arange(12, dtype=jnp.float32).reshape(3, 1, 4) / 3,
     "right": np.arange(500, dtype=np.float64).reshape(1, 500) / 7,
-    "half": jnp.arange(5, dtype=jnp.bfloat16) / 3,
+    "half": jnp.arange(5, dtype=jnp.float16) / 3,
     "steps": jnp.asarray(2, jnp.int32),
 }
-NOTE = {"steps": 2, "room": 3}
+FILE, UNFINISHED = "state.safetensors", "unfinished-state.safetensors"
 
 
 @pytest.fixture
@@ -62,21 +62,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def killed(folder: Path) -> Path:
     """What a run leaves that was killed after step 2."""
-    SolverState(folder, IDENTITY, 1).save(2, STATE, NOTE)
+    SolverState(folder, IDENTITY, 1).save(2, STATE)
     return folder
 
 
-def shapes_for(note: dict[str, Any]) -> Any:
-    assert note == NOTE
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), STATE)
-
-
 def resumed(folder: Path, **differences: Any) -> Any:
-    return SolverState(folder, IDENTITY | differences, 1, resume=True).restore(shapes_for)
+    return SolverState(folder, IDENTITY | differences, 1, resume=True).restore()
 
 
-def same_bits(found: Any) -> bool:
-    leaves, tree = jax.tree.flatten(STATE)
+def same_bits(found: Any, expected: Any = STATE) -> bool:
+    leaves, tree = jax.tree.flatten(expected)
     others, other_tree = jax.tree.flatten(found)
     return tree == other_tree and all(
         np.asarray(a).dtype == np.asarray(b).dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
@@ -107,22 +102,23 @@ def test_the_same_bits_come_back(killed: Path):
 
 
 def test_a_fresh_run_restores_nothing(folder: Path):
-    assert SolverState(folder, IDENTITY, 1).restore(shapes_for) is None
+    assert SolverState(folder, IDENTITY, 1).restore() is None
 
 
 def test_only_the_last_checkpoint_stays(folder: Path):
     state = SolverState(folder, IDENTITY, 1)
     for step in (1, 2, 9, 10):
-        state.save(step, arrays_of(step), {})
-        assert names(folder) == [str(step), "identity.json"]
-    assert steps_in(folder) == state.steps == 10
+        state.save(step, arrays_of(step))
+        assert names(folder) == [FILE]
+        assert steps_in(folder) == state.steps == step
+        assert same_bits(SolverState(folder, IDENTITY, 1, resume=True).restore(), arrays_of(step))
 
 
 def test_every_third_step_and_the_last_one_when_interrupted(folder: Path):
     state = SolverState(folder, IDENTITY, 3)
     seen = []
     for step in range(1, 8):
-        state.save(step, arrays_of(step), {})
+        state.save(step, arrays_of(step))
         seen.append(steps_in(folder))
     assert seen == [None, None, 3, 3, 3, 6, 6]
     state.flush()
@@ -131,9 +127,9 @@ def test_every_third_step_and_the_last_one_when_interrupted(folder: Path):
 
 def test_every_zero_saves_nothing(folder: Path):
     state = SolverState(folder, IDENTITY, 0)
-    state.save(1, arrays_of(1), {})
+    state.save(1, arrays_of(1))
     state.flush()
-    assert names(folder) == ["identity.json"]
+    assert names(folder) == []
 
 
 def test_discard_leaves_nothing(killed: Path):
@@ -142,33 +138,33 @@ def test_discard_leaves_nothing(killed: Path):
 
 
 def test_what_a_kill_left_is_swept_away(killed: Path):
-    """A save that was cut off, a checkpoint that had been replaced, and one half removed."""
-    for name in ("unfinished-3.orbax-checkpoint-tmp", "unfinished-3", "unfinished-removal", "1"):
-        shutil.copytree(killed / "2", killed / name)
-    (killed / "unfinished-identity.json").write_text("{")
-    assert same_bits(resumed(killed))
-    assert names(killed) == ["2", "identity.json"]
+    """A save that was cut off, or that was whole but for its name."""
+    whole = (killed / FILE).read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole):
+        (killed / UNFINISHED).write_bytes(content)
+        assert same_bits(resumed(killed))
+        assert names(killed) == [FILE]
 
 
 def test_what_never_saved_a_step_is_nothing(folder: Path):
     SolverState(folder, IDENTITY, 1)
-    (folder / "unfinished-1").mkdir()
+    (folder / UNFINISHED).write_bytes(b"half")
     assert "nothing to resume" in refusal(lambda: resumed(folder))
     SolverState(folder, IDENTITY | {"seed": 4}, 1)
-    assert names(folder) == ["identity.json"]
+    assert names(folder) == []
 
 
 def test_ctrl_c_waits_for_a_save(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    save = packed.save
+    fsync = os.fsync
 
-    def save_and_press(*arguments: Any) -> None:
+    def press_and_sync(descriptor: int) -> None:
         signal.raise_signal(signal.SIGINT)
-        save(*arguments)
+        fsync(descriptor)
 
-    monkeypatch.setattr(packed, "save", save_and_press)
     state = SolverState(folder, IDENTITY, 1)
+    monkeypatch.setattr(os, "fsync", press_and_sync)
     with pytest.raises(KeyboardInterrupt):
-        state.save(2, STATE, NOTE)
+        state.save(2, STATE)
     assert same_bits(resumed(folder))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -180,14 +176,14 @@ def test_state_of_an_earlier_run(killed: Path):
     said = refusal(lambda: SolverState(killed, IDENTITY, 1))
     assert said == (
         f"{killed} holds the state of an earlier run after 2 steps: "
-        f"add --resume to go on, or remove it to start afresh"
+        f"add `resume` to go on, or remove it to start afresh"
     )
     assert same_bits(resumed(killed))
 
 
 def test_nothing_to_resume(folder: Path):
     said = refusal(lambda: resumed(folder))
-    assert said == f"there is nothing to resume in {folder}: run without --resume"
+    assert said == f"there is nothing to resume in {folder}: run without `resume`"
     assert not folder.exists()
 
 
@@ -220,15 +216,54 @@ def test_an_option_that_the_earlier_run_knew(killed: Path):
 
 
 def test_checkpoint_of_another_run_in_its_place(killed: Path, tmp_path: Path):
-    """Every file is whole, and still they do not belong together."""
-    SolverState(tmp_path / "other", IDENTITY | {"seed": 4}, 1).save(2, STATE, NOTE)
-    shutil.rmtree(killed / "2")
-    shutil.copytree(tmp_path / "other" / "2", killed / "2")
-    assert refusal(lambda: resumed(killed)) == damaged(killed)
+    """It says itself what it is of, whatever folder it lies in."""
+    SolverState(tmp_path / "other", IDENTITY | {"seed": 4}, 1).save(2, STATE)
+    shutil.copy(tmp_path / "other" / FILE, killed / FILE)
+    assert "was made with seed 4, not 3" in refusal(lambda: resumed(killed))
+
+
+def test_arrays_or_an_identity_of_another_run(killed: Path):
+    """A file that is whole by itself, put together from two."""
+    with safe_open(killed / FILE, framework="numpy") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in STATE}
+    assert metadata["step"] == "2"
+    others = {
+        "step": (metadata | {"step": "3"}, arrays),
+        "identity": (metadata | {"identity": json.dumps(IDENTITY | {"seed": 4})}, arrays),
+        "checksum": ({name: text for name, text in metadata.items() if name != "sha256"}, arrays),
+        "values": (metadata, arrays | {"right": arrays["right"] + 1}),
+        "shape": (metadata, arrays | {"right": arrays["right"].reshape(-1)}),
+        "dtype": (metadata, arrays | {"steps": arrays["steps"].view(np.float32)}),
+        "one fewer": (metadata, {name: a for name, a in arrays.items() if name != "half"}),
+        "one more": (metadata, arrays | {"more": np.zeros(0)}),
+        "names": (metadata, arrays | {"half": arrays["steps"], "steps": arrays["half"]}),
+    }
+    for tampered, stored in others.values():
+        save_file(stored, killed / FILE, tampered)
+        assert refusal(lambda: resumed(killed)) == damaged(killed)
+    save_file(arrays, killed / FILE, metadata)
+    assert same_bits(resumed(killed))
+
+
+def test_state_of_another_map(folder: Path):
+    """For those who give svd a store of their own, and say too little of what it is of."""
+
+    def solve(rows: int, **arguments: Any) -> jaxlin.SVDResult:
+        a = jnp.asarray(np.random.default_rng(0).standard_normal((rows, 200)))
+        operator = jaxlin.linearize(lambda x, a: a @ x, jnp.ones(200), a)
+        return jaxlin.svd(operator, 3, method="lanczos", **arguments)
+
+    solve(60, store=SolverState(folder, IDENTITY, 1), block=2)
+    again = solve(60, store=SolverState(folder, IDENTITY, 1, resume=True), block=2)
+    np.testing.assert_allclose(again.s, solve(60).s, rtol=1e-8)
+    for rows, block in ((61, 2), (60, 3)):
+        state = SolverState(folder, IDENTITY, 1, resume=True)
+        said = refusal(lambda rows=rows, block=block, state=state: solve(rows, store=state, block=block))
+        assert said == "`store` holds the state of another map or block: give an empty one"
 
 
 def damaged(folder: Path) -> str:
-    return f"the state in {folder} is damaged or cannot be read: remove it and run without --resume"
+    return f"the state in {folder} is damaged or cannot be read: remove it and run without `resume`"
 
 
 def flip(path: Path, place: int) -> None:
@@ -256,8 +291,6 @@ def test_damage_is_never_taken_for_a_state(killed: Path, damage: str, capfd: pyt
     killed.rename(whole)
     refused = set()
     for file in [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]:
-        if (whole / file).stat().st_size == 0:
-            continue
         shutil.rmtree(killed, ignore_errors=True)
         shutil.copytree(whole, killed)
         DAMAGES[damage](killed / file)
@@ -267,31 +300,39 @@ def test_damage_is_never_taken_for_a_state(killed: Path, damage: str, capfd: pyt
             refused.add((file.name, str(error)))
         else:
             assert same_bits(found), file
-    assert {said for _, said in refused} == {damaged(killed)}
-    a_byte = {"0"}  # the arrays; a date, or the space between two words of JSON, may be another
-    matter = (
-        a_byte
-        if damage.endswith(("byte", "middle"))
-        else {"0", "identity.json", "_CHECKPOINT_METADATA", "zarr.json"}
-    )
-    assert matter <= {name for name, _ in refused}
+    nothing = f"there is nothing to resume in {killed}: run without `resume`"
+    assert refused == {(FILE, nothing if damage == "missing" else damaged(killed))}
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("content", ["null", "[]", "3", "{}", '{"identity": 1, "sha256": 2}', "[" * 10**5])
+@pytest.mark.parametrize("content", ["null", "[]", "3", "{}", "", "[" * 10**5])
 def test_identity_that_is_something_else(killed: Path, content: str):
-    (killed / "identity.json").write_text(content)
+    with safe_open(killed / FILE, framework="numpy") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in STATE}
+    save_file(arrays, killed / FILE, metadata | {"identity": content})
     assert refusal(lambda: resumed(killed)) == damaged(killed)
+
+
+def test_any_byte_that_is_changed_is_noticed(killed: Path):
+    """Or it does not matter: the same bits come back, after the same number of steps."""
+    whole = (killed / FILE).read_bytes()
+    for place in range(len(whole)):
+        flip(killed / FILE, place)
+        with suppress(JaxlinError):
+            assert same_bits(resumed(killed))
+            assert steps_in(killed) == 2
+        (killed / FILE).write_bytes(whole)
+    assert same_bits(resumed(killed))
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "2.tex", ".hidden"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_other_files_are_not_touched(killed: Path, name: str, resume: bool):
     if not resume:
-        shutil.rmtree(killed / "2")
+        (killed / FILE).unlink()
     (killed / name).write_text("precious")
     said = refusal(lambda: SolverState(killed, IDENTITY, 1, resume=resume))
-    assert said == f"{killed} holds other files ({name}): remove them, or choose another --out"
+    assert said == f"{killed} holds other files ({name}): remove them, or choose another `out`"
     assert (killed / name).read_text() == "precious"
 
 
@@ -299,7 +340,7 @@ def test_file_in_its_place(folder: Path):
     folder.write_text("precious")
     for resume in (False, True):
         said = refusal(lambda resume=resume: SolverState(folder, IDENTITY, 1, resume=resume))
-        assert said == f"{folder} is a file: remove it, or choose another --out"
+        assert said == f"{folder} is a file: remove it, or choose another `out`"
 
 
 # A disk that is full, or closed
@@ -320,11 +361,11 @@ def file_size_limit(size: int) -> Iterator[None]:
 def test_full_disk_at_the_first_save(folder: Path, size: int, capfd: pytest.CaptureFixture[str]):
     def run() -> None:
         with file_size_limit(size):
-            SolverState(folder, IDENTITY, 1).save(2, STATE, NOTE)
+            SolverState(folder, IDENTITY, 1).save(2, STATE)
 
     assert refusal(run) == (
         f"the solver's state cannot be written to {folder} (File too large): "
-        f"free some space, choose another --out, or add --save-every 0"
+        f"free some space, choose another `out`, or set `save_every` to 0"
     )
     assert not folder.exists()
     assert capfd.readouterr() == ("", "")
@@ -335,13 +376,13 @@ def test_full_disk_at_a_later_save(killed: Path):
 
     def run() -> None:
         with file_size_limit(2000):
-            state.save(3, STATE, NOTE)
+            state.save(3, STATE)
 
     assert refusal(run) == (
         f"the solver's state cannot be written to {killed} (File too large): "
-        f"free some space, and the same command with --resume goes on after 2 steps"
+        f"free some space, and the same run with `resume` goes on after 2 steps"
     )
-    assert names(killed) == ["2", "identity.json"]
+    assert names(killed) == [FILE]
     assert same_bits(resumed(killed))
 
 
@@ -452,7 +493,7 @@ def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_p
 def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: Path):
     """Before the first, the second, … file opened or removed, folder made or renamed by three saves."""
     first = tmp_path / "first.state"
-    SolverState(first, {"seed": 0}, 1).save(2, arrays_of(2), {"step": 2})
+    SolverState(first, {"seed": 0}, 1).save(2, arrays_of(2))
     kept = []
     for operation in range(10**6):
         folder, saved = tmp_path / f"{operation}.state", tmp_path / f"{operation}.saved"
@@ -472,9 +513,8 @@ def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: P
             continue
         assert last <= step <= last + 1
         state = SolverState(folder, {"seed": 0}, 1, resume=True)
-        found = state.restore(lambda note: jax.tree.map(_shape, arrays_of(note["step"])))
-        assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(arrays_of(step))))
-        assert names(folder) == [str(step), "identity.json"]
+        assert same_bits(state.restore(), arrays_of(step))
+        assert names(folder) == [FILE]
     assert set(kept) == {2, 3, 4, 5, None}
 
 
@@ -485,10 +525,6 @@ def assert_same_answer(found: Mapping[str, np.ndarray], expected: Mapping[str, n
     np.testing.assert_allclose(found["s"], expected["s"], rtol=0, atol=rounding * expected["s"][0])
     cosines = np.abs(np.einsum("kd,kd->k", found["U"], expected["U"]))
     np.testing.assert_allclose(cosines, 1, atol=1e3 * rounding)
-
-
-def _shape(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
 # The command line
@@ -505,7 +541,8 @@ def command(checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
 
     def run(*arguments: str) -> int:
         request = ["svd", "--model", str(checkpoint), "--token-ids", "1,2,3", "--out", str(tmp_path / "out")]
-        return main([*request, "-k", "3", "--method", "lanczos", "--block", "1", *arguments])
+        block = () if "dense" in arguments else ("--block", "1")
+        return main([*request, "-k", "3", "--method", "lanczos", *block, *arguments])
 
     return run
 
@@ -611,8 +648,7 @@ def test_methods_without_a_state(
     command()
     assert command("--method", "dense", "--resume") == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "jaxlin: method dense keeps no state, so there is nothing to resume: "
-        "run without --resume, or with --method lanczos"
+        "jaxlin: method dense keeps no state: leave out --resume, or choose --method lanczos"
     )
     assert names(tmp_path) == ["out.state"]
 
@@ -621,9 +657,7 @@ def test_save_every_zero_and_less(
     command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert command("--save-every", "-1") == 2
-    assert capsys.readouterr().err == (
-        "jaxlin: --save-every is -1: give a number of steps, or 0 to save none\n"
-    )
+    assert capsys.readouterr().err == ("jaxlin: --save-every is -1: give 0 or more\n")
     assert command("--save-every", "0") == 0
     assert names(tmp_path) == ["out"]
 
@@ -640,7 +674,6 @@ SAME = [
 ]
 OTHER = [
     "policy='none'",
-    "dtype='bfloat16'",
     "seed=7",
     "span='1:'",
     "skip_first=1",
@@ -653,11 +686,11 @@ OTHER = [
 def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_path: Path, change: str):
     model = tiny_model("llama-biases", "float32")
     ids = prompt_ids("llama-biases")
-    config = Svd(model="a", out=tmp_path / "out")
-    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    config = Svd(out=tmp_path / "out")
+    chosen = choose_method(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
-    opened.save(2, STATE, NOTE)
+    opened.save(2, STATE)
     again = Resumable(replace(config, resume=True, **eval(f"dict({change})")))
     if change in SAME:
         assert again.store(model, ids, chosen) is not None
@@ -668,14 +701,17 @@ def test_which_options_may_differ(tiny_model: Callable[[str, str], Model], tmp_p
 
 def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], tmp_path: Path):
     model, ids = tiny_model("llama-biases", "float32"), prompt_ids("llama-biases")
-    config = Svd(model="a", out=tmp_path / "out")
-    chosen = plan(model.jacobian(ids), 3, "lanczos")
+    config = Svd(out=tmp_path / "out")
+    chosen = choose_method(model.jacobian(ids), 3, "lanczos")
     opened = Resumable(config).store(model, ids, chosen)
     assert opened is not None
-    opened.save(2, STATE, NOTE)
+    opened.save(2, STATE)
     again = Resumable(replace(config, resume=True))
     other = tiny_model("qwen3-sliding", "float32")
     assert "is of another model" in refusal(lambda: again.store(other, ids, chosen))
+    narrow = tiny_model("llama-biases", "bfloat16")
+    said = refusal(lambda: again.store(narrow, ids, chosen))
+    assert "was made with dtype float32, not bfloat16" in said
     assert "is of another prompt" in refusal(lambda: again.store(model, ids[1:], chosen))
     wider = replace(chosen, block=chosen.block + 1)
     said = refusal(lambda: again.store(model, ids, wider))
@@ -683,7 +719,7 @@ def test_another_model_prompt_or_block(tiny_model: Callable[[str, str], Model], 
 
 
 def test_a_run_without_trouble_leaves_nothing(tmp_path: Path):
-    with resumable(Svd(model="a", out=tmp_path / "out")) as state:
+    with resumable(Svd(out=tmp_path / "out")) as state:
         assert state.keep() is None
     assert names(tmp_path) == []
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,8 @@ from tiny_checkpoints import write_checkpoint
 import jaxlin.commands.svd
 from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
-from jaxlin.results.store import operator_arrays, staged, write
+from jaxlin.results.labels import Labels
+from jaxlin.results.store import staged, write
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 IDS = [5, 0, 7, 7]
@@ -245,9 +246,8 @@ def test_numpy_alone_reads_a_bfloat16_result(place: Path) -> None:
     operator = jaxlin.linearize(
         lambda x: x[-1] * x.sum(0), jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3) / 3
     )
-    result = jaxlin.svd(operator, 2)
-    arrays = operator_arrays(operator, [1, 2], [0, 1]) | {"U": result.U, "jacobian": operator.dense()}
-    write(place, arrays, {})
+    operator = replace(operator, labels=Labels((1, 2), ("a", "b"), (0, 1), 1))
+    jaxlin.svd(operator, 2).with_jacobian(operator.dense()).write(place)
     assert dtypes_for_numpy_alone(place) == "float32 int64"
     tensors = load_file(place / "result.safetensors")
     for name, array in {"embeddings": operator.x, "output": operator.y, "jacobian": operator.dense()}.items():

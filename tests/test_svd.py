@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +20,9 @@ from jaxlin import DetachedJacobian, JaxlinError
 from jaxlin.linear.energy import estimate_energy
 from jaxlin.linear.rows import RowFile
 from jaxlin.linear.tolerance import default_tolerance
-from jaxlin.solvers.choose import plan
+from jaxlin.results.labels import Labels
+from jaxlin.runtime.solver_state import SolverState
+from jaxlin.solvers.choose import USED_BY, choose_method, uses
 
 M, N, K = 40, 90, 6
 SPECTRA = {
@@ -201,6 +206,40 @@ def compare_methods(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_two_prompts_of_a_length_are_compiled_for_once(method: str):
+    """Other labels change nothing: no program is traced anew, and so none is compiled."""
+    traced, operator = counting_traces(operator_of(matrix_with(SPECTRA["polynomial"]), "float64"))
+    first = jaxlin.svd(labelled(operator, "The"), K, method=method)
+    programs = len(traced)
+    assert programs > 0
+    second = jaxlin.svd(labelled(operator, "One"), K, method=method)
+    assert len(traced) == programs
+    np.testing.assert_array_equal(first.s, second.s)
+
+
+def labelled(operator: DetachedJacobian, text: str) -> DetachedJacobian:
+    """The same map, with a word at every position."""
+    length = operator.input_shape[0]
+    labels = Labels(tuple(range(length)), (text,) * length, tuple(range(length)), length - 1)
+    return replace(operator, labels=labels)
+
+
+def counting_traces(operator: DetachedJacobian) -> tuple[list[str], DetachedJacobian]:
+    """Passes are Python functions that run only while a program is traced: each of these leaves a mark."""
+    traced: list[str] = []
+
+    def marked(apply, name):
+        def run(state, probes):
+            traced.append(name)
+            return apply(state, probes)
+
+        return run
+
+    forward, backward = marked(operator.forward, "forward"), marked(operator.backward, "backward")
+    return traced, replace(operator, forward=forward, backward=backward)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_same_seed_same_answer(method: str):
     operator = operator_of(matrix_with(SPECTRA["exponential"]), "float32")
     first, second = (jaxlin.svd(operator, K, method=method, seed=5) for _ in range(2))
@@ -304,25 +343,107 @@ def test_nan_is_refused_by_name(method: str):
         (0, "auto", 1, "k is 0, but this map has 40 singular values: choose 1 ≤ k ≤ 40"),
         (41, "auto", 1, "choose 1 ≤ k ≤ 40"),
         (3, "newton", 1, "unknown method 'newton': choose one of auto, dense, gram, lanczos, matfree, power"),
-        (3, "lanczos", 0, "the block is 0 probes: choose 1 ≤ block ≤ 40"),
-        (3, "lanczos", 41, "the block is 41 probes"),
+        (3, "lanczos", 0, "`block` is 0 probes: choose 1 ≤ block ≤ 40"),
+        (3, "lanczos", 41, "`block` is 41 probes"),
     ],
 )
 def test_requests_that_make_no_sense(k: int, method: str, block: int, message: str):
     with pytest.raises(JaxlinError, match=message):
-        plan(operator_of(np.ones((M, N)), "float32"), k, method, block)
+        choose_method(operator_of(np.ones((M, N)), "float32"), k, method, block)
+
+
+#: A value of every argument that not every method uses.
+GIVEN = {"block": 3, "max_passes": 400, "verify_seed": 7}
+
+
+def given(option: str, folder: Path) -> Any:
+    """A value for it."""
+    places = {"store": lambda: SolverState(folder / "state", {}, 1), "scratch": lambda: folder}
+    return places[option]() if option in places else GIVEN[option]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("option", USED_BY)
+def test_no_argument_is_ignored(option: str, method: str, tmp_path: Path):
+    """Whatever a method does not use is refused, whatever it uses is taken, and the table knows which."""
+    operator = operator_of(matrix_with(SPECTRA["exponential"]), "float64")
+    arguments = {option: given(option, tmp_path)}
+    assert uses(method, option) == (method in USED_BY[option])
+    if uses(method, option):
+        assert jaxlin.svd(operator, K, method=method, **arguments).certificate.holds
+        return
+    with pytest.raises(JaxlinError) as refusal:
+        jaxlin.svd(operator, K, method=method, **arguments)
+    others = ", ".join(USED_BY[option]).replace(", power", " or power")
+    assert str(refusal.value) == (
+        f"method {method} does not use `{option}`: leave it out, or choose method {others}"
+    )
+
+
+@pytest.mark.parametrize("option", USED_BY)
+def test_auto_chooses_a_method_that_uses_what_is_given(option: str, tmp_path: Path):
+    """The matrix is small enough for dense: the argument decides, unless it only offers room."""
+    operator = operator_of(matrix_with(SPECTRA["exponential"]), "float64")
+    assert choose_method(operator, K).method == "dense"
+    if option == "scratch":
+        assert jaxlin.svd(operator, K, scratch=tmp_path).method == "dense"
+        return
+    result = jaxlin.svd(operator, K, **{option: given(option, tmp_path)})
+    assert result.method in USED_BY[option]
+    chosen = (
+        choose_method(operator, K, block=3)
+        if option == "block"
+        else choose_method(operator, K, given=[option])
+    )
+    assert chosen.method == result.method
+    assert chosen.reason.startswith(f"it uses `{option}`; ")
+
+
+def test_every_argument_of_svd_is_in_the_table_or_used_by_all():
+    """A new argument has to say which methods use it."""
+    everywhere = {"operator", "k", "method", "tolerance", "seed", "progress"}
+    assert set(signature(jaxlin.svd).parameters) == everywhere | set(USED_BY)
+    assert {method for methods in USED_BY.values() for method in methods} <= set(METHODS)
+
+
+def test_what_is_given_does(tmp_path: Path):
+    """Each of them changes the work that is done as it says."""
+    operator = operator_of(matrix_with(np.linspace(2, 1, M)), "float64")
+    for method in USED_BY["max_passes"]:
+        free, held = (jaxlin.svd(operator, K, method=method, max_passes=most) for most in (None, 30))
+        assert held.passes < free.passes
+    for method in USED_BY["verify_seed"]:
+        checked = jaxlin.svd(operator, K, method=method, verify_seed=7).certificate
+        assert checked.check("second seed") is not None
+    state = SolverState(tmp_path / "state", {}, 1)
+    jaxlin.svd(operator, K, store=state)
+    assert state.steps is not None
+
+
+def test_arguments_that_do_not_go_together(tmp_path: Path):
+    operator = operator_of(matrix_with(SPECTRA["exponential"]), "float64")
+    with pytest.raises(JaxlinError, match="no method uses `max_passes` and `scratch` together: leave one"):
+        jaxlin.svd(operator, K, max_passes=9, scratch=tmp_path)
+    with pytest.raises(JaxlinError) as refusal:
+        jaxlin.svd(operator, K, method="gram", verify_seed=7, block=5, max_passes=3)
+    assert str(refusal.value) == (
+        "method gram does not use `block`, `max_passes` or `verify_seed`: leave them out, "
+        "or choose method lanczos"
+    )
+    with pytest.raises(JaxlinError, match="`max_passes` is 0: give 1 or more"):
+        jaxlin.svd(operator, K, method="lanczos", max_passes=0)
 
 
 def test_plan_takes_the_fewest_passes_and_never_what_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     operator = operator_of(np.ones((M, N)), "float32")
-    assert plan(operator, K).method == "dense"  # 40 rows are fewer passes than Lanczos would take
+    assert choose_method(operator, K).method == "dense"  # 40 rows are fewer passes than Lanczos would take
     wide = operator_of(np.ones((M, N)), "float32")
-    assert plan(replace(wide, y=jnp.zeros(4000)), K).method == "lanczos"
-    dense = plan(operator, K, "dense").bytes_needed
+    assert choose_method(replace(wide, y=jnp.zeros(4000)), K).method == "lanczos"
+    dense = choose_method(operator, K, "dense").bytes_needed
     monkeypatch.setattr("jaxlin.solvers.choose.free_bytes", lambda: dense - 1)
     with pytest.raises(JaxlinError, match=r"would need .* are free: use method lanczos"):
-        plan(operator, K, "dense")
-    assert plan(operator, K).method == "gram"
+        choose_method(operator, K, "dense")
+    assert choose_method(operator, K).method == "gram"
 
 
 def test_every_arithmetic_has_a_tolerance():

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -15,13 +17,15 @@ import pytest
 from conftest import FAMILIES
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
+import jaxlin
 import jaxlin.runtime.terminal as progress_module
 from jaxlin import JaxlinError
-from jaxlin.commands.main import _VERBS, main
-from jaxlin.commands.options import Output, Work
+from jaxlin.commands.main import command_of, main
 from jaxlin.runtime.device import device, use_device
 from jaxlin.runtime.interrupt import interruptible
 from jaxlin.runtime.terminal import TerminalProgress, spell_time
+from jaxlin.verbs.options import VERBS
+from jaxlin.verbs.shared import Screen, Work
 
 NAME = FAMILIES[0]
 #: Verb -> what it is asked beside a model, a prompt and a place.
@@ -56,7 +60,7 @@ def test_files_written_are_told_in_json_too(
     assert main(["svd", *ask, "-k", "2", "--out", str(out)]) == 0
     capsys.readouterr()
     assert main(["report"]) == 2
-    assert "no result is given" in capsys.readouterr().err
+    assert "RESULT is missing" in capsys.readouterr().err
     monkeypatch.chdir(out)  # a result is found from inside it too, and what is made of it lies beside it
     for command in (["report", "."], ["plot", "."]):
         assert main([*command, "--json"]) == 0
@@ -67,21 +71,40 @@ def test_files_written_are_told_in_json_too(
 
 
 def test_every_verb_takes_json_and_long_work_a_device_and_progress():
-    assert all(issubclass(options, Output) for options in _VERBS.values())
-    quick = {"report", "plot", "models"}
-    assert {name for name, options in _VERBS.items() if not issubclass(options, Work)} == quick
+    def verbs_with(kind: type) -> set[str]:
+        return {name for name in VERBS if any(issubclass(takes, kind) for takes in command_of(name).takes)}
+
+    assert verbs_with(Screen) == set(VERBS)
+    assert set(VERBS) - verbs_with(Work) == {"report", "plot", "models"}
 
 
 def test_help_lists_verbs_in_a_line_each_and_one_verb_with_its_example(capsys):
     for arguments, has_example in ((["--help"], False), (["steer", "--help"], True)):
-        with pytest.raises(SystemExit) as exit_:
-            main(arguments)
-        assert exit_.value.code == 0
+        assert main(arguments) == 0
         printed = " ".join(capsys.readouterr().out.split())
-        assert ("Example: jaxlin steer" in printed) is has_example
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "Exit codes: 0 done; 2 a request that cannot be met" in capsys.readouterr().out
+        assert ("example: jaxlin steer" in printed) is has_example
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "exit codes:\n  0    done\n  2    a request that cannot be met" in printed
+    for name, options in VERBS.items():
+        line = str(options.__doc__).partition("\n")[0]
+        assert re.search(rf"^  {name} +{re.escape(line)}$", printed, re.MULTILINE)
+
+
+def test_what_is_no_verb_names_the_nearest_and_the_version_is_told(capsys):
+    assert main(["layer"]) == 2
+    assert capsys.readouterr().err == "jaxlin: jaxlin has no verb 'layer': did you mean layers?\n"
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"jaxlin {jaxlin.__version__}"
+
+
+def test_a_closed_pipe_is_no_error():
+    """As after ``jaxlin --help | head -1``."""
+    command = f"{sys.executable} -m jaxlin svd --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: jaxlin svd")
 
 
 def lines(monkeypatch: pytest.MonkeyPatch, capsys, calls: list[tuple]) -> list[str]:
@@ -91,7 +114,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, capsys, calls: list[tuple]) -> list[s
     with TerminalProgress("lines") as progress:
         for _, *arguments in calls:
             progress(*arguments)
-    return [re.sub(r"[\d.]+ GiB", "N GiB", line) for line in capsys.readouterr().err.splitlines()]
+    return [re.sub(r"[\d.]+ [MG]B", "N GB", line) for line in capsys.readouterr().err.splitlines()]
 
 
 def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
@@ -107,10 +130,10 @@ def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
         ],
     )
     assert said == [
-        "rows: 10/110 rows (N GiB)",
-        "rows: 30/110 rows (3 min left, N GiB)",  # 20 of them took 40 s, and 80 are left
-        "rows: 50/110 rows (7 s left, N GiB)",
-        "rows: 110/110 rows (81 s, N GiB)",
+        "rows: 10/110 rows (N GB)",
+        "rows: 30/110 rows (3 min left, N GB)",  # 20 of them took 40 s, and 80 are left
+        "rows: 50/110 rows (7 s left, N GB)",
+        "rows: 110/110 rows (81 s, N GB)",
     ]
 
 
@@ -134,8 +157,8 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
         progress("rows", 4, 4, "of J")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert shown.replace("\n", " ").count("length, ") == 9  # said once, whole
-    assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ GiB a note that .*…", shown)
-    assert re.search(r"4/4 \d s, [\d.]+ GiB of J", shown)
+    assert re.search(r"rows +━+.* 2/4 5 s left, [\d.]+ [MG]B a note that .*…", shown)
+    assert re.search(r"4/4 \d s, [\d.]+ [MG]B of J", shown)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

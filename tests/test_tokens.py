@@ -12,6 +12,7 @@ import pytest
 from conftest import FAMILIES
 from jaxlin_models.checkpoint import DEMOS
 from numpy.typing import NDArray
+from test_svd import counting_traces, labelled
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError
@@ -84,6 +85,17 @@ def check(operator: DetachedJacobian, result: jaxlin.TokensResult, rounding: flo
     right = np.linalg.norm(np.einsum("tmd,tkm->tkd", blocks, u) - s[..., None] * v, axis=-1)
     assert np.all(left <= (outside + 10 * rounding) * exact[:, :1] + 1e-300)
     assert np.all(right <= 10 * slack + 1e-300)
+
+
+@pytest.mark.parametrize("method", ["exact", "shared"])
+def test_two_prompts_of_a_length_are_compiled_for_once(method: str):
+    traced, operator = counting_traces(low_rank_operator())
+    first = jaxlin.tokens(labelled(operator, "The"), 2, method=method)
+    programs = len(traced)
+    assert programs > 0
+    second = jaxlin.tokens(labelled(operator, "One"), 2, method=method)
+    assert len(traced) == programs
+    np.testing.assert_array_equal(first.s, second.s)
 
 
 @pytest.mark.parametrize("seed", range(8))

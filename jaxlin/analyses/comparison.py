@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.results.compare import Comparison, Side
+from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.spectrum import Dimensions, dimensions, principal_angles
-from jaxlin.solvers.svd import SVDResult, svd
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One of the maps.
-
-    Attributes:
-        result: its top k.
-        dimensions: its stable rank and the like.
-        reconstruction: ‖J·x + c − y‖ / ‖y‖, with the c that biases make and none fitted to y: how much of the
-            output is this map's.
-        reconstructed: J·x + c itself, flat [m].
-        left_angles: principal angles of its left vectors' span to that of the first map [k], in radians.
-        right_angles: those of its right vectors.
-    """
-
-    result: SVDResult
-    dimensions: Dimensions
-    reconstruction: float
-    reconstructed: Float[np.ndarray, " m"]
-    left_angles: Float[np.ndarray, " k"]
-    right_angles: Float[np.ndarray, " k"]
+from jaxlin.solvers.spectrum import dimensions, principal_angles
+from jaxlin.solvers.svd import svd
 
 
 def compare(
@@ -43,7 +23,7 @@ def compare(
     tolerance: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> Mapping[str, Side]:
+) -> Comparison:
     """The top k of several maps between the same spaces, and the angles of each to the first.
 
     Args:
@@ -53,7 +33,7 @@ def compare(
         tolerance, seed, progress: as in :func:`jaxlin.solvers`.
 
     Raises:
-        JaxlinError: as :func:`jaxlin.solvers`.
+        JaxlinError: no maps, and as :func:`jaxlin.solvers`.
     """
     sides: dict[str, Side] = {}
     first: SVDResult | None = None
@@ -70,12 +50,14 @@ def compare(
             principal_angles(result.U, first.U),
             principal_angles(result.V, first.V),
         )
-    return sides
+    if first is None:
+        raise JaxlinError("no map is given: give two or more, by name")
+    return Comparison(sides, x=first.x, y=first.y, offset=first.offset, seed=seed, labels=first.labels)
 
 
 def reconstructed(operator: DetachedJacobian) -> Float[np.ndarray, " m"]:
     """J·x + c, flat, where a c that was found from y counts as none."""
-    found = operator.matvec(operator.x)
+    output = operator.matvec(operator.x)
     if operator.offset_independent:
-        found = found + operator.offset
-    return np.asarray(found, solver_dtype(operator.dtype)).ravel()
+        output = output + operator.offset
+    return np.asarray(output, solver_dtype(operator.dtype)).ravel()

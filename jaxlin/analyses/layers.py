@@ -1,36 +1,23 @@
-"""The map taken apart by depth: every layer and module of one recorded prompt, the top of each map's SVD.
+"""The map by depth: every layer and module of one recorded prompt, the top of each map's SVD.
 
 Sees a model through its operators alone. Source of the analyses: arXiv:2505.24293, §4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import jax
 import numpy as np
-from jaxtyping import Float
 
-from jaxlin.analyses.decoding import block_norms, contributions
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.certificate import Certificate
-from jaxlin.linear.operator import DetachedJacobian, Leaf
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.linear.vectors import block_norms, contributions
+from jaxlin.results.layer import PARTS, LayerSVD
+from jaxlin.results.layers import LayersResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.spectrum import Dimensions, dimensions, overlaps
+from jaxlin.solvers.spectrum import dimensions
 from jaxlin.solvers.svd import svd
-
-#: What can be looked at in every layer: from the embeddings through it; it alone; from before it to the end;
-#: and its two branches.
-PARTS: Mapping[str, str] = {
-    "cumulative": "embeddings → after the layer",
-    "block": "before the layer → after it",
-    "rest": "before the layer → after the last",
-    "attention": "before the layer → what its attention adds",
-    "mlp": "before its MLP → what the MLP adds, last position alone",
-}
-
 
 #: Outputs up to which the passes for the whole spectrum are about those of an iterative method.
 _FEW = 512
@@ -46,69 +33,6 @@ class Layered(Protocol):
     def stretch(self, first: int, last: int, *, normed: bool = True) -> DetachedJacobian: ...
 
     def module(self, layer: int, which: str, *, normed: bool = True) -> DetachedJacobian: ...
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class LayerSVD:
-    """The top k of one part at one layer. The right vectors themselves are not kept.
-
-    Attributes:
-        U: left vectors [k, d]; signs such that ⟨u, y⟩ ≥ 0 for this part's own output y.
-        s: singular values [k].
-        residuals: of each triplet [k], absolute.
-        weights: norms of the right vectors' blocks, by input position [k, t].
-        contributions: σ⟨v_t, x_t⟩ [k, t]; over t they sum to ⟨u, y − c⟩.
-        output: y [d].
-        dimensions: stable rank and the like.
-        certificate: of this SVD.
-        passes: of this part, not of the whole network.
-        method: by which it was found.
-    """
-
-    U: Leaf
-    s: Leaf
-    residuals: Leaf
-    weights: Leaf
-    contributions: Leaf
-    output: Leaf
-    dimensions: Dimensions = field(metadata={"static": True})
-    certificate: Certificate = field(metadata={"static": True})
-    passes: int = field(metadata={"static": True})
-    method: str = field(metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class LayersResult:
-    """Every part asked for, at every layer asked for.
-
-    Attributes:
-        layers: their numbers.
-        parts: part -> one SVD for each of ``layers``.
-        normed: whether outputs went through the final norm.
-    """
-
-    layers: tuple[int, ...] = field(metadata={"static": True})
-    parts: Mapping[str, tuple[LayerSVD, ...]]
-    normed: bool = field(metadata={"static": True})
-
-    def __repr__(self) -> str:
-        certificates = "hold" if self.holds else "FAIL"
-        return (
-            f"LayersResult({', '.join(self.parts)} at {len(self.layers)} layers, certificates {certificates})"
-        )
-
-    @property
-    def holds(self) -> bool:
-        """Whether every certificate holds."""
-        return all(one.certificate.holds for found in self.parts.values() for one in found)
-
-    @property
-    def path(self) -> Float[np.ndarray, "layers k k"] | None:
-        """⟨u_i of a layer, u_j of the last⟩ of cumulative maps: how left vectors turn into the last ones."""
-        found = self.parts.get("cumulative")
-        return None if found is None else np.stack([overlaps(one.U, found[-1].U) for one in found])
 
 
 def layers(
@@ -136,7 +60,7 @@ def layers(
         method: as in :func:`jaxlin.solvers`; ``auto`` takes every singular value where there are few, so that
             effective dimensions are exact.
         tolerance, seed: as there.
-        progress: told which layer is being taken apart.
+        progress: told which layer it is at.
 
     Raises:
         JaxlinError: an unknown part, no part, layers that do not exist, and as :func:`jaxlin.solvers`.
@@ -152,18 +76,18 @@ def layers(
             f"layers {list(chosen)} are not in order or not there: "
             f"choose from 0 to {recording.num_layers - 1}"
         )
-    found: dict[str, tuple[LayerSVD, ...]] = {}
+    results: dict[str, tuple[LayerSVD, ...]] = {}
     for part in dict.fromkeys(parts):
-        each = []
+        svds = []
         for number, layer in enumerate(chosen):
             progress(part, number, len(chosen), f"layer {layer}")
             operator = part_of(recording, part, layer, normed=normed)
             if span is not None and part != "mlp":
                 operator = operator.select(span)
-            each.append(_take_apart(operator, min(k, *operator.shape), method, tolerance, seed))
-        progress(part, len(chosen), len(chosen), f"{sum(one.passes for one in each)} passes")
-        found[part] = tuple(each)
-    return LayersResult(chosen, found, normed)
+            svds.append(_decompose(operator, min(k, *operator.shape), method, tolerance, seed))
+        progress(part, len(chosen), len(chosen), f"{sum(layer.passes for layer in svds)} passes")
+        results[part] = tuple(svds)
+    return LayersResult(chosen, results, normed, seed)
 
 
 def check_parts(parts: Sequence[str]) -> None:
@@ -183,7 +107,7 @@ def part_of(recording: Layered, part: str, layer: int, *, normed: bool = True) -
     return recording.module(layer, part, normed=normed)
 
 
-def _take_apart(
+def _decompose(
     operator: DetachedJacobian, k: int, method: str, tolerance: float | None, seed: int
 ) -> LayerSVD:
     if method == "auto" and operator.shape[0] <= _FEW:

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
-from jaxlin.analyses.decoding import TokenScore, best_outputs, block_norms, nearest_tokens
+from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.linear.vectors import block_norms
+from jaxlin.results.directions import TOP
+from jaxlin.results.labels import Labels
+from jaxlin.results.norms import LargeColumn, LargeRow, Norms
 from jaxlin.runtime.progress import Progress, silent
-
-
-@dataclass(frozen=True, eq=False)
-class Norms:
-    """Euclidean norms of a map's rows [m] and columns [*input_shape], in float64."""
-
-    rows: Float[np.ndarray, " m"]
-    columns: Float[np.ndarray, ...]
-
-
-@dataclass(frozen=True)
-class LargeRow:
-    """One output feature: where in the prompt it is made, and what its row points at there."""
-
-    feature: int
-    norm: float
-    position: int
-    text: str
-    nearest: tuple[TokenScore, ...]
-
-
-@dataclass(frozen=True)
-class LargeColumn:
-    """One input feature at one position, and the tokens that it writes."""
-
-    position: int
-    text: str
-    feature: int
-    norm: float
-    outputs: tuple[TokenScore, ...]
 
 
 def norms(operator: DetachedJacobian, progress: Progress = silent) -> Norms:
@@ -57,42 +26,51 @@ def norms(operator: DetachedJacobian, progress: Progress = silent) -> Norms:
 
 
 def largest(
-    operator: DetachedJacobian,
-    found: Norms,
-    count: int,
-    *,
-    token_ids: Sequence[int],
-    places: Sequence[int] | Int[np.ndarray, " t"],
-    logits: Callable[[Float[Array, "k d"]], Float[Array, "k vocab"]],
-    vocabulary: Float[Array, "vocab d"],
-    text: Callable[[int], str],
-    top: int = 8,
+    operator: DetachedJacobian, measured: Norms, count: int, *, top: int = TOP
 ) -> tuple[list[LargeRow], list[LargeColumn]]:
-    """The largest rows and columns of a decoder's map, decoded: 2·count passes.
+    """The largest rows and columns of a decoder's map in tokens: 2·count passes.
 
     Args:
-        operator: from embeddings [T, d] to a hidden state [d].
-        found: its norms.
+        operator: from embeddings [T, d] to a hidden state [d], with labels that something reads.
+        measured: its norms.
         count: how many rows, and how many columns.
-        token_ids, places: the input's tokens and their positions in the prompt.
-        logits, vocabulary, text, top: as in :func:`jaxlin.analyses.decoding.decode`.
+        top: how many tokens of each.
+
+    Raises:
+        JaxlinError: a map of no prompt, or one whose output is no hidden state.
     """
-    features = np.argsort(-found.rows, kind="stable")[:count]
-    rows = operator.rmatmat(np.eye(len(found.rows), dtype=operator.dtype)[features])
+    labels: Labels | None = operator.labels
+    if labels is None or labels.reader is None or not labels.hidden:
+        raise JaxlinError(
+            "rows and columns are read as tokens where a map goes from a prompt to a hidden state: give "
+            "model.jacobian(prompt), without a target"
+        )
+    features = np.argsort(-measured.rows, kind="stable")[:count]
+    rows = np.asarray(operator.rmatmat(np.eye(len(measured.rows), dtype=operator.dtype)[features]))
     at = block_norms(rows).argmax(1)
-    blocks = jnp.asarray(np.asarray(rows)[np.arange(len(rows)), at][:, None])
-    nearest = nearest_tokens(blocks, vocabulary, top, text)
+    nearest = labels.reader.nearest(rows[np.arange(len(rows)), at][:, None], top)
     large_rows = [
-        LargeRow(int(feature), float(found.rows[feature]), int(places[t]), text(token_ids[t]), nearest[i][0])
+        LargeRow(
+            feature=int(feature),
+            norm=float(measured.rows[feature]),
+            position=labels.positions[t],
+            text=labels.texts[t],
+            nearest=nearest[i][0],
+        )
         for i, (feature, t) in enumerate(zip(features, at, strict=True))
     ]
-    flat = np.argsort(-found.columns.ravel(), kind="stable")[:count]
-    probes = np.zeros((len(flat), found.columns.size), operator.dtype)
+    flat = np.argsort(-measured.columns.ravel(), kind="stable")[:count]
+    probes = np.zeros((len(flat), measured.columns.size), operator.dtype)
     probes[np.arange(len(flat)), flat] = 1
-    columns = operator.matmat(probes.reshape(-1, *operator.input_shape))
-    outputs = best_outputs(columns, logits, text, top)
+    outputs = labels.reader.outputs(operator.matmat(probes.reshape(-1, *operator.input_shape)), top)
     large_columns = [
-        LargeColumn(int(places[t]), text(token_ids[t]), int(j), float(found.columns[t, j]), outputs[i])
-        for i, (t, j) in enumerate(zip(*np.unravel_index(flat, found.columns.shape), strict=True))
+        LargeColumn(
+            position=labels.positions[t],
+            text=labels.texts[t],
+            feature=int(feature),
+            norm=float(measured.columns[t, feature]),
+            outputs=outputs[i],
+        )
+        for i, (t, feature) in enumerate(zip(*np.unravel_index(flat, measured.columns.shape), strict=True))
     ]
     return large_rows, large_columns

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxlin.linear.operator import DetachedJacobian
-from jaxlin.solvers.result import SVDResult
+from jaxlin.results.svd import SVDResult
 
 #: (state, windows [b, C, d]) -> directions [b, d].
 _Apply = Callable[[Any, Array], Array]
@@ -46,8 +46,8 @@ class Concept:
     ) -> Float[Array, "b t d"]:
         windows = (wrapped_windows if self.wrapped else windows_of)(embeddings, positions, self.length)
         batch, count = windows.shape[:2]
-        found = self.apply(state, windows.reshape(batch * count, *windows.shape[2:]))
-        return found.reshape(batch, count, -1)
+        directions = self.apply(state, windows.reshape(batch * count, *windows.shape[2:]))
+        return directions.reshape(batch, count, -1)
 
 
 def concept_of(operator: DetachedJacobian, *, wrapped: bool = False) -> tuple[Concept, Any]:

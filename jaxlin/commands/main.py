@@ -1,11 +1,6 @@
-"""The command line: one verb a job. This file and ``jaxlin.load`` put models and engine together.
+"""The command line: one verb a job.
 
 The exact linear map of a transformer at one prompt, and its singular vectors.
-
-Start with: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
-
-Exit codes: 0 done; 2 a request that cannot be met, and one sentence says why; 3 finished, but not everything
-met its tolerance (results are saved and flagged); 130 interrupted. Every verb has a --help with an example.
 """
 
 from __future__ import annotations
@@ -15,42 +10,29 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from importlib.util import find_spec
+from typing import NoReturn
 
-import tyro
-
-from jaxlin.commands.options import (
-    Attribute,
-    Compare,
-    Layers,
-    Models,
-    Plan,
-    Plot,
-    Report,
-    Steer,
-    Svd,
-    Tokens,
-    Work,
-)
+from jaxlin.commands.parser import Command, Parsed, parse, translated
+from jaxlin.commands.stdout import say
 from jaxlin.errors import JaxlinError
-from jaxlin.runtime.device import use_device
 from jaxlin.runtime.interrupt import interruptible, without_words
+from jaxlin.verbs.declare import did_you_mean
+from jaxlin.verbs.options import VERBS
 
-#: Exit code after Ctrl-C, as shells have it.
-_INTERRUPTED = 130
-#: Verb -> its options; the module of the same name in jaxlin.commands does it.
-_VERBS = {
-    "svd": Svd,
-    "tokens": Tokens,
-    "layers": Layers,
-    "attribute": Attribute,
-    "compare": Compare,
-    "steer": Steer,
-    "report": Report,
-    "plot": Plot,
-    "plan": Plan,
-    "models": Models,
-}
+#: Exit codes: done, a request that cannot be met, after Ctrl-C (as shells have it).
+_DONE, _REFUSED, _INTERRUPTED = 0, 2, 130
+_EXIT_CODES = """\
+exit codes:
+  0    done
+  2    a request that cannot be met; one sentence says why
+  3    finished, but not every triplet met its tolerance; results are saved and flagged
+  130  interrupted
+"""
+_EXAMPLE = """\
+example:
+  jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
+"""
 
 
 def console() -> NoReturn:
@@ -71,38 +53,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with interruptible():
-            return _run(_parse(arguments))
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as shown:  # after the help of a verb
+        return int(shown.code or 0)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return _INTERRUPTED
 
 
-def _run(config: Any) -> int:
-    # Set before transformers is imported: what is wrong with a checkpoint our own sentences say.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    (verb,) = (name for name, options in _VERBS.items() if type(config) is options)
+def command_of(verb: str) -> Command:
+    """What a verb takes on the command line."""
+    return Command(verb, (*VERBS[verb].beside, VERBS[verb]))
+
+
+def _run(words: list[str]) -> int:
+    verb = words[0] if words else "--help"
+    if verb in ("--help", "-h"):
+        say(_overview())
+        return _DONE if words else _REFUSED
+    if verb == "--version":
+        from jaxlin import __version__
+
+        say(f"jaxlin {__version__}")
+        return _DONE
+    if verb not in VERBS:
+        return _refuse(JaxlinError(f"jaxlin has no verb {verb!r}{did_you_mean(verb, list(VERBS))}"))
+    command = command_of(verb)
     try:
-        if isinstance(config, Work) and config.device is not None:
-            use_device(config.device)
-        return import_module(f"jaxlin.commands.{verb}").run(config)
+        parsed = parse(command, words[1:])
+        _prepare(parsed)
+        # A verb that asks one model about one prompt needs no command of its own.
+        own = f"jaxlin.commands.{verb}"
+        module = own if find_spec(own) is not None else "jaxlin.commands.ask"
+        return int(import_module(module).run(parsed))
     except JaxlinError as error:
-        return _refuse(error)
+        return _refuse(JaxlinError(translated(command)(str(error))))
 
 
-def _parse(arguments: Sequence[str] | None) -> Any:
-    app = tyro.extras.SubcommandApp()
-    given = sys.argv[1:] if arguments is None else arguments
-    for name, options in _VERBS.items():
-        first_line = str(options.__doc__).partition("\n")[0]  # in the list of all verbs
-        app.command(name=name, help=None if name in given else first_line)(options)
-    return app.cli(
-        prog="jaxlin",
-        description=__doc__.partition("\n\n")[2].strip(),
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
+def _prepare(parsed: Parsed) -> None:
+    """What has to be decided before JAX and transformers are used."""
+    # What is wrong with a checkpoint our own sentences say.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    device = parsed.get("device")
+    if device is not None:
+        from jaxlin.runtime.device import use_device
+
+        use_device(device)
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{_first_line(name)}" for name in VERBS)
+    about = (__doc__ or "").partition("\n\n")[2].strip()
+    flags = f"  {'--version':<{width}}the version of jaxlin"
+    return (
+        f"usage: jaxlin VERB [options]\n\n{about}\n\n"
+        f"verbs (each has a --help with an example):\n{verbs}\n{flags}\n\n"
+        f"{_EXIT_CODES}\n{_EXAMPLE}".rstrip()
     )
 
 
-def _refuse(error: Exception) -> int:
+def _first_line(verb: str) -> str:
+    return (VERBS[verb].__doc__ or "").strip().partition("\n")[0]
+
+
+def _refuse(error: JaxlinError) -> int:
     print(f"jaxlin: {error}", file=sys.stderr)
-    return 2
+    return _REFUSED

@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import jaxlin_models as models
+from jaxlin_models import find_config
 from jaxlin_models.checkpoint import CONFIGS, DEMOS
 from jaxlin_models.families import FAMILIES
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 
-from jaxlin.commands.options import Models
-from jaxlin.commands.output import tell
+from jaxlin.commands.parser import Parsed
+from jaxlin.commands.show import show
+from jaxlin.verbs.shared import Screen
 
 
-def run(config: Models) -> int:
+def run(parsed: Parsed) -> int:
     """Do what the command line asked for; returns the exit code."""
     rows = [_row(name, "embedded" if name in DEMOS else "—") for name in (*DEMOS, *CONFIGS)]
-    tell(config, {"model_types": sorted(FAMILIES), "names": rows}, _show)
+    show(KnownModels(tuple(sorted(FAMILIES)), tuple(rows)), parsed[Screen])
     return 0
 
 
-def _show(known: Mapping[str, Any]) -> None:
-    table = Table(title="names", title_justify="left", pad_edge=False)
-    for column in ("name", "weights", "family", "layers", "width", "vocabulary", "positions"):
-        table.add_column(column, justify="left" if column in ("name", "weights", "family") else "right")
-    for row in known["names"]:
-        sizes = (f"{row[size]:,}" for size in ("layers", "width", "vocabulary", "positions"))
-        table.add_row(row["name"], row["weights"], row["family"], *sizes)
-    console = Console()
-    console.print(table)
-    console.print(
-        "Embedded ones go with every verb; of the others the config is here, for jaxlin plan. Any checkpoint "
-        "on the hub or on disk goes whose config.json has one of these model types: "
-        f"{', '.join(known['model_types'])}."
-    )
+@dataclass(frozen=True)
+class KnownModels:
+    """The supported model types, and the models that have a name here."""
+
+    model_types: tuple[str, ...]
+    names: tuple[dict[str, Any], ...]
+
+    def summary(self) -> dict[str, Any]:
+        """In plain numbers and words."""
+        return {"model_types": list(self.model_types), "names": list(self.names)}
+
+    def table(self) -> Group:
+        """A row a model, and what else can be loaded."""
+        table = Table(title="names", title_justify="left", pad_edge=False)
+        for column in ("name", "weights", "family", "layers", "width", "vocabulary", "positions"):
+            table.add_column(column, justify="left" if column in ("name", "weights", "family") else "right")
+        for row in self.names:
+            sizes = (f"{row[size]:,}" for size in ("layers", "width", "vocabulary", "positions"))
+            table.add_row(row["name"], row["weights"], row["family"], *sizes)
+        return Group(
+            table,
+            "The embedded ones work with every verb. Of the others only the config is here, for jaxlin plan. "
+            "Any checkpoint on the hub or on disk can be loaded whose config.json has one of these model "
+            f"types: {', '.join(self.model_types)}.",
+        )
 
 
-def _row(name: str, there: str) -> dict[str, Any]:
-    config = models.find_config(name)
+def _row(name: str, weights: str) -> dict[str, Any]:
+    config = find_config(name)
     return {
         "name": name,
-        "weights": there,
+        "weights": weights,
         "family": config.family,
         "layers": config.num_layers,
         "width": config.embed_dim,

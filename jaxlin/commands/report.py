@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from jaxlin.commands.options import Report
-from jaxlin.commands.output import beside, say_written, tell, write_whole
-from jaxlin.errors import JaxlinError
+from jaxlin.commands.parser import Parsed
+from jaxlin.commands.show import show
+from jaxlin.commands.written import Written
+from jaxlin.results.page.report import report
+from jaxlin.results.store import beside
+from jaxlin.verbs.options import Report
+from jaxlin.verbs.shared import Screen
 
 
-def run(config: Report) -> int:
+def run(parsed: Parsed) -> int:
     """Do what the command line asked for; returns the exit code."""
-    from jaxlin.results.page.report import report
-
-    if not config.results:
-        raise JaxlinError("no result is given: name one folder or more that a verb wrote")
-    out = beside(config.results[0], ".html") if config.out is None else config.out
-    if out.exists() and not config.overwrite:
-        raise JaxlinError(f"{out} is there already: choose another --out, or add --overwrite")
-    write_whole(out, report(config.results))
-    tell(config, {"wrote": [str(out)]}, say_written)
+    options = parsed[Report]
+    out = beside(options.results[0], ".html") if options.out is None else options.out
+    report(options.results, out=out, overwrite=options.overwrite)
+    show(Written((out,)), parsed[Screen])
     return 0

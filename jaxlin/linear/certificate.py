@@ -98,15 +98,15 @@ def residuals(
         part = slice(start, start + operator.probes_per_pass)
         progress("checking residuals", start, len(s), "triplets")
         right_vectors = jnp.asarray(v[part])
-        left = _misfit(operator.matmat(right_vectors), s[part], u[part])
-        right = _misfit(operator.rmatmat(u[part]), s[part], right_vectors)
+        left = misfit(operator.matmat(right_vectors), s[part], u[part])
+        right = misfit(operator.rmatmat(u[part]), s[part], right_vectors)
         found.append(jnp.hypot(left, right))
     progress("checking residuals", len(s), len(s), "triplets")
     return jnp.concatenate(found)
 
 
 @jax.jit
-def _misfit(image: Array, s: Array, expected: Array) -> Array:
+def misfit(image: Array, s: Array, expected: Array) -> Array:
     """‖image − σ·expected‖ of each probe, in the precision of ``s``."""
     k = len(s)
     difference = image.astype(s.dtype).reshape(k, -1) - s[:, None] * expected.astype(s.dtype).reshape(k, -1)

@@ -187,6 +187,7 @@ class DetachedJacobian:
                 offset=outputs_of(rows, chosen.offset[None])[0],
                 forward=TargetForward(chosen.forward),
                 backward=TargetBackward(chosen.backward),
+                labels=None if chosen.labels is None else chosen.labels.of_numbers(),
             )
         return chosen
 

@@ -22,7 +22,7 @@ def checked_tolerance(operator: DetachedJacobian, tolerance: float | None) -> fl
     if not floor <= tolerance < 1:
         raise JaxlinError(
             f"the tolerance is {tolerance:g}, and this arithmetic can be held to {floor:.1e}·σ₁ or more: "
-            f"choose one from there to 1, or a wider --dtype"
+            f"choose one from there to 1, or a wider `dtype`"
         )
     return tolerance
 

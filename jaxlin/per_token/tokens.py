@@ -17,8 +17,9 @@ from jaxlin.linear.certificate import CHECK_PASSES, check_operator
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.per_token.exact import exact_tokens
-from jaxlin.per_token.result import TokenCertificate, TokenRequest, TokensResult
+from jaxlin.per_token.result import TokenRequest
 from jaxlin.per_token.shared import shared_tokens
+from jaxlin.results.tokens import TokenCertificate, TokensResult
 from jaxlin.runtime.progress import Progress, silent
 
 __all__ = ["METHODS", "TokensResult", "tokens"]
@@ -54,16 +55,17 @@ def tokens(
     Raises:
         JaxlinError: k, method or tolerance out of range, passes that return NaN, or a full disk.
     """
+    bare = operator.bare  # what is compiled for it serves every prompt of its length
     m = operator.shape[0]
     most = min(m, operator.shape[1] // operator.input_shape[0])
     if not 1 <= k <= most:
         raise JaxlinError(f"k is {k}, but each J_t has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    request = TokenRequest(k, checked_tolerance(operator, tolerance), seed, progress, scratch)
+    request = TokenRequest(k, checked_tolerance(bare, tolerance), seed, progress, scratch)
     started = time.perf_counter()
-    found = (exact_tokens if method == "exact" else shared_tokens)(operator, request)
-    checks = check_operator(operator, seed)
+    found = (exact_tokens if method == "exact" else shared_tokens)(bare, request)
+    checks = check_operator(bare, seed)
     spots = min(_SPOTS, operator.input_shape[0])
     first = np.where(found.s[:, 0] > 0, found.s[:, 0], 1)
     certificate = TokenCertificate(
@@ -72,9 +74,10 @@ def tokens(
         converged=int((found.errors.max(axis=1) <= request.tolerance * found.s[:, 0]).sum()),
         wanted=len(found.s),
         confidence=found.confidence,
-        spot_residual=_spot_residual(operator, found.s, found.u, found.v, spots, seed),
+        spot_residual=_spot_residual(bare, found.s, found.u, found.v, spots, seed),
         checks=checks,
     )
+    # Here what is known of the prompt goes over from ``operator`` to its result.
     return TokensResult(
         U=found.u.reshape(*found.s.shape, *operator.output_shape),
         s=found.s,
@@ -87,6 +90,10 @@ def tokens(
         seconds=time.perf_counter() - started,
         seed=seed,
         certificate=certificate,
+        x=operator.x,
+        y=operator.y,
+        offset=operator.offset,
+        labels=operator.labels,
     )
 
 

@@ -1,12 +1,13 @@
 """A job on shapes: the operator and the programs of the real path with nothing behind them.
 
-The same functions that :mod:`jaxlin.prompts.model` runs, on ``ShapeDtypeStruct`` leaves. No array is made.
+The functions of :mod:`jaxlin.prompts.operators` and :mod:`jaxlin.linear.operator` themselves, on
+``ShapeDtypeStruct`` leaves. No array is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,12 +16,11 @@ import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.offload import on_host, to_host
 
-from jaxlin.analyses.decoding import ROWS_AT_ONCE, _cosines
-from jaxlin.linear.linearize import _Backward, _Forward
+from jaxlin.analyses.decoding import ROWS_AT_ONCE, cosines_of
 from jaxlin.linear.operator import DetachedJacobian
-from jaxlin.linear.selection import SpanBackward, SpanForward, TargetBackward, TargetForward
 from jaxlin.planning.memory import Phase, Shape, added_bytes, tree_bytes
-from jaxlin.prompts.model import _Output, _record, _Replay, _Transpose
+from jaxlin.prompts.operators import OrdinaryPass, ordinary_operator, record, whole_operator
+from jaxlin.prompts.readout import score
 from jaxlin.runtime.offload import check_offload
 
 
@@ -80,40 +80,60 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     graphdef, weights, precision = _weights(job)
     storage = jnp.dtype(job.dtype)
     x = Shape((job.length, job.config.embed_dim), models.working_dtype(storage, precision))
-    if models.POLICIES[job.policy].linear:
+    linear = models.POLICIES[job.policy].linear
+    if linear:
         weights = models.stacks_as_bits(weights)
-        y, recorded = shapes_of(
-            jax.eval_shape(lambda w, x: _record(graphdef, w, x, dial, job.policy), weights, x)
-        )
-        if dial.offload:  # shapes do not say so by themselves
-            recorded = {**recorded, "layers": to_host(recorded["layers"])}
-        replay, transpose = _Replay(graphdef), _Transpose(graphdef, job.length)
-        operator = DetachedJacobian((weights, recorded), x, y, y, replay, transpose, True)
+        biased, roundoff = job.config.has_linear_biases, models.unit_roundoff(precision)
+
+        def make(weights: Any, x: Any) -> DetachedJacobian:
+            return whole_operator(graphdef, weights, x, dial, job.policy, biased=biased, roundoff=roundoff)
+
+        whole = shapes_from(make, weights, x)
+        recorded = whole.state.recorded
     else:
-        f, recorded = _Output(graphdef), ()
-        y = shapes_of(jax.eval_shape(f, x, weights))
-        operator = DetachedJacobian((x, (weights,)), x, y, y, _Forward(f), _Backward(f), False)
+        whole = shapes_from(lambda weights, x: ordinary_operator(graphdef, weights, x), weights, x)
+        recorded = {}
+    span = None if job.span is None else range(job.span)
+    rows = None if job.targets is None else Shape((job.targets, job.config.embed_dim), x.dtype)
+    operator = shapes_from(lambda whole, rows: whole.select(span, rows), whole, rows)
 
     def preparing() -> list[Phase]:
-        if not models.POLICIES[job.policy].linear:
-            return [Phase("forward pass", added_bytes(jax.jit(_Output(graphdef)), x, weights))]
-        recording = added_bytes(_record, graphdef, weights, x, dial, job.policy) - device_bytes(recorded)
+        if not linear:
+            return [Phase("forward pass", added_bytes(jax.jit(OrdinaryPass(graphdef)), x, weights))]
+        recording = added_bytes(record, graphdef, weights, x, dial, job.policy) - device_bytes(recorded)
         return [Phase("recording coefficients", recording)]
 
     def reading(k: int) -> list[Phase]:
         rows = Shape((min(ROWS_AT_ONCE, job.config.vocab_size), job.config.embed_dim), storage)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         places = Shape((k, 12, job.config.embed_dim), wide)
-        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(_cosines, places, rows))
+        nearest = Phase("nearest tokens", tree_bytes(rows) + added_bytes(cosines_of, places, rows))
         if job.targets is not None:
             return [nearest]
         hidden = Shape((k, job.config.embed_dim), x.dtype)
-        score = jax.jit(lambda w, hidden: nnx.merge(graphdef, w).logits(hidden))
-        return [nearest, Phase("scoring the vocabulary", added_bytes(score, weights, hidden))]
+        return [nearest, Phase("scoring the vocabulary", added_bytes(score, graphdef, weights, hidden, True))]
 
     held = device_bytes(weights), device_bytes(recorded)
     host = tree_bytes((weights, recorded)) - sum(held)
-    return Abstract(_select(operator, job), *held, host, preparing, reading)
+    return Abstract(operator, *held, host, preparing, reading)
+
+
+def shapes_from(make: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function makes of arguments of these shapes, in shapes, each in the memory it would be in.
+
+    ``jax.eval_shape`` tells shapes alone. Where a leaf is, its tracer tells.
+    """
+    hosted: list[bool] = []
+
+    def traced(*arguments: Any) -> Any:
+        made = make(*arguments)
+        hosted[:] = [on_host(leaf) for leaf in jax.tree.leaves(made)]
+        return made
+
+    leaves, tree = jax.tree.flatten(shapes_of(jax.eval_shape(traced, *arguments)))
+    return jax.tree.unflatten(
+        tree, [to_host(a) if there else a for a, there in zip(leaves, hosted, strict=True)]
+    )
 
 
 def device_bytes(tree: Any) -> int:
@@ -149,26 +169,3 @@ def _weights(job: Job) -> tuple[Any, Any, str]:
 def shapes_of(tree: Any) -> Any:
     """The same pytree with the shapes of its leaves alone, whatever else they carry."""
     return jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), tree)
-
-
-def _select(operator: DetachedJacobian, job: Job) -> DetachedJacobian:
-    """What :meth:`DetachedJacobian.select` makes of an operator, in shapes."""
-    if job.span is not None:
-        operator = replace(
-            operator,
-            state=(operator.state, Shape((job.span,), jnp.int32)),
-            x=Shape((job.span, *operator.input_shape[1:]), operator.dtype),
-            forward=SpanForward(operator.forward, job.length),
-            backward=SpanBackward(operator.backward),
-        )
-    if job.targets is not None:
-        outputs = Shape((job.targets,), operator.dtype)
-        operator = replace(
-            operator,
-            state=(operator.state, Shape((job.targets, *operator.output_shape), operator.dtype)),
-            y=outputs,
-            offset=outputs,
-            forward=TargetForward(operator.forward),
-            backward=TargetBackward(operator.backward),
-        )
-    return operator

@@ -23,7 +23,7 @@ from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
-from jaxlin.solvers.choose import Plan, plan
+from jaxlin.solvers.choose import MethodChoice, choose_method, uses
 
 #: Up to here whole probability matrices are as fast as blocks of them.
 SHORT = 512
@@ -33,11 +33,16 @@ _TO_SPARE = 2
 
 @dataclass(frozen=True)
 class Solver:
-    """What is asked of the solver: see :func:`jaxlin.solvers.svd`. ``k`` is 16, or all there are, if None."""
+    """What is asked of the solver: see :func:`jaxlin.solvers.svd`. ``k`` is 16, or all there are, if None.
+
+    ``given`` are the names of other arguments that are given; see
+    :func:`jaxlin.solvers.choose.choose_method`.
+    """
 
     k: int | None = None
     method: str = "auto"
     block: int | None = None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Forecast:
 
     Attributes:
         dial: the setting.
-        plan: the method, and why.
+        choice: the method, and why.
         k: how many triplets.
         passes: of the whole network, those of the certificate included.
         weights, coefficients: bytes held throughout, where the programs run.
@@ -57,7 +62,7 @@ class Forecast:
     """
 
     dial: models.Dial
-    plan: Plan
+    choice: MethodChoice
     k: int
     passes: int
     weights: int
@@ -66,6 +71,10 @@ class Forecast:
     phases: tuple[Phase, ...]
     flops: int
     bound: int
+
+    def __repr__(self) -> str:
+        most = f"{'' if self.phases else 'less than '}{spell_size(self.peak)}"
+        return f"Forecast(method {self.choice.method}, k {self.k}, {self.passes} passes, {most})"
 
     @property
     def peak(self) -> int:
@@ -93,26 +102,26 @@ def forecast(
         compiled: compile the programs for their memory, instead of only bounding it.
 
     Raises:
-        JaxlinError: as :func:`jaxlin.solvers.choose.plan`.
+        JaxlinError: as :func:`jaxlin.solvers.choose.choose_method`.
     """
     shapes = abstract(job, dial)
     operator = shapes.operator
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
-    chosen = plan(operator, k, solver.method, solver.block, memory=spare)
-    iterative = chosen.method in ("lanczos", "matfree", "power")
-    passes = chosen.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
+    choice = choose_method(operator, k, solver.method, solver.block, given=solver.given, memory=spare)
+    iterative = choice.method in ("lanczos", "matfree", "power")
+    passes = choice.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
     if compiled:
         held = right_bytes(operator, k)
         reading = [replace(phase, bytes=phase.bytes + held) for phase in shapes.reading(k)]
-        phases = shapes.preparing() + solve_phases(operator, chosen, k) + reading
-    probes = chosen.block if chosen.method == "lanczos" else operator.probes_per_pass
+        phases = shapes.preparing() + solve_phases(operator, choice, k) + reading
+    probes = choice.block if choice.method == "lanczos" else operator.probes_per_pass
     policy = models.POLICIES[job.policy]
     flops = passes * models.pass_flops(job.config, job.length, dial, probes, policy)
     return Forecast(
         dial=dial,
-        plan=chosen,
+        choice=choice,
         k=k,
         passes=passes,
         weights=shapes.weights,
@@ -120,7 +129,7 @@ def forecast(
         host=shapes.host,
         phases=tuple(phases),
         flops=flops + models.record_flops(job.config, job.length, dial),
-        bound=_bound(job, dial, shapes, chosen, k),
+        bound=_bound(job, dial, shapes, choice, k),
     )
 
 
@@ -138,7 +147,7 @@ def choose(
     Args:
         job, solver: what is to be done.
         memory: bytes that may be used.
-        attention, gate: settings of the dial that are not to be chosen.
+        attention, gate: settings of the dial that are not to be choice.
         always_compile: predict the peak even where a bound shows that it fits.
 
     Raises:
@@ -151,13 +160,13 @@ def choose(
     tried = list(forecasts(job, solver, memory, **pinned, always_compile=always_compile))
     if tried[-1].peak <= memory:
         return tried[-1]
-    smallest = min(tried, key=lambda one: one.peak)
+    smallest = min(tried, key=lambda forecast: forecast.peak)
     if any(pinned.values()):
         *_, free = forecasts(job, solver, memory, always_compile=always_compile)
         if free.peak <= memory:
             raise JaxlinError(
-                f"{_too_large(job, smallest, memory)}: use --attention {free.dial.attention} "
-                f"--gate {free.dial.gate}"
+                f"{_too_large(job, smallest, memory)}: use `attention` {free.dial.attention} and "
+                f"`gate` {free.dial.gate}"
             )
     raise JaxlinError(refusal(job, smallest, memory))
 
@@ -173,14 +182,14 @@ def forecasts(
 ) -> Iterator[Forecast]:
     """One setting after the other, up to the first that fits."""
     for dial in candidates(job.length, attention, gate, offload=job.offload != "none"):
-        found = forecast(job, dial, solver, memory=memory, compiled=False)
-        hopeless = found.weights + found.coefficients > memory
-        if not hopeless and (always_compile or found.bound * _TO_SPARE > memory):
-            found = forecast(job, dial, solver, memory=memory)
+        expected = forecast(job, dial, solver, memory=memory, compiled=False)
+        hopeless = expected.weights + expected.coefficients > memory
+        if not hopeless and (always_compile or expected.bound * _TO_SPARE > memory):
+            expected = forecast(job, dial, solver, memory=memory)
         elif hopeless:
-            found = replace(found, bound=max(found.bound, memory + 1))
-        yield found
-        if found.peak <= memory:
+            expected = replace(expected, bound=max(expected.bound, memory + 1))
+        yield expected
+        if expected.peak <= memory:
             return
 
 
@@ -223,9 +232,9 @@ def _too_heavy(job: Job, weights: int, memory: int) -> str:
     narrow = weights * 2 // jnp.dtype(job.dtype).itemsize
     ways_out = []
     if narrow < min(memory, weights):
-        ways_out = [f"use --dtype bfloat16, in which they take {spell_size(narrow)}"]
+        ways_out = [f"use `dtype` bfloat16, in which they take {spell_size(narrow)}"]
     if "all" in _more_offloads(job) and (staying := weight_bytes(replace(job, offload="all"))) < memory:
-        ways_out += [f"use --offload all, which leaves {spell_size(staying)} of them on the device"]
+        ways_out += [f"use `offload` all, which leaves {spell_size(staying)} of them on the device"]
     if not ways_out:
         ways_out = [f"use a smaller model, or a machine with more than {spell_size(weights)}"]
     which = "the embeddings and the head" if job.offload == "all" else "the weights"
@@ -249,24 +258,25 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
     right = positions * job.config.embed_dim * wide.itemsize  # of one triplet
     fewer = smallest.k - -(-(smallest.peak - memory) // right)
     if fewer >= 1 and smallest.phases and jax.default_backend() == "cpu":
-        return f"ask for -k {fewer}"
+        return f"ask for `k` {fewer}"
     a_token = ((smallest.peak - smallest.weights) if smallest.phases else smallest.coefficients) / job.length
     tokens = int((memory - smallest.weights) / a_token)
     about = "to about" if smallest.phases else "to fewer than"
     way_out = f"shorten the prompt {about} {tokens} tokens" if tokens else "use a smaller model"
-    way_out = way_out if job.dtype == "bfloat16" else f"use --dtype bfloat16, or {way_out}"
+    way_out = way_out if job.dtype == "bfloat16" else f"use `dtype` bfloat16, or {way_out}"
     offload = _offload_that_fits(job, smallest, memory)
-    return way_out if offload is None else f"use --offload {offload}, or {way_out}"
+    return way_out if offload is None else f"use `offload` {offload}, or {way_out}"
 
 
 def _offload_that_fits(job: Job, smallest: Forecast, memory: int) -> str | None:
     """The least of what could be offloaded besides, with which the job would fit at the same setting."""
-    solver = Solver(smallest.k, smallest.plan.method, smallest.plan.block)
+    block = smallest.choice.block if uses(smallest.choice.method, "block") else None
+    solver = Solver(smallest.k, smallest.choice.method, block)
     dial = smallest.dial
     for offload in _more_offloads(job):
         more = replace(job, offload=offload)
-        (found,) = forecasts(more, solver, memory, attention=dial.attention, gate=dial.gate)
-        if found.peak <= memory:
+        (expected,) = forecasts(more, solver, memory, attention=dial.attention, gate=dial.gate)
+        if expected.peak <= memory:
             return offload
     return None
 
@@ -278,12 +288,12 @@ def _more_offloads(job: Job) -> tuple[str, ...]:
     return OFFLOADS[OFFLOADS.index(job.offload) + 1 :]
 
 
-def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) -> int:
+def _bound(job: Job, dial: models.Dial, shapes: Abstract, choice: MethodChoice, k: int) -> int:
     """More than the job can need: every activation of a layer several times, for all probes at once."""
     config, operator = job.config, shapes.operator
     wide = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     widths = 8 * config.embed_dim + 4 * config.mlp_dim + 8 * config.num_heads * config.head_dim
-    probes = max(operator.probes_per_pass, chosen.block)
+    probes = max(operator.probes_per_pass, choice.block)
     activations = 3 * probes * job.length * widths * wide
     if dial.attention == "probabilities":
         activations += 4 * config.num_heads * job.length**2 * wide
@@ -293,6 +303,6 @@ def _bound(job: Job, dial: models.Dial, shapes: Abstract, chosen: Plan, k: int) 
     if job.policy == "none":
         activations *= config.num_layers
     solver = (
-        3 * k * operator.shape[1] * wide + chosen.bytes_needed + 512 * chosen.block * operator.shape[0] * wide
+        3 * k * operator.shape[1] * wide + choice.bytes_needed + 512 * choice.block * operator.shape[0] * wide
     )
     return held + activations + a_layer + table + solver

@@ -18,13 +18,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxlin.linear.certificate import _misfit
-from jaxlin.linear.operator import DetachedJacobian, _backward, _forward, solver_dtype
-from jaxlin.solvers.choose import Plan
-from jaxlin.solvers.lanczos import ROOM, _step, shapes
+from jaxlin.linear.certificate import misfit
+from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.solvers.choose import MethodChoice
+from jaxlin.solvers.lanczos import ROOM, shapes, step
 from jaxlin.solvers.recover import RIGHT_BYTES
 
 Shape = jax.ShapeDtypeStruct
+
+#: The programs of a solve, to be compiled.
+_matmat, _rmatmat, _step = (jax.jit(run) for run in (DetachedJacobian.matmat, DetachedJacobian.rmatmat, step))
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ def tree_bytes(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def added_bytes(function: Callable[..., Any], *arguments: Any, **static: Any) -> int:
+def added_bytes(function: Callable[..., Any], *arguments: Any) -> int:
     """Bytes of the outputs and temporaries of a jitted function at arguments of these shapes."""
-    analysis = function.lower(*arguments, **static).compile().memory_analysis()  # type: ignore[attr-defined]
+    analysis = function.lower(*arguments).compile().memory_analysis()  # type: ignore[attr-defined]
     return analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
 
 
@@ -53,12 +56,12 @@ def right_bytes(operator: DetachedJacobian, k: int) -> int:
     return k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
 
 
-def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
+def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int) -> list[Phase]:
     """The phases of :func:`jaxlin.solvers.svd`, and of reading its result in tokens and writing it.
 
     Args:
         operator: the map, of which only shapes are looked at.
-        plan: method and block.
+        choice: method and block.
         k: how many triplets.
     """
     m, n = operator.shape
@@ -69,36 +72,36 @@ def solve_phases(operator: DetachedJacobian, plan: Plan, k: int) -> list[Phase]:
 
     @cache
     def forward(b: int) -> int:
-        return added_bytes(_forward, operator, Shape((b, *operator.input_shape), operator.dtype))
+        return added_bytes(_matmat, operator, Shape((b, *operator.input_shape), operator.dtype))
 
     @cache
     def backward(b: int) -> int:
-        return added_bytes(_backward, operator, Shape((b, *operator.output_shape), operator.dtype))
+        return added_bytes(_rmatmat, operator, Shape((b, *operator.output_shape), operator.dtype))
 
     state = 0
-    if plan.method == "lanczos":
-        kept = shapes(m, n, plan.block, ROOM, wide)
+    if choice.method == "lanczos":
+        kept = shapes(m, n, choice.block, ROOM, wide)
         state = tree_bytes(kept)
-        solve = state + added_bytes(_step, operator, kept, 0, keep_rows=False)
+        solve = state + added_bytes(_step, operator, kept, 0)
         if jax.default_backend() == "cpu":  # where the right blocks wait
-            solve += min(RIGHT_BYTES, plan.passes // 2 * n * wide.itemsize)
+            solve += min(RIGHT_BYTES, choice.passes // 2 * n * wide.itemsize)
         recover = state + right + backward(probes) + _if_narrow(operator, chunk)
         phases = [Phase("lanczos step", solve), Phase("recovering right vectors", recover)]
-    elif plan.method == "matfree":
-        phases = [Phase("matfree", plan.bytes_needed + max(forward(1), backward(1)))]
-    elif plan.method == "power":
+    elif choice.method == "matfree":
+        phases = [Phase("matfree", choice.bytes_needed + max(forward(1), backward(1)))]
+    elif choice.method == "power":
         narrow = _if_narrow(operator, chunk // 2)
         passes = chunk + max(forward(probes) + narrow, backward(probes) + _if_narrow(operator, chunk))
-        phases = [Phase("power step", (plan.bytes_needed if right else 0) + passes)]
+        phases = [Phase("power step", (choice.bytes_needed if right else 0) + passes)]
     else:
-        phases = [Phase(plan.method, plan.bytes_needed + backward(probes))]
+        phases = [Phase(choice.method, choice.bytes_needed + backward(probes))]
     some = Shape((probes, *operator.input_shape), wide)
-    misfit = added_bytes(_misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some)
+    compared = added_bytes(misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some)
     narrow = _if_narrow(operator, chunk // 2)
     image = probes * n * operator.dtype.itemsize
     phases += [
         Phase("checking residuals", state + right + chunk + max(forward(probes) + narrow, backward(probes))),
-        Phase("comparing", state + right + chunk + image + misfit),
+        Phase("comparing", state + right + chunk + image + compared),
         Phase("captured energy", right + backward(probes) + 2 * chunk),
     ]
     return phases

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
-import jax.numpy as jnp
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.offload import check_offload
@@ -17,70 +16,131 @@ from jaxlin.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from typing_extensions import TypeVar
 
     from jaxlin.prompts.model import Model
+    from jaxlin.prompts.sources import Source
+
+    AnyModel = TypeVar("AnyModel", bound=Model, default=Model)
 
 DTYPES = ("float32", "float64", "bfloat16")
 
 
 def load(
-    source: str | Path | Decoder,
+    source: str | Path | Decoder | PreTrainedModel,
     *,
     dtype: str | None = None,
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
     progress: Progress = silent,
-) -> Model:
-    """Load a checkpoint, or take a decoder as it is.
+    kind: type[AnyModel] | None = None,
+) -> AnyModel:
+    """Load a checkpoint, or take a model in memory; all weights are read.
+
+    Arguments and errors are those of :func:`locate`, and besides:
+
+    Raises:
+        models.ModelError: weights that cannot be had, read or used.
+    """
+    model = locate(
+        source,
+        dtype=dtype,
+        precision=precision,
+        tokenizer=tokenizer,
+        offload=offload,
+        progress=progress,
+        kind=kind,
+    )
+    _ = model.decoder
+    return model
+
+
+def locate(
+    source: str | Path | Decoder | PreTrainedModel,
+    *,
+    dtype: str | None = None,
+    precision: str | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    offload: str = "none",
+    progress: Progress = silent,
+    kind: type[AnyModel] | None = None,
+) -> AnyModel:
+    """A model whose config and tokenizer are here; its weights are read when they are first needed.
+
+    So what cannot be done is refused, and a job planned, before any weight is read or downloaded.
 
     Args:
-        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``, or
-            an NNX decoder (:class:`jaxlin_models.Decoder`), say one that was just trained.
+        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
+            NNX decoder (:class:`jaxlin_models.Decoder`), say one that was just trained; or a model of Hugging
+            Face's transformers in memory, in torch, whose tensors are converted without a trip over the disk.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
             ``bfloat16``: how weights and coefficients are stored; float32 if not given, or a decoder's own.
         precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
             (see :mod:`jaxlin_models.precision`); the dtype's own if not given, or a decoder's.
-        tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A decoder without one
-            takes prompts as token ids.
+        tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A model in memory
+            without one takes prompts as token ids.
         offload: what waits in the host's memory and is fetched to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
             ``all`` (the layers' weights as well).
         progress: told which parameter is being loaded.
+        kind: the class of what is returned, :class:`jaxlin.prompts.model.Model` itself if not given.
 
     Raises:
-        JaxlinError: no checkpoint and no decoder, unknown dtype or offload; dtype, precision or
-            offloaded weights for a decoder.
-        models.ModelError: the checkpoint cannot be found, read or used.
+        JaxlinError: nothing that can be loaded, unknown dtype or offload; dtype, precision or offloaded
+            weights for a decoder.
+        models.ModelError: the checkpoint cannot be found, its architecture is not supported, or dtype and
+            precision do not go together.
     """
     check_offload(offload)
     with without_advice():
         import jaxlin_models as models
 
         from jaxlin.prompts.model import Model
+        from jaxlin.prompts.sources import InMemory
 
+    make = Model if kind is None else kind
     if isinstance(source, models.Decoder):
         if dtype is not None or precision is not None:
             raise JaxlinError("a decoder has its own dtype and precision: leave them out")
         if offload == "all":
             raise JaxlinError("a decoder's weights stay where they are: choose offload coefficients or none")
-        return Model(None, source, tokenizer, offload)
-    if not isinstance(source, str | Path):
-        raise JaxlinError(
-            f"a {type(source).__name__} cannot be loaded: give a directory, a hub id or a models.Decoder, or "
-            f"use jaxlin.linearize on any function"
-        )
+        model = make(InMemory.of(source), tokenizer, offload)
+        _ = model.decoder  # it is here already, and so it counts as held
+        return cast("AnyModel", model)
     dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    chosen = models.choose_precision(dtype, precision)
+    origin = _origin(source, dtype, chosen, offload == "all", progress)
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    checkpoint = models.find(str(source))
-    decoder = models.load_decoder(
-        checkpoint, jnp.dtype(dtype), precision=precision, offload=offload == "all", progress=progress
-    )
-    return Model(checkpoint, decoder, tokenizer, offload)
+    return cast("AnyModel", make(origin, tokenizer, offload, precision))
+
+
+def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Progress) -> Source:
+    """What is to be loaded, as files or as a torch model."""
+    import jaxlin_models as models
+    from transformers import PreTrainedConfig
+
+    from jaxlin.prompts.sources import Files, FromTorch
+
+    if isinstance(source, str | Path):
+        name = str(source)
+        checkpoint = models.find(name, weights=False)
+        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress)
+    config = getattr(source, "config", None)
+    if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
+        raise JaxlinError(
+            f"a {type(source).__name__} cannot be loaded: give a directory, a hub id, a models.Decoder or a "
+            f"Hugging Face model, or use jaxlin.linearize on any function"
+        )
+    owner = f"this {type(source).__name__}"
+    ours = models.config_of(config, owner)
+    name = config.name_or_path or type(source).__name__
+    weights = models.StateTensors(source.state_dict(), owner)
+    return FromTorch(name, ours, dtype, precision, weights, config, offload, progress)
 
 
 @contextmanager

@@ -1,93 +1,106 @@
-"""A loaded model: tokens in, its detached Jacobian out.
+"""A model: tokens in, its detached Jacobian out.
 
 Knows both :mod:`jaxlin_models` and the engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
-from transformers import PreTrainedTokenizerBase
+from jaxlin_models.offload import on_host
+from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.linearize import linearize
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
+from jaxlin.prompts.readout import Readout
 from jaxlin.prompts.recording import Recording
-from jaxlin.prompts.target import LogitTarget
+from jaxlin.prompts.text import Prompt, tokenize, up_to
+from jaxlin.results.labels import Labels
 from jaxlin.runtime.offload import check_offload
 
-#: The output is the last token's hidden state.
-_LAST = -1
+__all__ = ["Model", "tokenize", "up_to"]
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, eq=False, repr=False)
+class Model(Readout):
     """A decoder, and what is needed to speak with it in tokens.
 
+    Its weights are read when they are first needed; config and tokenizer are there before.
+
     Attributes:
-        checkpoint: where it was loaded from; None where it was handed over as it is.
-        decoder: the network.
-        own_tokenizer: one to use instead of the checkpoint's.
         offload: what was asked to wait in the host's memory, as in :func:`jaxlin.load`. Recordings for which
             no dial is given go by it.
+        asked_precision: what was asked for when it was loaded; None where the dtype's own was left to apply.
     """
 
-    checkpoint: models.Checkpoint | None
-    decoder: models.Decoder
-    own_tokenizer: PreTrainedTokenizerBase | None = None
     offload: str = "none"
+    asked_precision: str | None = None
+
+    def __repr__(self) -> str:
+        config, source = self.config, self.source
+        sizes = f"{config.num_layers} layers, width {config.embed_dim}"
+        return f"Model({source.name}, {config.family}, {sizes}, {source.dtype})"
 
     @property
-    def has_tokenizer(self) -> bool:
-        """Whether prompts may be text, and tokens are spelled."""
-        brought = self.checkpoint is not None and models.has_tokenizer(self.checkpoint)
-        return brought or self.own_tokenizer is not None
+    def name(self) -> str:
+        """What was asked for when it was loaded; of a model in memory its own name, or its class."""
+        return self.source.name
 
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, the checkpoint's own if none was given.
+    @property
+    def dtype_name(self) -> str:
+        """How weights and coefficients are stored: ``float32``, ``float64`` or ``bfloat16``."""
+        return self.source.dtype
 
-        Raises:
-            JaxlinError: a decoder that came without one.
-            models.ModelError: a checkpoint that has none, or none that can be read.
-        """
-        if self.own_tokenizer is not None:
-            return self.own_tokenizer
-        if self.checkpoint is None:
-            raise JaxlinError("this decoder has no tokenizer: give one to jaxlin.load, or prompts as ids")
-        return models.load_tokenizer(self.checkpoint)
+    @property
+    def precision(self) -> str:
+        """How they are multiplied, see :mod:`jaxlin_models.precision`."""
+        return self.source.precision
 
-    @cached_property
+    @property
+    def checkpoint(self) -> models.Checkpoint | None:
+        """The files it is loaded from; None where it was handed over in memory."""
+        return self.source.checkpoint
+
+    @property
     def weights_sha256(self) -> str | None:
-        """sha256 over the names and contents of the weight files, as hex; None where there are no files."""
-        return None if self.checkpoint is None else models.weights_hash(self.checkpoint)
+        """sha256 over the names and contents of the weights, as hex; None of a decoder in memory.
 
-    def tokenize(self, prompt: str | Sequence[int]) -> list[int]:
-        """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
-
-        Raises:
-            JaxlinError: nothing to work on, an id out of range, or more tokens than positions.
+        Of a torch model in memory it is that of the tensors as they were read.
         """
-        return _token_ids(self.decoder.config, prompt, lambda: self.tokenizer)
+        return self.source.weights_sha256()
 
-    def token_text(self, token: int) -> str:
-        """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
-        if not self.has_tokenizer:
-            return f"#{token}"
-        return str(self.tokenizer.decode([token]))
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the device's memory that the weights hold: 0 as long as they are not read."""
+        if "decoder" not in self.__dict__:
+            return 0
+        apart = jax.default_backend() != "cpu"
+        leaves = jax.tree.leaves(nnx.state(self.decoder))
+        return sum(leaf.nbytes for leaf in leaves if not (apart and on_host(leaf)))
+
+    def facts(self) -> dict[str, Any]:
+        """Which model it is and how it computes, by the names of result.json."""
+        source, checkpoint = self.source, self.checkpoint
+        return {
+            "model": source.name,
+            "family": self.config.family,
+            "revision": None if checkpoint is None else checkpoint.revision,
+            "weights_sha256": self.weights_sha256,
+            "dtype": source.dtype,
+            "precision": source.precision,
+            "offload": self.offload,
+            "matmul_algorithm": models.algorithm(source.precision, jax.default_backend()),
+        }
 
     def jacobian(
         self,
-        prompt: str | Sequence[int],
+        prompt: Prompt,
         *,
         policy: str = "detached",
         position: int | None = None,
@@ -106,64 +119,38 @@ class Model:
                 :mod:`jaxlin_models.dial`; ``Dial()``, offloaded if the model was loaded so, if not given.
                 Has no meaning under policy ``none``.
             length: pad the input to so many positions, so that prompts of other lengths up to there share
-                one compilation. What stands behind the output cannot act on it: J is 0 there.
+                one compilation. What stands behind the output cannot act on it: J is 0 there, and the labels
+                are those of the prompt's own tokens.
 
         Raises:
             JaxlinError: a prompt that cannot be used or padded, a position outside it, an unknown policy, or
                 ``none`` where the layers' weights are offloaded.
             models.UnknownModuleKind: the policy has no rule for a module of this model.
         """
-        chosen = self._policy(policy)
-        check_offload(self.offload, linear=chosen.linear)
-        if length is not None:
-            return self._padded(prompt, policy, position, dial, length)
-        x = self._embedded(prompt, position)
-        if not chosen.linear:
-            graphdef, weights = nnx.split(self.decoder)
-            operator = linearize(_Output(graphdef), x, weights)
-            self._check(operator.y)
-            return operator
-        y, recording = self._record(x, policy, dial)
-        graphdef, state = recording.graphdef, recording.state
-        offset = jnp.zeros_like(y)
-        if recording.biased:
-            offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
-        replay, transpose = _Replay(graphdef), _Transpose(graphdef, len(x))
-        return DetachedJacobian(state, x, y, offset, replay, transpose, True, recording.roundoff)
-
-    def _padded(
-        self,
-        prompt: str | Sequence[int],
-        policy: str,
-        position: int | None,
-        dial: models.Dial | None,
-        length: int,
-    ) -> DetachedJacobian:
-        config = self.decoder.config
-        ids = up_to(self.tokenize(prompt), position, config)
-        if not self._policy(policy).linear or not len(ids) <= length <= config.max_positions:
-            raise JaxlinError(
-                f"{len(ids)} tokens cannot be padded to {length} under policy {policy!r}: choose a length "
-                f"from there to {config.max_positions}, and a policy that freezes"
+        linear = _policy(policy).linear
+        check_offload(self.offload, linear=linear)
+        ids = up_to(self.tokenize(prompt), position, self.config)
+        padding = 0 if length is None else self._padding(len(ids), length, policy)
+        x = self._embed(ids, policy, padding)
+        labels = self._labels(ids, policy, self._dial(dial) if linear else None)
+        if linear:
+            operator = whole_operator(
+                *self._split(),
+                x,
+                self._dial(dial),
+                policy,
+                None if length is None else jnp.asarray(len(ids) - 1),
+                **self._arithmetic(),
+                labels=labels,
             )
-        if config.rope_full.differs_between(len(ids), length):
-            raise JaxlinError(
-                f"this model turns positions by other angles in longer prompts (longrope): do not pad "
-                f"{len(ids)} tokens to {length}"
-            )
-        at = jnp.asarray(len(ids) - 1)
-        x = self.decoder.embed(jnp.asarray([*ids, *ids[-1:] * (length - len(ids))]))
-        y, recording = self._record(x, policy, dial, at)
-        graphdef, state = recording.graphdef, (*recording.state, at)
-        offset = jnp.zeros_like(y)
-        if recording.biased:
-            offset = jax.jit(_Replay(graphdef, biases=True))(state, jnp.zeros_like(x))
-        replay, transpose = _Replay(graphdef), _Transpose(graphdef, length)
-        return DetachedJacobian(state, x, y, offset, replay, transpose, True, recording.roundoff)
+        else:
+            operator = ordinary_operator(*nnx.split(self.decoder), x, labels)
+        self._check(operator.y)
+        return operator
 
     def record(
         self,
-        prompt: str | Sequence[int],
+        prompt: Prompt,
         *,
         policy: str = "detached",
         position: int | None = None,
@@ -174,49 +161,27 @@ class Model:
         Raises:
             JaxlinError: as there, and a policy that is not linear: nothing can be recorded then.
         """
-        if not self._policy(policy).linear:
+        if not _policy(policy).linear:
             raise JaxlinError(f"policy {policy!r} leaves nothing to record: choose one that freezes")
-        return self._record(self._embedded(prompt, position), policy, dial)[1]
-
-    def _record(
-        self,
-        x: Float[Array, "t d"],
-        policy: str,
-        dial: models.Dial | None,
-        at: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, " d"], Recording]:
-        graphdef, weights = nnx.split(self.decoder)
-        weights = models.stacks_as_bits(weights)
-        dial = models.Dial(offload=self.offload != "none") if dial is None else dial
-        y, recorded = _record(graphdef, weights, x, dial, policy, at)
+        ids = up_to(self.tokenize(prompt), position, self.config)
+        x, dial = self._embed(ids, policy), self._dial(dial)
+        graphdef, weights = self._split()
+        y, recorded = record(graphdef, weights, x, dial, policy)
         self._check(y)
-        config, roundoff = self.decoder.config, models.unit_roundoff(self.decoder.precision)
-        recording = Recording(
-            graphdef, (weights, recorded), x, config.num_layers, config.has_linear_biases, roundoff
+        return Recording(
+            graphdef,
+            weights,
+            recorded,
+            x,
+            y,
+            self.config.num_layers,
+            **self._arithmetic(),
+            labels=self._labels(ids, policy, dial),
         )
-        return y, recording
-
-    def _policy(self, name: str) -> models.FreezePolicy:
-        if name not in models.POLICIES:
-            raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(sorted(models.POLICIES))}")
-        policy = models.POLICIES[name]
-        policy.check(self.decoder.kinds())
-        return policy
-
-    def _embedded(self, prompt: str | Sequence[int], position: int | None) -> Float[Array, "t d"]:
-        ids = up_to(self.tokenize(prompt), position, self.decoder.config)
-        return self.decoder.embed(jnp.asarray(ids))
-
-    def _check(self, y: Float[Array, " d"]) -> None:
-        if not bool(jnp.isfinite(y).all()):
-            raise JaxlinError(
-                f"the model's output at this prompt is not finite in {self.decoder.dtype}: choose a wider "
-                f"--dtype, or another checkpoint if it is float64 already"
-            )
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: Prompt,
         count: int,
         *,
         temperature: float = 0.0,
@@ -230,7 +195,7 @@ class Model:
             models.ModelError: more tokens than positions, or a temperature below 0.
         """
         ids = jnp.asarray([self.tokenize(prompt)])
-        found, _ = models.generate(
+        tokens, _ = models.generate(
             self.decoder,
             ids,
             count,
@@ -238,184 +203,54 @@ class Model:
             temperature=temperature,
             addition=addition,
         )
-        return [int(token) for token in found[0]]
+        return [int(token) for token in tokens[0]]
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Some tokens as they are read together, special ones too; ``#id`` where there is no tokenizer."""
-        if not self.has_tokenizer:
-            return " ".join(f"#{token}" for token in ids)
-        return str(self.tokenizer.decode(list(ids)))
+    def _dial(self, dial: models.Dial | None) -> models.Dial:
+        return models.Dial(offload=self.offload != "none") if dial is None else dial
 
-    def logits(
-        self, hidden: Float[Array | np.ndarray, "... d"], *, normed: bool = True
-    ) -> Float[Array, "... vocab"]:
-        """Scores of the vocabulary for hidden states, through the soft-cap.
+    def _split(self) -> tuple[nnx.GraphDef, nnx.State]:
+        graphdef, weights = nnx.split(self.decoder)
+        return graphdef, models.stacks_as_bits(weights)
 
-        Args:
-            hidden: as they leave the final norm, or as they are in the residual stream.
-            normed: which of the two; what is not normed goes through the final norm first.
-        """
-        score = _logits if normed else _logits_of_stream
-        return score(self.decoder, jnp.asarray(hidden, self.decoder.working_dtype))
+    def _arithmetic(self) -> dict[str, Any]:
+        """What the certificate's limits need to know."""
+        roundoff = models.unit_roundoff(self.source.precision)
+        return {"biased": self.config.has_linear_biases, "roundoff": roundoff}
 
-    def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
-        """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
+    def _embed(self, ids: list[int], policy: str, padding: int = 0) -> Float[Array, "t d"]:
+        """What enters layer 0, once the policy is known to have a rule for every module of this decoder."""
+        _policy(policy).check(self.decoder.kinds())
+        return self.decoder.embed(jnp.asarray([*ids, *ids[-1:] * padding]))
 
-        A soft-cap is frozen like every other coefficient: cap·tanh(z/cap) = (that / z at y)·z.
-
-        Raises:
-            JaxlinError: a token that is several, or an id out of range.
-        """
-        row = self._logit_row(y, self.token_id(target.plus))
-        if target.minus is not None:
-            row = row - self._logit_row(y, self.token_id(target.minus))
-        return row[None]
-
-    def _logit_row(self, y: Float[Array, " d"], token: int) -> Float[Array, " d"]:
-        row = self.decoder.head_rows(jnp.asarray([token]))[0].astype(y.dtype)
-        logit, raw = self.logits(y)[token], jnp.vdot(row, y, precision="highest")
-        capped = self.decoder.config.final_logit_softcap is not None
-        return row * jnp.where(raw == 0, 1, logit / raw) if capped else row
-
-    def token_id(self, token: str | int) -> int:
-        """The id of a token given as text, with the blank it begins with, or as a number.
-
-        Raises:
-            JaxlinError: text that is several tokens or none, or a number out of range.
-        """
-        vocab = self.decoder.config.vocab_size
-        if isinstance(token, int):
-            if not 0 <= token < vocab:
-                raise JaxlinError(f"token id {token} is out of range: ids go from 0 to {vocab - 1} here")
-            return token
-        ids = self.tokenizer(token, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
-            spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
-            known = isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id
-            ids = [spelled] if known else ids
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            pieces = ", ".join(repr(self.token_text(i)) for i in ids)
+    def _padding(self, count: int, length: int, policy: str) -> int:
+        """By how many positions so many tokens are padded."""
+        most = self.config.max_positions
+        if not _policy(policy).linear or not count <= length <= most:
             raise JaxlinError(
-                f"the target {token!r} is {len(ids)} tokens ({pieces}): choose a single one, blank included"
+                f"{count} tokens cannot be padded to {length} under policy {policy!r}: choose a length "
+                f"from there to {most}, and a policy that freezes"
             )
-        return ids[0]
+        if self.config.rope_full.differs_between(count, length):
+            raise JaxlinError(
+                f"this model turns positions by other angles in longer prompts (longrope): do not pad "
+                f"{count} tokens to {length}"
+            )
+        return length - count
 
-    def vocabulary(self) -> Float[Array, "vocab d"]:
-        """Every token's embedding as the checkpoint has it, before Gemma's scaling."""
-        return self.decoder.embedding[...]
+    def _labels(self, ids: list[int], policy: str, dial: models.Dial | None) -> Labels:
+        facts = {"policy": policy, "dial": None if dial is None else asdict(dial), "span": None}
+        texts = tuple(self.token_text(token) for token in ids)
+        return Labels(tuple(ids), texts, tuple(range(len(ids))), len(ids) - 1, facts, self)
 
-
-def tokenize(
-    checkpoint: models.Checkpoint,
-    prompt: str | Sequence[int],
-    tokenizer: Callable[[], PreTrainedTokenizerBase] | None = None,
-) -> list[int]:
-    """:meth:`Model.tokenize` of a checkpoint whose weights nobody has read.
-
-    ``tokenizer`` gives one that is loaded already.
-    """
-    load = partial(models.load_tokenizer, checkpoint)
-    return _token_ids(checkpoint.config, prompt, load if tokenizer is None else tokenizer)
-
-
-def _token_ids(
-    config: models.DecoderConfig,
-    prompt: str | Sequence[int],
-    tokenizer: Callable[[], PreTrainedTokenizerBase],
-) -> list[int]:
-    if isinstance(prompt, str) and not prompt.strip():
-        raise JaxlinError("the prompt is empty: give some text, or --token-ids")
-    ids = tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)
-    if not ids:
-        raise JaxlinError("the prompt is empty: give some text, or --token-ids")
-    wrong = [token for token in ids if not 0 <= token < config.vocab_size]
-    if wrong:
-        raise JaxlinError(
-            f"token id {wrong[0]} is out of range: this model's ids go from 0 to {config.vocab_size - 1}"
-        )
-    if len(ids) > config.max_positions:
-        raise JaxlinError(
-            f"the prompt has {len(ids)} tokens and the model {config.max_positions} positions: shorten it"
-        )
-    return ids
+    def _check(self, y: Float[Array, " d"]) -> None:
+        if not bool(jnp.isfinite(y).all()):
+            raise JaxlinError(
+                f"the model's output at this prompt is not finite in {self.source.dtype}: choose a wider "
+                f"`dtype`, or another checkpoint if it is float64 already"
+            )
 
 
-def up_to(ids: list[int], position: int | None, config: models.DecoderConfig) -> list[int]:
-    """The tokens up to an output position, which do for its hidden state.
-
-    Raises:
-        JaxlinError: it is outside the prompt, or the model would treat the shorter prompt otherwise.
-    """
-    if position is None:
-        return ids
-    if not -len(ids) <= position < len(ids):
-        raise JaxlinError(
-            f"output position {position} is outside the prompt: choose from 0 to {len(ids) - 1}"
-        )
-    seen = ids[: position % len(ids) + 1]
-    if config.rope_full.differs_between(len(seen), len(ids)):
-        raise JaxlinError(
-            f"this model turns positions by other angles in prompts of more than "
-            f"{config.rope_full.original_max_positions} tokens (longrope), so output position "
-            f"{len(seen) - 1} depends on what follows: cut the prompt after it"
-        )
-    return seen
-
-
-@dataclass(frozen=True)
-class _Output:
-    """The ordinary forward pass, embeddings [T, d] -> last hidden state [d]."""
-
-    graphdef: nnx.GraphDef
-
-    def __call__(self, x: Array, weights: nnx.State) -> Array:
-        return nnx.merge(self.graphdef, weights)(x)[_LAST]
-
-
-@dataclass(frozen=True)
-class _Replay:
-    """J·V: the recorded pass, linear path alone. The output's position is in the state, or the last."""
-
-    graphdef: nnx.GraphDef
-    biases: bool = False
-
-    def __call__(self, state: tuple, v: Array) -> Array:
-        weights, recorded, *at = state
-        decoder = nnx.merge(self.graphdef, weights)
-        return models.replay(decoder, recorded, v, *(at or [_LAST]), biases=self.biases)
-
-
-@dataclass(frozen=True)
-class _Transpose:
-    """Jᵀ·U: the recorded pass backwards."""
-
-    graphdef: nnx.GraphDef
-    length: int
-
-    def __call__(self, state: tuple, u: Array) -> Array:
-        weights, recorded, *at = state
-        decoder = nnx.merge(self.graphdef, weights)
-        return models.replay_transpose(decoder, recorded, u, self.length, *(at or [_LAST]))
-
-
-@partial(jax.jit, static_argnums=(0, 3, 4))
-def _record(
-    graphdef: nnx.GraphDef,
-    weights: nnx.State,
-    x: Array,
-    dial: models.Dial,
-    policy: str,
-    at: Array | None = None,
-) -> tuple[Array, Any]:
-    position = _LAST if at is None else at
-    return models.record(nnx.merge(graphdef, weights), x, position, dial, models.POLICIES[policy])
-
-
-@nnx.jit
-def _logits(decoder: models.Decoder, hidden: Array) -> Array:
-    return decoder.logits(hidden)
-
-
-@nnx.jit
-def _logits_of_stream(decoder: models.Decoder, hidden: Array) -> Array:
-    return decoder.logits(decoder.final_norm(hidden, models.Plain()))
+def _policy(name: str) -> models.FreezePolicy:
+    if name not in models.POLICIES:
+        raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(sorted(models.POLICIES))}")
+    return models.POLICIES[name]

@@ -5,7 +5,7 @@ Knows both :mod:`jaxlin_models` and the engine, which sees the operators alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -13,20 +13,14 @@ import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
-from jaxlin_models.replay import (
-    Branch,
-    at_position,
-    branch,
-    branch_transpose,
-    final_coefficients,
-    normed,
-    through,
-    through_transpose,
-)
+from jaxlin_models.decoder import Recorded
+from jaxlin_models.replay import Branch, final_coefficients, normed
 from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.prompts.operators import PassState, recorded_operator
+from jaxlin.results.labels import Labels
 
 MODULES = ("attention", "mlp")
 
@@ -40,24 +34,34 @@ class Recording:
 
     Attributes:
         graphdef: of the decoder.
-        state: its weights and the coefficients.
+        weights: of the decoder.
+        recorded: the coefficients.
         x: embeddings [T, d] as they enter layer 0.
+        y: the last hidden state [d], after the final norm.
         num_layers: how many layers there are.
         biased: whether there are biases on the linear path.
         roundoff: unit roundoff of the products inside a pass.
+        labels: the prompt's tokens, which the operators carry along.
     """
 
     graphdef: nnx.GraphDef
-    state: tuple[nnx.State, Any]
+    weights: nnx.State
+    recorded: Recorded
     x: Float[Array, "t d"]
+    y: Float[Array, " d"]
     num_layers: int
     biased: bool
     roundoff: float
+    labels: Labels | None = None
+
+    def __repr__(self) -> str:
+        length, width = self.x.shape
+        return f"Recording({length} tokens, {self.num_layers} layers, width {width}, {self.x.dtype})"
 
     @cached_property
     def stream(self) -> models.Stream:
         """The residual stream of the ordinary forward pass, which knows nothing of the coefficients."""
-        return _stream(self.graphdef, self.state[0], self.x)
+        return _stream(self.graphdef, self.weights, self.x)
 
     def left(self, layer: int) -> Float[Array, " d"]:
         """What leaves a layer at the last position, before any final norm."""
@@ -75,7 +79,12 @@ class Recording:
                 f"there is no way from layer {first} to layer {last}: choose 0 ≤ first ≤ last < "
                 f"{self.num_layers}"
             )
-        x = self.stream.before_attention[first]
+        x = self.x if first == 0 else self.stream.before_attention[first]
+        if (
+            normed and last == self.num_layers - 1
+        ):  # the output that was recorded; all layers are the whole map
+            layers = None if first == 0 else (first, last + 1)
+            return self._operator(x, self.y, self.recorded, layers, "block")
         return self._part(x, self.left(last), (first, last + 1), "block", normed)
 
     def module(self, layer: int, which: str, *, normed: bool = True) -> DetachedJacobian:
@@ -103,55 +112,34 @@ class Recording:
 
         y is what leaves the final norm, which is frozen at the last hidden state. They sum to ⟨row, y⟩.
         """
-        return _branch_contributions(self.graphdef, self.state[0], self.stream, self.x[-1], row)
+        return _branch_contributions(self.graphdef, self.weights, self.stream, self.x[-1], row)
 
     def _part(
         self, x: Array, y: Array, layers: tuple[int, int], which: Branch, normed: bool
     ) -> DetachedJacobian:
-        final = None
+        """Of layers whose output is not the one that was recorded: the final norm has other coefficients."""
+        recorded = {"layers": self.recorded["layers"]}
         if normed:
-            final, y = _finish(self.graphdef, self.state[0], y)
-        state = (*self.state, final, *(jnp.asarray(layer, jnp.int32) for layer in layers))
-        offset = jnp.zeros_like(y)
-        if self.biased:
-            offset = jax.jit(_Forward(self.graphdef, which, biases=True))(state, jnp.zeros_like(x))
-        forward, backward = _Forward(self.graphdef, which), _Backward(self.graphdef, which, len(x))
-        return DetachedJacobian(state, x, y, offset, forward, backward, True, self.roundoff)
+            recorded["final"], y = _finish(self.graphdef, self.weights, y)
+        return self._operator(x, y, recorded, layers, which)
 
-
-@dataclass(frozen=True)
-class _Forward:
-    """J·V of a part; which layers is in the state, so that one program serves them all."""
-
-    graphdef: nnx.GraphDef
-    which: Branch
-    biases: bool = False
-
-    def __call__(self, state: tuple, v: Array) -> Array:
-        weights, recorded, final, first, last = state
-        decoder = nnx.merge(self.graphdef, weights)
-        if self.which == "block":
-            x = through(decoder, recorded, v, first, last, biases=self.biases)
-        else:
-            x = branch(decoder, recorded, v, first, self.which, biases=self.biases)
-        return x[..., -1, :] if final is None else normed(decoder, final, x[..., -1, :])
-
-
-@dataclass(frozen=True)
-class _Backward:
-    """Jᵀ·U of a part."""
-
-    graphdef: nnx.GraphDef
-    which: Branch
-    length: int
-
-    def __call__(self, state: tuple, u: Array) -> Array:
-        weights, recorded, final, first, last = state
-        decoder = nnx.merge(self.graphdef, weights)
-        g = at_position(u if final is None else normed(decoder, final, u), self.length, -1)
-        if self.which == "block":
-            return through_transpose(decoder, recorded, g, first, last)
-        return branch_transpose(decoder, recorded, g, first, self.which)
+    def _operator(
+        self, x: Array, y: Array, recorded: Recorded, layers: tuple[int, int] | None, which: Branch
+    ) -> DetachedJacobian:
+        traced = None if layers is None else tuple(jnp.asarray(layer, jnp.int32) for layer in layers)
+        labels = self.labels
+        if labels is not None and "final" not in recorded:
+            labels = replace(labels, facts={**labels.facts, "normed": False})
+        return recorded_operator(
+            self.graphdef,
+            PassState(self.weights, recorded, traced),
+            x,
+            y,
+            which,
+            biased=self.biased,
+            roundoff=self.roundoff,
+            labels=labels,
+        )
 
 
 @partial(jax.jit, static_argnums=0)

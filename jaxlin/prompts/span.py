@@ -21,7 +21,7 @@ def parse_span(text: str, length: int) -> Int[np.ndarray, " s"]:
     Raises:
         JaxlinError: no such syntax, an empty or reversed range, or positions outside the ``length`` tokens.
     """
-    return positions_in(_chosen(text, length, "--span", "tokens"), length)
+    return positions_in(_chosen(text, length, "`span`", "tokens"), length)
 
 
 def parse_layers(text: str, count: int) -> list[int]:
@@ -30,21 +30,21 @@ def parse_layers(text: str, count: int) -> list[int]:
     Raises:
         JaxlinError: no such syntax, an empty or reversed range, or layers outside the ``count`` there are.
     """
-    chosen = _chosen(text, count, "--layers", "layers")
+    chosen = _chosen(text, count, "`layers`", "layers")
     if chosen[0] < 0 or chosen[-1] >= count:
         wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
         raise JaxlinError(f"there is no layer {wrong}: choose from 0 to {count - 1}")
     return chosen
 
 
-def _chosen(text: str, length: int, flag: str, unit: str) -> list[int]:
+def _chosen(text: str, length: int, argument: str, unit: str) -> list[int]:
     chosen: set[int] = set()
     for part in text.split(","):
-        chosen |= _positions(part.strip(), text, length, flag, unit)
+        chosen |= _positions(part.strip(), text, length, argument, unit)
     return sorted(chosen)
 
 
-def _positions(part: str, text: str, length: int, flag: str, unit: str) -> set[int]:
+def _positions(part: str, text: str, length: int, argument: str, unit: str) -> set[int]:
     if (bounds := _RANGE.fullmatch(part)) is not None:
         start, stop = (
             _from_start(int(bound), length) if bound else default
@@ -59,7 +59,7 @@ def _positions(part: str, text: str, length: int, flag: str, unit: str) -> set[i
         return {_from_start(int(part), length)}
     except ValueError as error:
         raise JaxlinError(
-            f"{flag} takes numbers and ranges like 16: or 0,3,8:12, and {text!r} is neither"
+            f"{argument} takes numbers and ranges like 16: or 0,3,8:12, and {text!r} is neither"
         ) from error
 
 

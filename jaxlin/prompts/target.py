@@ -26,13 +26,13 @@ def parse_target(text: str) -> LogitTarget:
     Raises:
         JaxlinError: no such syntax.
     """
-    found = _LOGITS.fullmatch(text)
-    if found is None:
+    match = _LOGITS.fullmatch(text)
+    if match is None:
         raise JaxlinError(
-            f'--target takes logits:" Paris" or logits:" Paris"-" Rome" (in single quotes in a shell), '
+            f'`target` takes logits:" Paris" or logits:" Paris"-" Rome" (in single quotes in a shell), '
             f"and {text!r} is neither"
         )
-    plus, minus = (None if token is None else _token(token) for token in found.groups())
+    plus, minus = (None if token is None else _token(token) for token in match.groups())
     assert plus is not None
     return LogitTarget(plus, minus)
 

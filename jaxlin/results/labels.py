@@ -1,4 +1,4 @@
-"""What is known of the prompt behind a map: it travels with the operator, and every result shows itself by it.
+"""What is known of the prompt behind a map: it travels with the operator, and results are shown by it.
 
 The engine carries it as one opaque static field and never looks inside; programs are compiled without it.
 """
@@ -29,7 +29,7 @@ class Reader(Protocol):
     def outputs(
         self, u: Float[Any, "n d"], top: int = 8, *, normed: bool = True
     ) -> list[tuple[TokenScore, ...]]:
-        """The output tokens that each hidden state writes most; through the final norm first if not normed."""
+        """The output tokens that each hidden state writes most; through the final norm if not normed."""
 
     def nearest(self, blocks: Float[Any, "k p d"], count: int = 3) -> list[list[tuple[TokenScore, ...]]]:
         """The tokens whose embeddings are nearest to each block, by cosine."""
@@ -47,7 +47,8 @@ class Labels:
         texts: their spellings.
         positions: their places in the prompt, rising.
         position: the output's place in the prompt.
-        facts: what else was decided about the map, by the names of result.json: policy, dial, span.
+        facts: what else was decided about the map, by the names of result.json: policy, dial, span;
+            and ``normed``, which is false where the output is a hidden state before the final norm.
         reader: reads hidden states and embeddings; None where there is no model.
         hidden: whether the output is a hidden state, so that left vectors can be read.
     """
@@ -59,6 +60,10 @@ class Labels:
     facts: Mapping[str, Any] = field(default_factory=dict)
     reader: Reader | None = None
     hidden: bool = True
+
+    def of_numbers(self) -> Labels:
+        """Those of a map whose output is no hidden state but some numbers made of one."""
+        return replace(self, hidden=False)
 
     def take(self, chosen: Sequence[int] | Int[np.ndarray, " s"]) -> Labels:
         """Those of some input positions, by their place among these."""

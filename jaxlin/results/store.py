@@ -13,12 +13,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.operator import solver_dtype
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 #: The format's names of what a result is made of.
@@ -50,21 +49,6 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _publish(workshop, out, overwrite)
 
 
-def operator_arrays(
-    operator: DetachedJacobian,
-    token_ids: Sequence[int],
-    places: Sequence[int] | Int[np.ndarray, " t"],
-) -> dict[str, Any]:
-    """What every result says about its map, by name of tensor."""
-    return {
-        "embeddings": operator.x,
-        "output": operator.y,
-        "offset": operator.offset,
-        "token_ids": np.asarray(token_ids, np.int64),
-        "positions": np.asarray(places, np.int64),
-    }
-
-
 def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
     tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
@@ -81,6 +65,30 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """A place next to a result, named after it."""
+    if folder.name in ("", ".."):  # from inside it
+        folder = Path(os.path.abspath(folder))
+    return folder.with_name(folder.name + ending)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file of text that exists whole or not at all; :class:`JaxlinError` if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=".jaxlin-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(part, 0o644)
+            os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+    except OSError as error:
+        raise JaxlinError(f"cannot write {path} ({error.strerror}): choose another `out`") from error
+
+
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A result's tensors and summary.
 
@@ -91,7 +99,9 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         return load_file(folder / TENSORS), summary
     except FileNotFoundError as error:
-        raise JaxlinError(f"{folder} holds no result: give the --out of another verb") from error
+        raise JaxlinError(
+            f"{folder} holds no result: give a folder that a verb or a result's `save` has written"
+        ) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise JaxlinError(f"the result in {folder} cannot be read ({error}): make it again") from error
 
@@ -120,17 +130,17 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise JaxlinError(f"{out} is a file: choose another --out")
+        raise JaxlinError(f"{out} is a file: choose another `out`")
     if out.is_mount() or out.samefile(Path.cwd()):
-        raise JaxlinError(f"{out} itself cannot be replaced: choose a folder inside it as --out")
+        raise JaxlinError(f"{out} itself cannot be replaced: choose a folder inside it as `out`")
     held = sorted(out.iterdir())
     if not held:
         return
     others = [path.name for path in held if path.name not in (TENSORS, SUMMARY) or not path.is_file()]
     if others:
-        raise JaxlinError(f"{out} holds other files ({others[0]}): choose an empty or new folder as --out")
+        raise JaxlinError(f"{out} holds other files ({others[0]}): choose an empty or new folder as `out`")
     if not overwrite:
-        raise JaxlinError(f"{out} already holds a result: choose another --out, or add --overwrite")
+        raise JaxlinError(f"{out} already holds a result: choose another `out`, or add `overwrite`")
 
 
 def _workshop(place: Path) -> Path:
@@ -143,7 +153,7 @@ def _workshop(place: Path) -> Path:
 
 
 def _unwritable(place: Path, error: OSError) -> JaxlinError:
-    return JaxlinError(f"cannot write to {place} ({error.strerror}): choose another --out")
+    return JaxlinError(f"cannot write to {place} ({error.strerror}): choose another `out`")
 
 
 def _publish(workshop: Path, out: Path, overwrite: bool) -> None:

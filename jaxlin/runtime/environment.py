@@ -16,12 +16,12 @@ _PACKAGES = ("jaxlin", "jax", "jaxlib", "flax", "matfree", "transformers", "nump
 _PROC = Path("/proc/self/status")
 
 
-def environment(algorithm: str) -> dict[str, Any]:
-    """Device, the given matmul algorithm and package versions, for the summary of a result."""
+def environment(algorithm: str | None = None) -> dict[str, Any]:
+    """Device, the matmul algorithm if it is known, and package versions, for the summary of a result."""
     chosen = device()
     return {
         "device": f"{chosen.platform}: {chosen.device_kind}",
-        "matmul_algorithm": algorithm,
+        **({} if algorithm is None else {"matmul_algorithm": algorithm}),
         "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES},
     }
 

@@ -38,6 +38,26 @@ def interruptible() -> Iterator[None]:
         _SEEN.clear()
 
 
+@contextmanager
+def interruptions_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect at the end of the block, so that none leaves half of it done."""
+    if threading.current_thread() is not threading.main_thread():  # where signals never arrive
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 def raise_if_interrupted() -> None:
     """:class:`KeyboardInterrupt` if one was raised before, in vain."""
     if _SEEN.is_set():

@@ -1,11 +1,10 @@
 """The state of an iterative solver on disk, so that a run that was killed can go on.
 
-    FOLDER/identity.json    what the state is of: model, prompt, policy, seed, …
-    FOLDER/23/              an Orbax checkpoint after step 23
+    FOLDER/state.safetensors    the arrays by their names; in its metadata the step, what the state is of
+                                (model, prompt, policy, seed, …), and a checksum over all of it
 
-A checkpoint is written under another name and renamed when it is whole; the one before is removed after that.
-So a folder with a number for its name is whole whenever the process was killed, and all else is swept away at
-the next opening. Contents are under a checksum: what was changed afterwards is refused.
+A new state is written under another name and then renamed over the old one, so that the file is whole
+whenever the process was killed. What was changed afterwards is refused.
 """
 
 from __future__ import annotations
@@ -14,33 +13,30 @@ import errno
 import hashlib
 import json
 import os
-import re
-import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Array, Shaped
 
 from jaxlin.errors import JaxlinError
-from jaxlin.runtime import packed
+from jaxlin.runtime.interrupt import interruptions_wait
 
-_IDENTITY = "identity.json"
-#: Everything whose name begins so is in the making, or on its way out.
-_UNFINISHED = "unfinished-"
+_FILE, _UNFINISHED = "state.safetensors", "unfinished-state.safetensors"
 #: Values longer than this are not spelled out when they differ.
 _SPELLED = 40
+#: What reading a file can raise that somebody has changed.
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError, safetensors.SafetensorError)
 
 
 class SolverState:
     """Where a solver's state lies; a :class:`jaxlin.solvers.result.StateStore`.
 
     Attributes:
-        steps: of the checkpoint on disk, or None.
+        steps: after how many steps the state on disk was taken, or None.
     """
 
     def __init__(
@@ -61,103 +57,71 @@ class SolverState:
         """
         check(folder, resume=resume)
         self._folder, self._every = folder, every
-        mine = json.loads(json.dumps(identity))
-        self._seal = _fingerprint(mine)
-        self._unsaved: tuple[int, Any, dict[str, Any]] | None = None
+        self._identity = json.loads(json.dumps(identity))
+        self._unsaved: tuple[int, Mapping[str, Array | np.ndarray]] | None = None
         if resume:
-            _compare(folder, mine)
+            _compare(folder, _read(folder)[0], self._identity)
         self.steps = steps_in(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            if not resume:
-                _write_identity(folder, mine)
+            (folder / _UNFINISHED).unlink(missing_ok=True)  # what a kill left behind
         except OSError as error:
-            if not resume:
-                self.discard()
             raise _unwritable(folder, error, self.steps) from error
 
-    def restore(self, shapes_for: Callable[[dict[str, Any]], Any]) -> Any | None:
-        """The arrays of the last checkpoint, or None if there is none.
-
-        Args:
-            shapes_for: the note saved beside it -> pytree of shapes and dtypes.
+    def restore(self) -> dict[str, Shaped[np.ndarray, ...]] | None:
+        """The arrays of the last save by their names, or None if there was none.
 
         Raises:
-            JaxlinError: it is damaged.
+            JaxlinError: they are damaged.
         """
-        if self.steps is None:
-            return None
-        try:
-            arrays = packed.load(self._folder / str(self.steps), shapes_for, self._seal)
-        except MemoryError:
-            raise
-        except Exception as error:  # a file that was tampered with can make Orbax raise anything
-            raise _damaged(self._folder) from error
-        return jax.tree.map(jnp.asarray, arrays)
+        return None if self.steps is None else _read(self._folder)[1]
 
-    def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
-        """Keep ``state`` of this step if it is the turn of this step.
+    def save(self, step: int, arrays: Mapping[str, Array | np.ndarray]) -> None:
+        """Keep the arrays of this step if it is the turn of this step.
 
         Raises:
-            JaxlinError: it cannot be written; the last checkpoint stays.
+            JaxlinError: they cannot be written; the last save stays.
         """
         if not self._every:
             return
-        self._unsaved = (step, state, note)
+        self._unsaved = (step, arrays)
         if step % self._every == 0:
             self.flush()
 
     def flush(self) -> None:
-        """Keep the last state of all, whether it is its turn or not; Ctrl-C waits for it."""
+        """Keep the last arrays of all, whether it is their turn or not; Ctrl-C waits for it."""
         if self._unsaved is None:
             return
-        with _signals_wait():
+        with interruptions_wait():
             self._write(*self._unsaved)
             self._unsaved = None
 
     def discard(self) -> None:
         """Remove the folder. What cannot be removed stays, and the next run will say so."""
-        if self.steps is not None:  # half a checkpoint must not look like one
-            self._remove(self.steps)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for name in (_UNFINISHED, _FILE):
+            with suppress(OSError):
+                (self._folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()
 
-    def _write(self, step: int, state: Any, note: dict[str, Any]) -> None:
-        before, new = self.steps, self._folder / f"{_UNFINISHED}{step}"
-        if step == before:
+    def _write(self, step: int, arrays: Mapping[str, Array | np.ndarray]) -> None:
+        if step == self.steps:
             return
+        content = _packed(step, self._identity, {name: np.asarray(a) for name, a in arrays.items()})
+        unfinished = self._folder / _UNFINISHED
         try:
-            packed.save(new, state, note, self._seal)
-            os.replace(new, self._folder / str(step))
-        except MemoryError:
-            raise
-        except Exception as error:  # Orbax hands on what its storage raises: OSError, ValueError, …
-            self._sweep()
-            if before is None:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, self._folder / _FILE)
+        except OSError as error:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            if self.steps is None:
                 self.discard()
-            raise _unwritable(self._folder, error, before) from error
+            raise _unwritable(self._folder, error, self.steps) from error
         self.steps = step
-        if before is not None:
-            self._remove(before)
-
-    def _remove(self, step: int) -> None:
-        leaving = self._folder / f"{_UNFINISHED}removal"
-        try:
-            os.replace(self._folder / str(step), leaving)
-        except OSError:
-            return
-        shutil.rmtree(leaving, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        """Remove what a kill left behind: what is unfinished, and checkpoints before the last one."""
-        for path in self._folder.iterdir():
-            if path.name.startswith(_UNFINISHED):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-            elif path.name.isdecimal() and path.name != str(self.steps):
-                self._remove(int(path.name))
 
 
 def check(folder: Path, *, resume: bool) -> None:
@@ -166,22 +130,35 @@ def check(folder: Path, *, resume: bool) -> None:
     Raises:
         JaxlinError: to resume from nothing, to begin where an earlier run's state lies, or other files.
     """
+    names = _names(folder)
     steps = steps_in(folder)
     if resume and steps is None:
-        raise JaxlinError(f"there is nothing to resume in {folder}: run without --resume")
+        raise JaxlinError(f"there is nothing to resume in {folder}: run without `resume`")
     if not resume and steps is not None:
         raise JaxlinError(
             f"{folder} holds the state of an earlier run after {counted(steps)}: "
-            f"add --resume to go on, or remove it to start afresh"
+            f"add `resume` to go on, or remove it to start afresh"
         )
-    others = [name for name in _names(folder) if not _ours(name)]
+    others = [name for name in names if name not in (_FILE, _UNFINISHED)]
     if others:
-        raise JaxlinError(f"{folder} holds other files ({others[0]}): remove them, or choose another --out")
+        raise JaxlinError(f"{folder} holds other files ({others[0]}): remove them, or choose another `out`")
 
 
 def steps_in(folder: Path) -> int | None:
-    """After how many steps the last whole checkpoint was taken, or None if there is none."""
-    return max((int(name) for name in _names(folder) if name.isdecimal()), default=None)
+    """After how many steps the last state was saved, or None if there is none; reads no array.
+
+    Raises:
+        JaxlinError: its file is damaged.
+    """
+    if _FILE not in _names(folder):
+        return None
+    try:
+        with safetensors.safe_open(folder / _FILE, framework="numpy") as file:
+            return int(file.metadata()["step"])
+    except FileNotFoundError:  # removed since
+        return None
+    except _UNREADABLE as error:
+        raise _damaged(folder) from error
 
 
 def counted(steps: int) -> str:
@@ -189,42 +166,49 @@ def counted(steps: int) -> str:
     return "1 step" if steps == 1 else f"{steps} steps"
 
 
+def _packed(step: int, identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a file."""
+    metadata = {"step": str(step), "identity": json.dumps(identity)}
+    metadata["sha256"] = _checksum(metadata, arrays)
+    whole = {name: np.asarray(a, order="C") for name, a in arrays.items()}
+    return safetensors.numpy.save(whole, metadata)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a state is of, and its arrays; :class:`JaxlinError` unless all is as it was written."""
+    try:
+        with safetensors.safe_open(folder / _FILE, framework="numpy") as file:
+            metadata = dict(file.metadata())
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        if metadata.pop("sha256") != _checksum(metadata, arrays):
+            raise ValueError("the checksum is another")
+        return json.loads(metadata["identity"]), arrays
+    except _UNREADABLE as error:
+        raise _damaged(folder) from error
+
+
+def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+    described = {name: [str(a.dtype), a.shape] for name, a in arrays.items()}
+    total = hashlib.sha256(json.dumps([metadata, described], sort_keys=True).encode())
+    for name in sorted(arrays):
+        total.update(np.ascontiguousarray(arrays[name]).data)
+    return total.hexdigest()
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
         if os.path.isfile(folder):  # which does not raise at a name that is too long
-            raise JaxlinError(f"{folder} is a file: remove it, or choose another --out") from error
+            raise JaxlinError(f"{folder} is a file: remove it, or choose another `out`") from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):  # nothing is there, or can be
             return []
-        raise JaxlinError(f"cannot read {folder} ({error.strerror}): choose another --out") from error
+        raise JaxlinError(f"cannot read {folder} ({error.strerror}): choose another `out`") from error
 
 
-def _ours(name: str) -> bool:
-    return name == _IDENTITY or name.isdecimal() or name.startswith(_UNFINISHED)
-
-
-def _write_identity(folder: Path, identity: dict[str, Any]) -> None:
-    text = json.dumps({"identity": identity, "sha256": _fingerprint(identity)})
-    new = folder / f"{_UNFINISHED}{_IDENTITY}"
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, folder / _IDENTITY)
-
-
-def _compare(folder: Path, mine: dict[str, Any]) -> None:
+def _compare(folder: Path, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     """:class:`JaxlinError` that names the first difference between what was saved and ``mine``."""
-    try:
-        document = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
-        theirs = document["identity"]
-        whole = document["sha256"] == _fingerprint(theirs) and isinstance(theirs, dict)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _damaged(folder) from error
-    if not whole:
-        raise _damaged(folder)
-    for name in mine | theirs:
+    for name in {**mine, **theirs}:
         if mine.get(name) != theirs.get(name):
             raise JaxlinError(
                 f"the state in {folder} {_difference(name, theirs.get(name), mine.get(name))}: "
@@ -245,45 +229,14 @@ def _short(value: Any) -> bool:
     return not isinstance(value, (list, dict)) and len(str(value)) <= _SPELLED
 
 
-def _fingerprint(identity: Any) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
 def _damaged(folder: Path) -> JaxlinError:
     return JaxlinError(
-        f"the state in {folder} is damaged or cannot be read: remove it and run without --resume"
+        f"the state in {folder} is damaged or cannot be read: remove it and run without `resume`"
     )
 
 
-def _unwritable(folder: Path, error: Exception, steps: int | None) -> JaxlinError:
-    way_out = "free some space, choose another --out, or add --save-every 0"
+def _unwritable(folder: Path, error: OSError, steps: int | None) -> JaxlinError:
+    way_out = "free some space, choose another `out`, or set `save_every` to 0"
     if steps is not None:
-        way_out = f"free some space, and the same command with --resume goes on after {counted(steps)}"
-    return JaxlinError(f"the solver's state cannot be written to {folder} ({_reason(error)}): {way_out}")
-
-
-def _reason(error: Exception) -> str:
-    """What the system said; Orbax's storage wraps it into a paragraph."""
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    return os.strerror(number) if number else " ".join(str(error).split())[:_SPELLED]
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect at the end of the block, so that none leaves half a save running."""
-    if threading.current_thread() is not threading.main_thread():  # where signals never arrive
-        yield
-        return
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if came:
-        signal.raise_signal(came[0])
+        way_out = f"free some space, and the same run with `resume` goes on after {counted(steps)}"
+    return JaxlinError(f"the solver's state cannot be written to {folder} ({error.strerror}): {way_out}")

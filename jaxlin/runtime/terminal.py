@@ -15,6 +15,7 @@ from rich.text import Text
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.environment import held_bytes
 from jaxlin.runtime.interrupt import raise_if_interrupted
+from jaxlin.runtime.sizes import spell_size
 
 MODES = ("auto", "lines", "none")
 #: Seconds between two lines of a stage that goes on.
@@ -67,10 +68,10 @@ class TerminalProgress:
         if left is None and known.at_first < done:
             left = seconds / (done - known.at_first) * (total - done)
         if done == total:
-            state = f"{spell_time(seconds)}, {held_bytes() / 2**30:.2f} GiB"
+            state = f"{spell_time(seconds)}, {spell_size(held_bytes())}"
         else:
             ahead = "" if left is None else f"{spell_time(left)} left, "
-            state = f"{ahead}{held_bytes() / 2**30:.2f} GiB"
+            state = f"{ahead}{spell_size(held_bytes())}"
         if self._bars is not None and known.bar is None and done == total:
             self._console.print(Text(f"{stage}: {note}"))  # it is over already: no bar, but all of its words
         elif self._bars is not None:
@@ -82,7 +83,7 @@ class TerminalProgress:
             self._console.print(Text(f"{stage}: {done}/{total} {note} ({state})"), soft_wrap=True)
 
 
-def spell_time(seconds: float) -> str:
+def spell_time(seconds: int | float) -> str:
     """As people read a clock: 8 s, 3 min, 2 h 5 min."""
     minutes = round(seconds / 60)
     if seconds < 100:

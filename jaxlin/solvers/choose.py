@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -15,6 +16,18 @@ from jaxlin.solvers.matfree import first_steps
 from jaxlin.solvers.power import width
 
 METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
+#: Those that ``auto`` chooses from.
+_AUTOMATIC = ("dense", "gram", "lanczos")
+#: Which methods use an argument of :func:`jaxlin.svd`; what is not listed is used by all of them.
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "block": ("lanczos",),
+    "max_passes": ("lanczos", "matfree", "power"),
+    "verify_seed": ("lanczos", "matfree", "power"),
+    "store": ("lanczos",),
+    "scratch": ("gram",),
+}
+#: What is only there to be used: ``auto`` does not choose a method for its sake.
+_OFFERED = ("scratch",)
 #: Above this the matrix is not built unless asked for.
 _DENSE_BYTES = 2 * 2**30
 #: The matrix, LAPACK's own copy of it, and the right vectors.
@@ -32,10 +45,10 @@ _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class MethodChoice:
     """The method that will be used, why, its passes, and the bytes it needs beside the model.
 
-    ``block`` is how many probes an iterative method sends at once.
+    ``block`` is how many probes ``lanczos`` sends at once.
     """
 
     method: str
@@ -45,22 +58,32 @@ class Plan:
     block: int
 
 
-def plan(
+def choose_method(
     operator: DetachedJacobian,
     k: int,
     method: str = "auto",
     block: int | None = None,
     *,
+    given: Collection[str] = (),
     memory: int | None = None,
-) -> Plan:
+) -> MethodChoice:
     """Choose a method for the top k of this operator, or check the one asked for.
 
     The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
-    it fits into memory, else ``gram``. Otherwise ``lanczos``. ``memory`` is what may be used beside the
-    model, in bytes; what is free if not given. Looks at shapes alone.
+    it fits into memory, else ``gram``. Otherwise ``lanczos``. A method is chosen only if it uses everything
+    that is given; ``scratch`` alone is for ``gram`` should it be chosen. Looks at shapes alone.
+
+    Args:
+        operator: the map.
+        k: how many triplets.
+        method: one of :data:`METHODS`.
+        block: probes that lanczos sends at once; by prompt length if None.
+        given: which other arguments of :func:`jaxlin.svd` are given, by the names of :data:`USED_BY`.
+        memory: what may be used beside the model, in bytes; what is free if None.
 
     Raises:
-        JaxlinError: k or block out of range, an unknown method, or one that would not fit into memory.
+        JaxlinError: k or block out of range, an unknown method, one that does not use what is given, or
+            one that would not fit into memory.
     """
     m, n = operator.shape
     most = min(m, n)
@@ -68,24 +91,30 @@ def plan(
         raise JaxlinError(f"k is {k}, but this map has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    given = [*given] if block is None else ["block", *given]
+    possible = _methods_for(given, method)
     if block is None:
         block = _block(operator)
     if not 1 <= block <= m:
-        raise JaxlinError(f"the block is {block} probes: choose 1 ≤ block ≤ {m}")
+        raise JaxlinError(f"`block` is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
     lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
     free = free_bytes() if memory is None else memory
+    why = ""
     if method == "auto":
         fits = dense <= min(_DENSE_BYTES, free // 2)
         method = "lanczos" if lanczos_passes < m else "dense" if fits else "gram"
+        if method not in possible:
+            method = possible[0]
+            why = f"it uses {_spelled(given, 'and')}; "
     if method == "dense":
         _refuse_if_too_large(
             dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
         )
-        return Plan("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
+        return MethodChoice("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
     if method == "gram":
-        return Plan(
+        return MethodChoice(
             "gram",
             f"its {m} rows, streamed, give every singular value",
             m,
@@ -96,13 +125,45 @@ def plan(
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
         _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
-        return Plan("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
+        return MethodChoice("matfree", f"its bases take {_size(bases)}", 2 * steps, bases, block)
     if method == "power":
         w = width(operator, k)
         passes = min(2 * w * _POWER_STEPS, 2 * sum(operator.shape))
-        return Plan("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
-    reason = f"about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
-    return Plan("lanczos", reason, lanczos_passes, kept, block)
+        return MethodChoice("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
+    reason = f"{why}about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
+    return MethodChoice("lanczos", reason, lanczos_passes, kept, block)
+
+
+def uses(method: str, option: str) -> bool:
+    """Whether a method uses an argument of :func:`jaxlin.svd`; ``auto`` may come to use any."""
+    return method == "auto" or method in USED_BY.get(option, METHODS)
+
+
+def _methods_for(given: Sequence[str], method: str) -> tuple[str, ...]:
+    """The methods that use all of ``given``: of ``auto`` those it may choose, else the one asked for.
+
+    Raises:
+        JaxlinError: there is none.
+    """
+    if method == "auto":
+        deciding = [option for option in given if option not in _OFFERED]
+        possible = tuple(name for name in _AUTOMATIC if all(uses(name, option) for option in deciding))
+        if all(any(uses(name, option) for name in possible) for option in given):
+            return possible
+        raise JaxlinError(f"no method uses {_spelled(given, 'and')} together: leave one of them out")
+    if all(uses(method, option) for option in given):
+        return (method,)
+    unused = [option for option in given if not uses(method, option)]
+    others = [name for name in METHODS[1:] if all(uses(name, option) for option in given)]
+    them = "it" if len(unused) == 1 else "them"
+    way_out = f", or choose method {_spelled(others, 'or', quote='')}" if others else ""
+    raise JaxlinError(f"method {method} does not use {_spelled(unused, 'or')}: leave {them} out{way_out}")
+
+
+def _spelled(names: Sequence[str], conjunction: str, quote: str = "`") -> str:
+    """`a`, `b` and `c`."""
+    quoted = [f"{quote}{name}{quote}" for name in names]
+    return f" {conjunction} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 def _block(operator: DetachedJacobian) -> int:
@@ -115,7 +176,7 @@ def check_jacobian_fits(operator: DetachedJacobian) -> None:
     """:class:`JaxlinError` if the matrix itself, which a user wants stored, would not fit."""
     m, n = operator.shape
     needed = 2 * m * n * operator.dtype.itemsize  # on its way from the device to the file
-    _refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no --save-jacobian")
+    _refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no `save_jacobian`")
 
 
 def free_bytes() -> int:

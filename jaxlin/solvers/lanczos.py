@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, Leaf, solver_dtype
 from jaxlin.solvers.convergence import Outlook, Ritz
 from jaxlin.solvers.recover import RightBlocks, factorise, recover, refuse_nonfinite
@@ -66,7 +67,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
     """The top k triplets once they should meet the tolerance; better ones for as long as they are asked for.
 
     Raises:
-        JaxlinError: the passes return NaN or infinity.
+        JaxlinError: the passes return NaN or infinity, or the stored state is of another map.
     """
     b, k, m = request.block, request.k, operator.shape[0]
     state = _restored(operator, request) or start(operator, b, request.seed)
@@ -82,7 +83,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             kept.add(state.right)
             refuse_nonfinite(np.asarray(state.diagonal)[steps - 1])
             if request.store is not None:
-                request.store.save(steps, state, {"steps": steps, "room": len(state.basis)})
+                request.store.save(steps, vars(state))
             if steps >= most or steps % ritz.every == 0:
                 ritz = _ritz(state, request, operator)
             outlook.tell(ritz, steps, aim)
@@ -243,6 +244,14 @@ def _combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) ->
 def _restored(operator: DetachedJacobian, request: Request) -> LanczosState | None:
     if request.store is None:
         return None
+    arrays = request.store.restore()
+    if arrays is None:
+        return None
     m, n = operator.shape
-    precision = solver_dtype(operator.dtype)
-    return request.store.restore(lambda note: shapes(m, n, request.block, note["room"], precision))
+    room = len(arrays["basis"]) if "basis" in arrays else ROOM
+    wanted = vars(shapes(m, n, request.block, room, solver_dtype(operator.dtype)))
+    if {name: (a.shape, a.dtype) for name, a in arrays.items()} != {
+        name: (shape.shape, shape.dtype) for name, shape in wanted.items()
+    }:
+        raise JaxlinError("`store` holds the state of another map or block: give an empty one")
+    return LanczosState(**{name: jnp.asarray(a) for name, a in arrays.items()})

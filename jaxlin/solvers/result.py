@@ -1,61 +1,16 @@
-"""The one result type of every SVD method, and what a method gets and hands over."""
+"""What a method of the SVD gets and hands over; the result is :class:`jaxlin.results.svd.SVDResult`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
-from jaxlin.linear.certificate import Certificate
-from jaxlin.linear.operator import Leaf
 from jaxlin.runtime.progress import Progress, silent
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class SVDResult:
-    """The k largest singular triplets of an operator, J·V[i] = s[i]·U[i], and what they cost.
-
-    Attributes:
-        U: left vectors [k, *output_shape], orthonormal; signs such that ⟨u, y⟩ ≥ 0.
-        s: singular values [k], falling, in float32 or better.
-        V: right vectors [k, *input_shape], orthonormal; in the host's memory.
-        residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
-        spectrum: every singular value [min(m, n)] where the method finds them all, else None.
-        method: the method that was used, one of ``jaxlin.plan.METHODS``.
-        passes: passes of the whole network that were spent, those of the certificate included.
-        seconds: wall time.
-        seed: seed of every random vector that was drawn.
-        certificate: fresh checks of the result.
-    """
-
-    U: Leaf
-    s: Leaf
-    V: Leaf
-    residuals: Leaf
-    spectrum: Leaf
-    method: str = field(metadata={"static": True})
-    passes: int = field(metadata={"static": True})
-    seconds: float = field(metadata={"static": True})
-    seed: int = field(metadata={"static": True})
-    certificate: Certificate = field(metadata={"static": True})
-
-    def __repr__(self) -> str:
-        certificate = "holds" if self.certificate.holds else "FAILS"
-        traced = isinstance(self.s, jax.core.Tracer)
-        values = "" if traced else f"σ {float(self.s[0]):.4g} … {float(self.s[-1]):.4g}, "
-        cost = f"{self.passes} passes, {self.seconds:.1f} s"
-        return f"SVDResult(k={len(self.s)}, {values}{self.method}, {cost}, certificate {certificate})"
-
-    @property
-    def converged(self) -> Bool[Array, " k"]:
-        """Which triplets meet the certificate's tolerance."""
-        return self.residuals <= self.certificate.tolerance * self.s[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +31,13 @@ class Triplets:
 
 @runtime_checkable
 class StateStore(Protocol):
-    """Where an iterative method leaves its state, so that a killed run can go on."""
+    """Where an iterative method leaves the arrays of its state, so that a killed run can go on."""
 
-    def restore(self, shapes_for: Callable[[dict[str, Any]], Any]) -> Any | None:
-        """The last whole state, or None. ``shapes_for`` turns what was noted beside it into its shapes."""
+    def restore(self) -> Mapping[str, Shaped[np.ndarray, ...]] | None:
+        """Those of the last whole state by their names, or None."""
 
-    def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
-        """Keep ``state`` of this step and a note of plain numbers beside it."""
+    def save(self, step: int, arrays: Mapping[str, Shaped[Array | np.ndarray, ...]]) -> None:
+        """Keep those of this step."""
 
 
 @dataclass(frozen=True)

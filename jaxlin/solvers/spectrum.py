@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.solvers.result import SVDResult
-
-
-@dataclass(frozen=True)
-class Dimensions:
-    """How many directions a map really uses.
-
-    Attributes:
-        frobenius2: ‖J‖_F²; exact where the whole spectrum is known, else estimated.
-        frobenius2_error: its standard error, 0 where it is exact.
-        stable_rank: ‖J‖_F² / σ₁².
-        participation: (Σσ²)² / Σσ⁴, as the least and the most it can be: what is beyond the top k has
-            a known energy, and no σ above σ_k. Both are the same where the whole spectrum is known.
-    """
-
-    frobenius2: float
-    frobenius2_error: float
-    stable_rank: float
-    participation: tuple[float, float]
+from jaxlin.results.dimensions import Dimensions
+from jaxlin.results.svd import SVDResult
 
 
 def dimensions(result: SVDResult) -> Dimensions:
@@ -41,14 +22,6 @@ def dimensions(result: SVDResult) -> Dimensions:
     rest = max(total - found, 0.0)
     least, most = total**2 / (fourth + rest * s[-1] ** 2), total**2 / fourth
     return Dimensions(total, error, total / s[0] ** 2, (least, most))
-
-
-def overlaps(
-    a: Float[Array | np.ndarray, "i n"], b: Float[Array | np.ndarray, "j n"]
-) -> Float[np.ndarray, "i j"]:
-    """⟨a_i, b_j⟩ in float64, for vectors of any shape."""
-    flat = [np.asarray(each, np.float64).reshape(len(each), -1) for each in (a, b)]
-    return flat[0] @ flat[1].T
 
 
 def principal_angles(

@@ -20,14 +20,15 @@ from jaxlin.linear.certificate import CHECK_PASSES, Check, certify, check_operat
 from jaxlin.linear.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.linear.tolerance import checked_tolerance
+from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import plan
+from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.dense import dense_svd
 from jaxlin.solvers.gram import gram_svd
 from jaxlin.solvers.lanczos import lanczos_svd
 from jaxlin.solvers.matfree import matfree_svd
 from jaxlin.solvers.power import power_svd
-from jaxlin.solvers.result import Request, StateStore, SVDResult, Triplets
+from jaxlin.solvers.result import Request, StateStore, Triplets
 
 __all__ = ["SVDResult", "svd"]
 
@@ -65,41 +66,49 @@ def svd(
         tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
         seed: of every random vector. Same seed, same answer.
         block: probes at once in ``lanczos``; by prompt length if not given.
-        max_passes: where the iterative methods give up; when the space is exhausted if not given.
+        max_passes: where the iterative methods give up; when the space is exhausted if not given. They take
+            at least the steps without which there are no k triplets.
         verify_seed: solve once more from this seed and compare the values (iterative methods).
         store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
         scratch: folder for the rows of ``gram``; the system's for temporary files if not given.
         progress: told what is happening.
 
     Raises:
-        JaxlinError: k, method, tolerance or block out of range, or a method that does not fit into memory.
+        JaxlinError: k, method, tolerance, block or max_passes out of range, a method that does not use what
+            is given (see :data:`jaxlin.solvers.choose.USED_BY`), or one that does not fit into memory.
     """
+    bare = operator.bare  # what is compiled for it serves every prompt of its length
     k = min(16, *operator.shape) if k is None else k
-    chosen = plan(operator, k, method, block)
-    tolerance = checked_tolerance(operator, tolerance)
+    options = {"max_passes": max_passes, "verify_seed": verify_seed, "store": store, "scratch": scratch}
+    given = [name for name, value in options.items() if value is not None]
+    chosen = choose_method(bare, k, method, block, given=given)
+    tolerance = checked_tolerance(bare, tolerance)
     if verify_seed == seed:
-        raise JaxlinError(f"the second seed is {seed} as well: choose another --verify-seed")
+        raise JaxlinError(f"the second seed is {seed} as well: choose another `verify_seed`")
+    if max_passes is not None and max_passes < 1:
+        raise JaxlinError(f"`max_passes` is {max_passes}: give 1 or more")
     most = 2 * sum(operator.shape) if max_passes is None else max_passes
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
-    u, s, v, residual, found, passes = _solve(operator, chosen.method, request)
-    checks = list(check_operator(operator, seed))
+    u, s, v, residual, found, passes = _solve(bare, chosen.method, request)
+    checks = list(check_operator(bare, seed))
     if found.moved is not None:
         checks.append(
             Check("stagnation", found.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
         )
-    if verify_seed is not None and found.spectrum is None:
-        again = _solve(operator, chosen.method, replace(request, seed=verify_seed, store=None))
+    if verify_seed is not None:
+        again = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += again[-1]
         difference = float(jnp.abs(again[1] - s).max() / s[0])
         checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
     if found.spectrum is None:
-        energy = estimate_energy(operator, u, s, seed)
+        energy = estimate_energy(bare, u, s, seed)
         passes += ENERGY_PASSES
     else:
         energy = energy_of_spectrum(s, jnp.asarray(found.spectrum))
+    # Here what is known of the prompt goes over from ``operator`` to its result.
     return SVDResult(
         U=u,
         s=s,
@@ -111,6 +120,10 @@ def svd(
         seconds=time.perf_counter() - started,
         seed=seed,
         certificate=certify(s, residual, tolerance, tuple(checks), energy),
+        x=operator.x,
+        y=operator.y,
+        offset=operator.offset,
+        labels=operator.labels,
     )
 
 

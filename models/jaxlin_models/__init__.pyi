@@ -4,7 +4,7 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
-from .checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
+from .checkpoint import Checkpoint, config_of, find, find_config, has_tokenizer, load_tokenizer
 from .config import DecoderConfig, RopeConfig
 from .decoder import Decoder, record
 from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
@@ -15,7 +15,8 @@ from .generation import Addition, generate
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from .replay import replay, replay_transpose
 from .residual import Stream, stream
-from .weights import load_decoder, weights_hash
+from .tensors import StateTensors, weights_hash
+from .weights import decoder_of, load_decoder
 
 __all__ = [
     "POLICIES",
@@ -29,10 +30,13 @@ __all__ = [
     "ModelError",
     "Plain",
     "RopeConfig",
+    "StateTensors",
     "Stream",
     "UnknownModuleKind",
     "algorithm",
     "choose_precision",
+    "config_of",
+    "decoder_of",
     "find",
     "find_config",
     "generate",

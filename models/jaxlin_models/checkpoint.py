@@ -80,6 +80,10 @@ class Checkpoint:
     hf_config: PreTrainedConfig
     config: DecoderConfig
 
+    def __repr__(self) -> str:
+        revision = "" if self.revision is None else f", revision {self.revision}"
+        return f"Checkpoint({self.name}, {self.config.family}{revision})"
+
 
 def find(name: str, *, weights: bool = True) -> Checkpoint:
     """The checkpoint called ``name``: a demo (``demo-llama``), a directory, or ``org/name@revision``.
@@ -116,7 +120,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """The checkpoint's own tokenizer; :class:`ModelError` if it has none that can be read."""
     if not has_tokenizer(checkpoint):
         raise ModelError(
-            f"{checkpoint.directory} has no tokenizer.json; give the prompt as --token-ids instead"
+            f"{checkpoint.directory} has no tokenizer.json; give the prompt as `token_ids` instead"
         )
     try:
         return AutoTokenizer.from_pretrained(
@@ -125,7 +129,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(
             f"the tokenizer in {checkpoint.directory} cannot be read ({_one_line(error)}); "
-            f"fetch it anew, or remove it and give --token-ids"
+            f"fetch it anew, or remove it and give `token_ids`"
         ) from error
 
 
@@ -196,6 +200,26 @@ def _read_config(directory: Path) -> tuple[PreTrainedConfig, DecoderConfig]:
     except _BAD_VALUES as error:
         reason = _one_line(error.__cause__ or error)
         raise ModelError(f"{path} is not a valid config ({reason}); fetch it anew") from error
+
+
+def config_of(hf_config: PreTrainedConfig, owner: str) -> DecoderConfig:
+    """Our config from transformers' config object of a model in memory, which is called ``owner``.
+
+    Raises:
+        ModelError: an architecture that is not supported, or a config that cannot be.
+    """
+    if hf_config.model_type not in families.FAMILIES:
+        raise ModelError(
+            f"{owner} is of an unknown architecture: its config says model_type {hf_config.model_type!r}; "
+            f"supported are {', '.join(sorted(families.FAMILIES))}"
+        )
+    try:
+        return families.decoder_config(hf_config)
+    except ModelError:
+        raise
+    except _BAD_VALUES as error:
+        reason = _one_line(error.__cause__ or error)
+        raise ModelError(f"the config of {owner} is not valid ({reason}); give another model") from error
 
 
 def _one_line(error: BaseException) -> str:

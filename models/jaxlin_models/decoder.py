@@ -150,6 +150,11 @@ class Decoder(nnx.Module):
 
         self.layers = stack(rngs)
 
+    def __repr__(self) -> str:
+        config = self.config
+        sizes = f"{config.num_layers} layers, width {config.embed_dim}"
+        return f"{type(self).__name__}({config.family}, {sizes}, {self.dtype})"
+
     @property
     def dtype(self) -> jnp.dtype:
         """Storage dtype, of the weights and of recorded coefficients."""

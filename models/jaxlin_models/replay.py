@@ -33,12 +33,30 @@ def replay(
     recorded: Recorded,
     v: Float[Array, "... t d"],
     position: int | Int[Array, ""],
+    layers: tuple[Layer, Layer] | None = None,
+    which: Branch = "block",
     *,
     biases: bool = False,
 ) -> Float[Array, "... d"]:
-    """The recorded pass applied to other embeddings: J·v, or J·v + c with ``biases``."""
-    x = through(decoder, recorded, v, 0, decoder.config.num_layers, biases=biases)
-    return normed(decoder, recorded["final"], x[..., position, :])
+    """The recorded pass, or some of it, applied to other embeddings: J·v, or J·v + c with ``biases``.
+
+    Args:
+        decoder: whose weights are on the linear path.
+        recorded: the coefficients. Without those of the final norm the output is not normed.
+        v: what enters the first of the layers.
+        position: whose output is taken.
+        layers: (first, last + 1); all of them if None, in a loop whose length the compiler knows. On a GPU
+            a loop of unknown length asks the host before every layer whether it is to go on.
+        which: ``block`` for whole layers, or the one branch of the first layer that is applied alone.
+        biases: add the biases on the linear path.
+    """
+    first, last = (0, decoder.config.num_layers) if layers is None else layers
+    if which == "block":
+        x = through(decoder, recorded, v, first, last, biases=biases)
+    else:
+        x = branch(decoder, recorded, v, first, which, biases=biases)
+    x = x[..., position, :]
+    return normed(decoder, recorded["final"], x) if "final" in recorded else x
 
 
 def replay_transpose(
@@ -47,14 +65,20 @@ def replay_transpose(
     u: Float[Array, "... d"],
     length: int,
     position: int | Int[Array, ""],
+    layers: tuple[Layer, Layer] | None = None,
+    which: Branch = "block",
 ) -> Float[Array, "... t d"]:
-    """Jᵀ·u: the layers backwards, each one transposed by itself.
+    """Jᵀ·u, the transpose of :func:`replay`: the layers backwards, each one transposed by itself.
 
     ``jax.linear_transpose`` of the whole loop would be the same map, but it first runs a loop that copies
     every broadcast coefficient.
     """
-    g = at_position(normed(decoder, recorded["final"], u), length, position)
-    return through_transpose(decoder, recorded, g, 0, decoder.config.num_layers)
+    g = normed(decoder, recorded["final"], u) if "final" in recorded else u
+    g = at_position(g, length, position)
+    first, last = (0, decoder.config.num_layers) if layers is None else layers
+    if which == "block":
+        return through_transpose(decoder, recorded, g, first, last)
+    return branch_transpose(decoder, recorded, g, first, which)
 
 
 def normed(

@@ -1,12 +1,9 @@
-"""Safetensors -> NNX and back, one stacked parameter at a time, straight to the target dtype."""
+"""Stock tensors -> NNX and back, one stacked parameter at a time, straight to the target dtype."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +12,16 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
 
 from jaxlin_models import families
 from jaxlin_models.checkpoint import Checkpoint, find
+from jaxlin_models.config import DecoderConfig
 from jaxlin_models.decoder import LOGICAL_AXES, Decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.offload import to_host
+from jaxlin_models.tensors import FileTensors, Tensors
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
@@ -34,8 +29,6 @@ _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 _TABLES = ("embedding", "head")
 #: Bytes; XLA's own for CPU buffers.
 _ALIGNMENT = 64
-#: What may be stored, by safetensors' names of it.
-_FLOATS = ("F16", "BF16", "F32", "F64")
 
 #: (stage, done, total, note)
 Progress = Callable[[str, int, int, str], None]
@@ -66,14 +59,40 @@ def load_decoder(
             not finite; an unknown dtype or precision, or two that do not go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
-    decoder = nnx.eval_shape(
-        lambda: Decoder(checkpoint.config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision)
+    return decoder_of(
+        checkpoint.config,
+        checkpoint.hf_config,
+        FileTensors(checkpoint.directory),
+        dtype,
+        precision=precision,
+        offload=offload,
+        progress=progress,
     )
+
+
+def decoder_of(
+    config: DecoderConfig,
+    hf_config: PreTrainedConfig,
+    tensors: Tensors,
+    dtype: DTypeLike,
+    *,
+    precision: str | None = None,
+    offload: bool = False,
+    progress: Progress | None = None,
+) -> Decoder:
+    """The decoder of a config and its tensors; arguments and errors as of :func:`load_decoder`.
+
+    Args:
+        config: sizes and settings, as :func:`families.decoder_config` makes them of ``hf_config``.
+        hf_config: says under which names the tensors are.
+        tensors: in files or in memory.
+        dtype, precision, offload, progress: as there.
+    """
+    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision))
     graphdef, state = nnx.split(decoder)
-    tensors = _Tensors(checkpoint.directory)
     flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
-    places = _places(_names_in(tensors, checkpoint), shapes)
+    places = _places(_names_in(tensors, hf_config), shapes)
     for place in places.values():
         for name in place.names:
             tensors.check(name, place.tensor)
@@ -102,98 +121,8 @@ def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, N
     return tensors
 
 
-def weights_hash(checkpoint: Checkpoint) -> str:
-    """sha256 over the names and contents of the checkpoint's safetensors files, as hex."""
-    total = hashlib.sha256()
-    for path in weight_files(checkpoint.directory):
-        total.update(path.name.encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a checkpoint in name order; :class:`ModelError` if one is missing."""
-    if (directory / _INDEX).exists():
-        return _shards(directory)
-    if (directory / _SINGLE).exists():
-        return [directory / _SINGLE]
-    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
-    if pickles:
-        raise ModelError(
-            f"{directory} has only pickled weights ({pickles[0]}), which can run code when loaded; "
-            f"convert them to safetensors"
-        )
-    raise ModelError(
-        f"{directory} has no {_SINGLE} or {_INDEX}; fetch the whole checkpoint, or one that has safetensors"
-    )
-
-
-def _shards(directory: Path) -> list[Path]:
-    try:
-        weight_map = json.loads((directory / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-        paths = sorted({directory / file for file in weight_map.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{directory / _INDEX} is not a safetensors index; fetch it anew") from error
-    for path in paths:
-        if not path.exists():
-            raise ModelError(f"{path} is missing although {_INDEX} names it; fetch it again")
-    return paths
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is truncated or not safetensors ({error}); fetch it again") from error
-
-
-class _Tensors:
-    """Every tensor of a checkpoint by name, whichever file it is in.
-
-    Files are mapped into memory only while one tensor is read, because what is mapped counts as held.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._place: dict[str, tuple[Path, tuple[int, ...], str]] = {}
-        for path in weight_files(directory):
-            with _opened(path) as file:
-                for name in file.keys():  # noqa: SIM118 (not a dict)
-                    header = file.get_slice(name)
-                    self._place[name] = (path, tuple(header.get_shape()), header.get_dtype())
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._place
-
-    def check(self, name: str, expected: tuple[int, ...]) -> None:
-        """Refuse a tensor that is missing, misshaped or quantised; the files' headers know."""
-        if name not in self._place:
-            raise ModelError(
-                f"{self._directory} lacks the tensor {name}; the checkpoint is incomplete or its "
-                f"config.json belongs to another model"
-            )
-        _, shape, dtype = self._place[name]
-        if shape != expected:
-            raise ModelError(
-                f"tensor {name} has shape {list(shape)} where config.json implies {list(expected)}; "
-                f"config and weights belong to different models"
-            )
-        if dtype not in _FLOATS:
-            raise ModelError(
-                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
-                f"bfloat16 or float16"
-            )
-
-    def read(self, name: str, rows: slice) -> NDArray:
-        with _opened(self._place[name][0]) as file:
-            return file.get_slice(name)[rows]
-
-
-def _names_in(tensors: _Tensors, checkpoint: Checkpoint) -> Mapping[str, str]:
-    table = families.weight_names(checkpoint.hf_config)
+def _names_in(tensors: Tensors, hf_config: PreTrainedConfig) -> Mapping[str, str]:
+    table = families.weight_names(hf_config)
     present = (prefix for prefix in _PREFIXES if prefix + table["embedding"] in tensors)
     head = next((name for name in _HEADS if name in tensors), _HEADS[0])
     return _full_names(table, next(present, _PREFIXES[0]), head)
@@ -239,7 +168,7 @@ def _key(path: tuple) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors) -> NDArray:
+def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors) -> NDArray:
     if not place.stacked:
         return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
     stacked = _aligned(shape, dtype)
@@ -257,7 +186,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
 
 
 def _from_stock(
-    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: _Tensors
+    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors
 ) -> NDArray:
     with np.errstate(over="ignore"):  # what overflows is refused below
         value = tensors.read(name, rows).astype(dtype, copy=False)

@@ -155,7 +155,7 @@ class Prompt {
       row.insertCell().textContent = view.tokens[i][0];
       row.insertCell().append(button);
       row.insertCell().textContent = short(shade.values[i]);
-      if (shade.shares) row.insertCell().textContent = `brings ${short(shade.shares[i])}`;
+      if (shade.shares) row.insertCell().textContent = `contributes ${short(shade.shares[i])}`;
     }
     strongest.append(list);
     this.detail.append(strongest);
@@ -164,7 +164,7 @@ class Prompt {
     const box = element("div", undefined, "pin");
     box.append(element("h3", `token ${position}: ${visible(text)}`));
     box.append(element("div", `${shade.name}: ${short(shade.values[this.pinned])}`));
-    if (shade.shares) box.append(element("div", `brings ${short(shade.shares[this.pinned])} along ${shade.name}`));
+    if (shade.shares) box.append(element("div", `contributes ${short(shade.shares[this.pinned])} along ${shade.name}`));
     if (shade.notes) box.append(element("div", "its own map writes", "legend"), words(shade.notes[this.pinned]));
     this.detail.append(box);
   }

@@ -1,0 +1,166 @@
+"""Where a model comes from: files, a decoder in memory, or a torch model in memory.
+
+What a source knows at once is enough for a refusal or a plan; its weights are read when somebody asks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import jaxlin_models as models
+from transformers import PreTrainedTokenizerBase
+
+from jaxlin.errors import JaxlinError
+from jaxlin.runtime.progress import Progress, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Source(ABC):
+    """What is known of a model before its weights are read, and how they are.
+
+    Attributes:
+        name: what was asked for, or the class or name of what was handed over.
+        config: of the decoder.
+        dtype: how weights and coefficients are stored.
+        precision: how they are multiplied.
+    """
+
+    name: str
+    config: models.DecoderConfig
+    dtype: str
+    precision: str
+
+    @abstractmethod
+    def read(self) -> models.Decoder:
+        """The decoder, its weights read.
+
+        Raises:
+            models.ModelError: weights that cannot be read or used.
+        """
+
+    def weights_sha256(self) -> str | None:
+        """sha256 of the weights, as hex, once they are read; None where they come from nowhere."""
+        return None
+
+    @property
+    def checkpoint(self) -> models.Checkpoint | None:
+        """The files; None where there are none."""
+        return None
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it brings a tokenizer of its own."""
+        return False
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its own tokenizer.
+
+        Raises:
+            JaxlinError: it has none.
+            models.ModelError: it has none that can be read.
+        """
+        raise JaxlinError("this decoder has no tokenizer: give one to jaxlin.load, or prompts as ids")
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Source):
+    """A checkpoint on this disk or on the hub; of the latter only small files are here at first."""
+
+    located: models.Checkpoint
+    offload: bool = False
+    progress: Progress = silent
+
+    @property
+    def checkpoint(self) -> models.Checkpoint:
+        """The files."""
+        return self.located
+
+    def read(self) -> models.Decoder:
+        """The decoder; downloads the weights of a hub id first.
+
+        Raises:
+            JaxlinError: the hub's branch went on meanwhile.
+            models.ModelError: weights that cannot be had, read or used.
+        """
+        checkpoint = self.located
+        if checkpoint.revision is not None:
+            checkpoint = models.find(self.name)
+            if checkpoint.revision != self.located.revision:
+                raise JaxlinError(
+                    f"{self.name} went from {self.located.revision} to {checkpoint.revision} on the hub "
+                    f"meanwhile: load it again, or name a revision after @"
+                )
+        return models.load_decoder(
+            checkpoint,
+            jnp.dtype(self.dtype),
+            precision=self.precision,
+            offload=self.offload,
+            progress=self.progress,
+        )
+
+    def weights_sha256(self) -> str | None:
+        """sha256 over the names and contents of the weight files."""
+        return models.weights_hash(self.located)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is one among the files."""
+        return models.has_tokenizer(self.located)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's own.
+
+        Raises:
+            models.ModelError: none, or none that can be read.
+        """
+        return models.load_tokenizer(self.located)
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory(Source):
+    """A decoder as it is."""
+
+    decoder: models.Decoder
+
+    @classmethod
+    def of(cls, decoder: models.Decoder) -> InMemory:
+        """A decoder under the name of its class."""
+        name = type(decoder).__name__
+        return cls(name, decoder.config, str(decoder.dtype), decoder.precision, decoder)
+
+    def read(self) -> models.Decoder:
+        """The decoder itself."""
+        return self.decoder
+
+
+@dataclass(frozen=True, eq=False)
+class FromTorch(Source):
+    """A Hugging Face model in memory, whose tensors are converted as they are when they are read."""
+
+    weights: models.StateTensors
+    hf_config: Any
+    offload: bool = False
+    progress: Progress = silent
+
+    def read(self) -> models.Decoder:
+        """The decoder, its weights converted.
+
+        Raises:
+            models.ModelError: a tensor missing, misshaped, not floating, not finite or without values.
+        """
+        return models.decoder_of(
+            self.config,
+            self.hf_config,
+            self.weights,
+            jnp.dtype(self.dtype),
+            precision=self.precision,
+            offload=self.offload,
+            progress=self.progress,
+        )
+
+    def weights_sha256(self) -> str | None:
+        """sha256 over the names and values of the tensors that were read, in that order."""
+        return self.weights.sha256()

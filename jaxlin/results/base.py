@@ -1,0 +1,295 @@
+"""What results of every kind can do: be saved and read, shown, drawn, and made again.
+
+A kind says what its tensors, figures and tables are; everything that is made of those is here, once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from rich.console import RenderableType
+
+from jaxlin.errors import JaxlinError
+from jaxlin.results import store
+from jaxlin.results.about import About
+from jaxlin.results.calls import python_calls
+from jaxlin.results.labels import Labels
+from jaxlin.results.page.pieces import View, facts_of
+from jaxlin.results.pictures import Figures, Picture, check_formats
+from jaxlin.results.plain import as_plain
+from jaxlin.results.tables import as_html
+from jaxlin.runtime.environment import environment, peak_bytes
+
+if TYPE_CHECKING:
+    import pandas
+
+#: What a summary begins with, in this order: what the result was made from.
+_HEAD = (
+    "model", "family", "revision", "weights_sha256", "policy", "dtype", "precision", "offload", "seed",
+    "tokens", "token_texts", "span", "position", "shape", "dial",
+)  # fmt: skip
+#: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
+_FACTS = ("policy", "dial", "span", "normed")
+_LABELLED = ("tokens", "token_texts", "position", *_FACTS)
+
+
+#: A result of one kind. (Not ``Self``, which beartype knows in classes alone that it decorates whole.)
+SomeResult = TypeVar("SomeResult", bound="Result")
+
+
+class Result(ABC):
+    """The base of all kinds of results, which are frozen dataclasses and pytrees.
+
+    Attributes:
+        kind: the verb that makes it.
+        labels: the tokens it is about, and what reads vectors as tokens; None where there are none.
+        about: further entries of the summary.
+    """
+
+    kind: ClassVar[str]
+    labels: Labels | None
+    about: About
+
+    @property
+    @abstractmethod
+    def holds(self) -> bool:
+        """Whether everything that was checked keeps its limit."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Any]:
+        """Its tensors, by their names in ``result.safetensors``."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Its own short entries of the summary."""
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """Its long entries of the summary, which come last: certificates, and tensors in words."""
+
+    @classmethod
+    @abstractmethod
+    def from_saved(
+        cls: type[SomeResult], arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> SomeResult:
+        """A result from the tensors and the summary of one that was saved."""
+
+    @abstractmethod
+    def table(self) -> RenderableType:
+        """What a terminal or a notebook shows, for rich: the certificate first."""
+
+    @abstractmethod
+    def pictures(self) -> list[Picture]:
+        """All its pictures; none where there is nothing to draw."""
+
+    @abstractmethod
+    def shown(self) -> View:
+        """What the report shows of this kind, beside what it shows of all; see :meth:`view`."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of :meth:`to_frame`."""
+
+    @abstractmethod
+    def call(self) -> dict[str, Any]:
+        """The options that make it again, beside those that all verbs have: ``model.VERB(prompt, …)``."""
+
+    def entry(self, name: str, default: Any = None) -> Any:
+        """What was noted about the map or the result under this name of the summary."""
+        facts: Mapping[str, Any] = {} if self.labels is None else self.labels.facts
+        return facts[name] if name in facts else self.about.get(name, default)
+
+    def with_notes(self: SomeResult, **entries: Any) -> SomeResult:
+        """The same result with more entries in its summary, each of what JSON can hold."""
+        return replace(self, about=self.about.with_entries(**entries))  # type: ignore[type-var]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything about it that is not a tensor, as in ``result.json``.
+
+        Device, versions and memory are measured when this is first asked for, if nobody noted them.
+        """
+        noted = {**self.about.entries, **_labelled(self.labels), **self.figures()}
+        if not {"peak_bytes", "device", "versions"} <= noted.keys():
+            noted = {**self._environment, **noted}
+        head = {name: noted[name] for name in _HEAD if name in noted}
+        return as_plain({"verb": self.kind, **head, **noted, **self.details()})  # type: ignore[no-any-return]
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        return {"peak_bytes": peak_bytes(), **environment()}
+
+    def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
+        """Write ``result.safetensors`` and ``result.json`` into a folder, which appears whole or not at all.
+
+        Raises:
+            JaxlinError: ``out`` holds something already, or cannot be written.
+        """
+        with store.staged(Path(out), overwrite=overwrite) as folder:
+            self.write(folder)
+        return Path(out)
+
+    def write(self, folder: Path) -> None:
+        """Put the two files into a folder that is there, as :func:`jaxlin.results.store.staged` gives one.
+
+        Raises:
+            JaxlinError: there is no room.
+        """
+        store.write(folder, self.arrays(), self.summary())
+
+    @classmethod
+    def read(cls: type[SomeResult], folder: str | Path) -> SomeResult:
+        """A result of this kind that was saved; :func:`jaxlin.read` reads one of any kind.
+
+        Raises:
+            JaxlinError: there is no result, one of another kind, or one that cannot be read.
+        """
+        arrays, summary = store.read(Path(folder))
+        if summary.get("verb") != cls.kind:
+            raise JaxlinError(f"{folder} holds a result of {summary.get('verb')!r} and not of {cls.kind!r}")
+        return cls.restore(folder, arrays, summary)
+
+    @classmethod
+    def restore(
+        cls: type[SomeResult],
+        folder: str | Path,
+        arrays: Mapping[str, np.ndarray],
+        summary: Mapping[str, Any],
+    ) -> SomeResult:
+        """:meth:`from_saved`, with an error in words where something is missing.
+
+        Raises:
+            JaxlinError: so it is.
+        """
+        try:
+            return cls.from_saved(arrays, summary)
+        except (KeyError, TypeError, ValueError) as error:
+            raise JaxlinError(
+                f"the result in {folder} lacks something or holds something else ({error}): make it again"
+            ) from error
+
+    def without_model(self: SomeResult) -> SomeResult:
+        """The same, read in tokens now, and no longer holding the model whose weights they are read with."""
+        arrays = {name: np.asarray(array) for name, array in self.arrays().items()}
+        return type(self).from_saved(arrays, self.summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
+    def plot(self, out: str | Path | None = None, formats: Sequence[str] = ("png",)) -> Figures | list[Path]:
+        """Its pictures.
+
+        Args:
+            out: a folder, made if it is not there; files of the same names are replaced.
+            formats: one or more of ``png``, ``pdf`` and ``svg``.
+
+        Returns:
+            The files that were written, a CSV of its numbers after each picture; without ``out`` matplotlib's
+            figures, which a notebook shows.
+
+        Raises:
+            JaxlinError: there is nothing to draw, an unknown format, or a folder that cannot be written to.
+        """
+        check_formats(formats)
+        pictures = self.pictures()
+        if not pictures:
+            raise JaxlinError(f"this result of {self.kind!r} has no pictures: show its table instead")
+        if out is None:
+            return Figures(picture.figure() for picture in pictures)
+        out = Path(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return [path for picture in pictures for path in picture.save(out, formats)]
+        except OSError as error:
+            raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
+
+    def view(self, name: str) -> View:
+        """It as the script of the report reads it, under the name that is shown.
+
+        ``tokens`` are shaded by one of ``shades`` at a time, each with what is to be said about it; ``cards``
+        are the certificates; ``charts``, ``grid`` and ``tables`` come below where there are any; ``facts``
+        is what it was made from, and ``python`` makes it again.
+        """
+        empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
+        facts = {"facts": facts_of(self.summary()), "python": self.python()}
+        return empty | {"name": name, "verb": self.kind} | self.shown() | facts
+
+    def python(self) -> str:
+        """The calls that make it again, with ``prompt`` left open: text or ids, up to the output's position.
+
+        Empty where no model is known.
+        """
+        return python_calls(self.summary(), self.call())
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The result as a table of pandas.
+
+        Raises:
+            JaxlinError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise JaxlinError(
+                'tables of pandas need pandas, which is not installed: pip install "jaxlin[pandas]"'
+            ) from error
+        return pandas.DataFrame(self.rows())
+
+
+def map_arrays(x: Any, y: Any, offset: Any, labels: Labels | None) -> dict[str, Any]:
+    """What every result on disk says about its map, by name of tensor; without what is not known."""
+    arrays = {"embeddings": x, "output": y, "offset": offset}
+    if labels is not None:
+        arrays |= {
+            "token_ids": np.asarray(labels.ids, np.int64),
+            "positions": np.asarray(labels.positions, np.int64),
+        }
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def shape_of(x: Any, y: Any) -> dict[str, Any]:
+    """The size of the matrix, where its point is known."""
+    return {} if x is None or y is None else {"shape": [int(np.size(y)), int(np.size(x))]}
+
+
+def keep_order(result: Result, name: str) -> None:
+    """Make a dictionary in a field one whose order JAX keeps: it sorts the keys of an ordinary one."""
+    entries = getattr(result, name)
+    if type(entries) is dict:
+        object.__setattr__(result, name, OrderedDict(entries))
+
+
+def _labelled(labels: Labels | None) -> dict[str, Any]:
+    if labels is None:
+        return {}
+    facts = {} if labels.reader is None else labels.reader.facts()
+    tokens = {"tokens": len(labels.ids), "token_texts": labels.texts, "position": labels.position}
+    return {**facts, "span": None, **labels.facts, **tokens}
+
+
+def saved_labels(
+    arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any], *, hidden: bool = True
+) -> Labels | None:
+    """The labels of a saved result, which nothing reads vectors for."""
+    if "token_ids" not in arrays:
+        return None
+    return Labels(
+        ids=tuple(arrays["token_ids"].tolist()),
+        texts=tuple(summary["token_texts"]),
+        positions=tuple(arrays["positions"].tolist()),
+        position=summary["position"],
+        facts={name: summary[name] for name in _FACTS if name in summary},
+        hidden=hidden,
+    )
+
+
+def saved_about(summary: Mapping[str, Any], details: Sequence[str], labels: Labels | None) -> About:
+    """What stays of a saved summary when the labels and long entries are taken out."""
+    known = {"verb", *details, *(() if labels is None else _LABELLED)}
+    return About({name: entry for name, entry in summary.items() if name not in known})

@@ -1,0 +1,164 @@
+"""The result of comparing models: their maps of one prompt, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from jaxlin.results.about import About
+from jaxlin.results.base import Result, keep_order
+from jaxlin.results.calls import arguments, loading
+from jaxlin.results.layers import LayersResult
+from jaxlin.results.page.pieces import View, card, chart, line, table, words
+from jaxlin.results.pictures import Picture, lines, spectra
+from jaxlin.results.plain import as_plain
+from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape
+
+#: Tokens of a direction in a table; all of them are in the files.
+_WORDS = 5
+_PART = "cumulative"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ModelComparison(Result):
+    """The cumulative maps of several models at one prompt.
+
+    Attributes:
+        models: name -> its layers, in order.
+        about: further entries of the summary.
+    """
+
+    kind: ClassVar[str] = "compare"
+    labels = None  # each model has its own
+
+    models: Mapping[str, LayersResult]
+    about: About = field(default=About(), metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        keep_order(self, "models")
+
+    def __repr__(self) -> str:
+        certificates = "hold" if self.holds else "FAIL"
+        return f"ModelComparison({', '.join(self.models)}, certificates {certificates})"
+
+    @property
+    def holds(self) -> bool:
+        """Whether every certificate holds."""
+        return all(result.holds for result in self.models.values())
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            f"{_prefix(name)}_{array}": np.asarray(values)
+            for name, result in self.models.items()
+            for array, values in result.arrays().items()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Everything about it that is not a tensor; device and versions stand with each model."""
+        return as_plain({"verb": self.kind, **self.about.entries, **self.figures(), **self.details()})  # type: ignore[no-any-return]
+
+    def figures(self) -> dict[str, Any]:
+        most = max(len(layer.s) for result in self.models.values() for layer in result.parts[_PART])
+        return {"k": self.about.get("k", most)}
+
+    def details(self) -> dict[str, Any]:
+        return {"models": {name: result.summary() for name, result in self.models.items()}}
+
+    @classmethod
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> ModelComparison:
+        models = {}
+        for name, entries in summary["models"].items():
+            start = f"{_prefix(name)}_"
+            own = {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
+            models[name] = LayersResult.from_saved(own, entries)
+        known = {entry: summary[entry] for entry in summary if entry not in ("verb", "models")}
+        return cls(models, about=About(known))
+
+    def table(self) -> RenderableType:
+        held = [self._line(name, result) for name, result in self.models.items()]
+        made = new_table("embeddings → after the layer", "layer")
+        for name in self.models:
+            made.add_column(f"{name}\nσ₁", justify="right")
+            made.add_column("stable\nrank", justify="right")
+            made.add_column("left vector 1 writes", ratio=1)
+        for i in range(max(len(result.layers) for result in self.models.values())):
+            cells = [cell for result in self.models.values() for cell in _cells(i, result)]
+            made.add_row(str(i), *cells)
+        return Group(panel(held, "holds" if self.holds else "FAILS"), made)
+
+    def _line(self, name: str, result: LayersResult) -> Line:
+        summary = result.summary()
+        held = sum(certificate.holds for _, certificate in result.certificates)
+        what = [f"{held} of {len(result.certificates)} certificates hold"]
+        what += [f"{summary['tokens']} tokens"] if "tokens" in summary else []
+        what += [spell_shape(summary["shape"])] if "shape" in summary else []
+        return Line(name, " · ".join(what), result.holds)
+
+    def shown(self) -> View:
+        ranks = [line(name, result.stable_ranks[_PART]) for name, result in self.models.items()]
+        rows = [
+            [name, str(result.layers[i]), *_figures(result, i), words(result.outputs[_PART][i][0], _WORDS)]
+            for name, result in self.models.items()
+            for i in range(len(result.layers))
+        ]
+        columns = ("model", "layer", "σ₁", "stable rank", "left vector 1 writes")
+        return {
+            "charts": [chart("Stable rank, embeddings → after the layer", "layer", ranks, log=False)],
+            "tables": [table("Layer by layer", columns, rows)],
+            "cards": [
+                card(
+                    f"{name}: certificate",
+                    result.holds,
+                    [Line("maps", self._line(name, result).text, result.holds)],
+                )
+                for name, result in self.models.items()
+            ],
+        }
+
+    def pictures(self) -> list[Picture]:
+        pictures = []
+        for name, result in self.models.items():
+            label, ranks = _prefix(name), {"stable rank": result.stable_ranks[_PART]}
+            s = np.stack([layer.s for layer in result.parts[_PART]])
+            pictures.append(lines(f"{label}_stable_rank", result.layers, ranks, f"{name}: stable rank"))
+            pictures.append(spectra(f"spectra_{label}", name, result.layers, s))
+        return pictures
+
+    def call(self) -> dict[str, Any]:
+        return {"k": self.figures()["k"]}
+
+    def python(self) -> str:
+        """The calls that make it again, with ``prompt`` left open."""
+        summaries = [result.summary() for result in self.models.values()]
+        if not all("model" in summary for summary in summaries):
+            return ""
+        models = ", ".join(map(loading, summaries))
+        call = f"result = jaxlin.compare({arguments('models', 'prompt', **self.call())})"
+        return "\n".join(["import jaxlin", "", f"models = [{models}]", call])
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"model": name, **row} for name, result in self.models.items() for row in result.rows()]
+
+
+def _prefix(name: str) -> str:
+    """A model's name as a part of the names of tensors and files."""
+    return name.replace("/", "_")
+
+
+def _figures(result: LayersResult, i: int) -> tuple[str, str]:
+    layer = result.parts[_PART][i]
+    return f"{float(layer.s[0]):.4g}", f"{layer.dimensions.stable_rank:.2f}"
+
+
+def _cells(i: int, result: LayersResult) -> tuple[str, str, Text]:
+    """A model's layer, or nothing where it has fewer."""
+    if i >= len(result.layers):
+        return "", "", Text()
+    return *_figures(result, i), spell(result.outputs[_PART][i][0], _WORDS)

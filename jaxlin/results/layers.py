@@ -1,0 +1,289 @@
+"""The result of a decomposition by depth: one SVD for every part at every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from jaxlin.linear.certificate import Certificate
+from jaxlin.linear.operator import DetachedJacobian, Leaf
+from jaxlin.linear.vectors import overlaps
+from jaxlin.results.about import About
+from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.calls import given
+from jaxlin.results.dimensions import Dimensions
+from jaxlin.results.directions import read_outputs
+from jaxlin.results.labels import Labels
+from jaxlin.results.layer import PARTS, LayerSVD, Outputs
+from jaxlin.results.page.pieces import NUMBERS, View, card, chart, line, numbers, scores, tokens_of
+from jaxlin.results.pictures import Picture, lines, path, spectra
+from jaxlin.results.tables import Line, certificate_lines, new_table, panel, spell, spell_map, verdict
+from jaxlin.results.triplets import output_entries, triplet_entries, triplet_rows
+from jaxlin.runtime.sizes import spell_size
+
+#: Directions, and tokens of each, in a table; directions in the grid of the report. All are in the files.
+_DIRECTIONS, _WORDS, _GRID = 2, 4, 8
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LayersResult(Result):
+    """Every part asked for, at every layer asked for.
+
+    Attributes:
+        layers: their numbers.
+        parts: part -> one SVD for each of ``layers``, in order.
+        normed: whether outputs went through the final norm.
+        seed: seed of every random vector that was drawn.
+        x: the embeddings [T, d] of the prompt; None where nobody kept them, like what follows.
+        y: the output of the whole map [d].
+        offset: its c of y = J·x + c [d].
+        labels: the tokens of the prompt, and what reads vectors.
+        about: further entries of the summary.
+    """
+
+    kind: ClassVar[str] = "layers"
+
+    layers: tuple[int, ...] = field(metadata={"static": True})
+    parts: Mapping[str, tuple[LayerSVD, ...]]
+    normed: bool = field(metadata={"static": True})
+    seed: int = field(default=0, metadata={"static": True})
+    x: Leaf = None
+    y: Leaf = None
+    offset: Leaf = None
+    labels: Labels | None = field(default=None, metadata={"static": True})
+    about: About = field(default=About(), metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        keep_order(self, "parts")
+
+    def __repr__(self) -> str:
+        certificates = "hold" if self.holds else "FAIL"
+        return (
+            f"LayersResult({', '.join(self.parts)} at {len(self.layers)} layers, certificates {certificates})"
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether every certificate holds."""
+        return all(layer.certificate.holds for part in self.parts.values() for layer in part)
+
+    @property
+    def path(self) -> Float[np.ndarray, "layers k k"] | None:
+        """⟨u_i of a layer, u_j of the last⟩ of cumulative maps: how left vectors turn into the last ones."""
+        part = self.parts.get("cumulative")
+        return None if part is None else np.stack([overlaps(layer.U, part[-1].U) for layer in part])
+
+    @cached_property
+    def outputs(self) -> Mapping[str, tuple[Outputs, ...]]:
+        """Part -> layer -> direction -> the tokens that it writes most, read when first asked for."""
+        return {
+            name: tuple(
+                read_outputs(layer.U, self.labels, normed=self.normed)
+                if layer.decoded is None
+                else layer.decoded
+                for layer in part
+            )
+            for name, part in self.parts.items()
+        }
+
+    @property
+    def stable_ranks(self) -> dict[str, list[float]]:
+        """Part -> the stable rank of each layer."""
+        return {name: [layer.dimensions.stable_rank for layer in part] for name, part in self.parts.items()}
+
+    @property
+    def certificates(self) -> list[tuple[str, Certificate]]:
+        """Every certificate, under the name of its map."""
+        return [
+            (f"{name}, layer {number}", layer.certificate)
+            for name, part in self.parts.items()
+            for number, layer in zip(self.layers, part, strict=True)
+        ]
+
+    def of_map(self, operator: DetachedJacobian) -> LayersResult:
+        """The same with the point, output and tokens of the prompt's whole map."""
+        return replace(self, x=operator.x, y=operator.y, offset=operator.offset, labels=operator.labels)
+
+    def arrays(self) -> dict[str, Any]:
+        arrays = map_arrays(self.x, self.y, self.offset, self.labels)
+        arrays["layers"] = np.asarray(self.layers, np.int64)
+        for name, part in self.parts.items():
+            arrays |= {
+                f"{name}_{array}": np.stack([getattr(layer, array) for layer in part])
+                for array in LayerSVD.ARRAYS
+            }
+        return arrays if self.path is None else arrays | {"cumulative_path": self.path}
+
+    def figures(self) -> dict[str, Any]:
+        most = max(len(layer.s) for part in self.parts.values() for layer in part)
+        return {
+            "seed": self.seed,
+            **shape_of(self.x, self.y),
+            "k": self.about.get("k", most),
+            "normed": self.normed,
+            "layers": self.layers,
+        }
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "holds": self.holds,
+            "parts": {
+                name: [
+                    {
+                        "layer": number,
+                        "method": layer.method,
+                        "passes_of_the_part": layer.passes,
+                        **asdict(layer.dimensions),
+                        "certificate": layer.certificate,
+                        "triplets": triplet_entries(layer.s, layer.residuals, output_entries(outputs)),
+                    }
+                    for number, layer, outputs in zip(self.layers, part, self.outputs[name], strict=True)
+                ]
+                for name, part in self.parts.items()
+            },
+        }
+
+    @classmethod
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> LayersResult:
+        labels, parts = saved_labels(arrays, summary), {}
+        for name, entries in summary["parts"].items():
+            parts[name] = tuple(
+                LayerSVD.from_saved({array: arrays[f"{name}_{array}"][i] for array in LayerSVD.ARRAYS}, entry)
+                for i, entry in enumerate(entries)
+            )
+        return cls(
+            layers=tuple(summary["layers"]),
+            parts=parts,
+            normed=summary["normed"],
+            seed=summary["seed"],
+            x=arrays.get("embeddings"),
+            y=arrays.get("output"),
+            offset=arrays.get("offset"),
+            labels=labels,
+            about=saved_about(summary, ("holds", "parts"), labels),
+        )
+
+    def table(self) -> RenderableType:
+        """The certificates in one panel, then a table for each part."""
+        summary = self.summary()
+        failed = [
+            f"{name}: {verdict(certificate)}"
+            for name, certificate in self.certificates
+            if not certificate.holds
+        ]
+        count = f"{len(failed)} of {len(self.certificates)} maps"
+        norm = "through the final norm" if self.normed else "as they are in the residual stream"
+        where = spell_map(summary, f"outputs {norm}")
+        shown = panel(
+            self.lines(),
+            f"FAILS in {count}" if failed else "holds",
+            *failed,
+            f"{where} · peak {spell_size(summary['peak_bytes'])}",
+        )
+        return Group(shown, *(self._table(name) for name in self.parts))
+
+    def lines(self) -> list[Line]:
+        """All certificates in one line."""
+        every = [certificate for _, certificate in self.certificates]
+        wanted = sum(certificate.wanted for certificate in every)
+        converged = sum(certificate.converged for certificate in every)
+        text = (
+            f"{converged} of {wanted} triplets of {len(every)} maps within {every[0].tolerance:.0e}·σ₁, "
+            f"worst {max(certificate.worst_residual for certificate in every):.1e}·σ₁"
+        )
+        return [Line("residuals", text, converged == wanted)]
+
+    def _table(self, name: str) -> Table:
+        """One row a layer; the path is how much of the last layer's left space is there already."""
+        path = self.path if name == "cumulative" else None
+        columns = ["layer", "σ₁", "stable\nrank", "partici-\npation", *(["path"] if path is not None else [])]
+        table = new_table(f"{name}: {PARTS[name]}", *columns)
+        for number in range(_DIRECTIONS):
+            table.add_column(f"left vector {number + 1} writes", ratio=1)
+        for i, (number, layer) in enumerate(zip(self.layers, self.parts[name], strict=True)):
+            shared = [] if path is None else [f"{np.square(path[i]).sum() / path.shape[1]:.0%}"]
+            table.add_row(
+                str(number),
+                f"{float(layer.s[0]):.4g}",
+                f"{layer.dimensions.stable_rank:.2f}",
+                _participation(layer.dimensions),
+                *shared,
+                *(spell(outputs, _WORDS) for outputs in self.outputs[name][i][:_DIRECTIONS]),
+            )
+        return table
+
+    def shown(self) -> View:
+        tokens = tokens_of(self.labels)
+        ranks = [line(*ranks) for ranks in self.stable_ranks.items()]
+        held = sum(certificate.holds for _, certificate in self.certificates)
+        text = f"{held} of {len(self.certificates)} certificates hold"
+        lines = [Line("maps", text, self.holds), *self.lines()]
+        for name, certificate in self.certificates:
+            failed = [entry for entry in certificate_lines(certificate) if not entry.holds]
+            lines += [replace(entry, name=name) for entry in failed]
+        labels = list(self.layers)
+        return {
+            "tokens": tokens,
+            "charts": [chart("Stable rank by layer", "layer", ranks, log=False, labels=labels)],
+            "grid": [self._grid(name, len(tokens)) for name in self.parts] if tokens else None,
+            "cards": [card("certificate of all maps", self.holds, lines)],
+        }
+
+    def _grid(self, name: str, tokens: int) -> View:
+        """Layers by directions; each cell shades the prompt by its right vector."""
+        part, outputs = self.parts[name], self.outputs[name]
+        positions = part[0].weights.shape[-1]
+        keep = NUMBERS // max(1, len(self.parts) * len(part) * positions)
+        rows = []
+        for i, (number, layer) in enumerate(zip(self.layers, part, strict=True)):
+            cells = [
+                {
+                    "s": float(f"{float(layer.s[j]):.4g}"),
+                    "outputs": scores(outputs[i][j]),
+                    "values": numbers(layer.weights[j]),
+                }
+                for j in range(max(1, min(_GRID, len(layer.s), keep)))
+            ]
+            rank = float(f"{layer.dimensions.stable_rank:.3g}")
+            rows.append({"layer": number, "rank": rank, "cells": cells})
+        return {"part": name, "meaning": PARTS[name], "rows": rows, "last_only": positions != tokens}
+
+    def pictures(self) -> list[Picture]:
+        first = {name: [float(layer.s[0]) for layer in part] for name, part in self.parts.items()}
+        pictures = [
+            lines("stable_rank", self.layers, self.stable_ranks, "stable rank ‖J‖²_F / σ₁²"),
+            lines("largest_sigma", self.layers, first, "σ₁", log=True),
+            *(
+                spectra(f"spectra_{name}", name, self.layers, np.stack([layer.s for layer in part]))
+                for name, part in self.parts.items()
+            ),
+        ]
+        return pictures if self.path is None else [*pictures, path(self.layers, self.path)]
+
+    def call(self) -> dict[str, Any]:
+        noted = given(self.about.entries, method="auto", tol=None)
+        raw = {} if self.normed else {"raw": True}
+        k = self.figures()["k"]
+        return {"k": k, "parts": list(self.parts), "layers": list(self.layers), **raw, **noted}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"part": name, "layer": number, "stable_rank": layer.dimensions.stable_rank, **row}
+            for name, part in self.parts.items()
+            for number, layer, outputs in zip(self.layers, part, self.outputs[name], strict=True)
+            for row in triplet_rows(layer.s, layer.residuals, outputs)
+        ]
+
+
+def _participation(dimensions: Dimensions) -> str:
+    least, most = dimensions.participation
+    return f"{least:.3g}" if most - least < 0.01 else f"{least:.3g}–{most:.3g}"

@@ -1,0 +1,102 @@
+"""What the page's script reads of a result: plain numbers and words, small enough to embed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxlin.results.labels import Labels, TokenScore
+from jaxlin.results.tables import Line, visible
+
+#: What is embedded of a large result: directions, and output tokens of each.
+DIRECTIONS, OUTPUTS = 16, 8
+#: Numbers of shades in all, above which fewer directions are embedded: a number takes some seven bytes.
+NUMBERS = 300_000
+
+View = dict[str, Any]
+
+
+def facts_of(summary: Mapping[str, Any]) -> list[list[str]]:
+    """What a result was made from and what it cost, in words."""
+    named = {
+        "model": "model",
+        "revision": "revision",
+        "policy": "policy",
+        "tokens": "tokens",
+        "dtype": "stored in",
+        "precision": "products in",
+        "method": "method",
+        "passes": "passes",
+        "seconds": "seconds",
+        "device": "device",
+    }
+    facts = [[title, _word(summary[key])] for key, title in named.items() if summary.get(key) is not None]
+    if "shape" in summary:
+        facts.insert(1, ["J", " × ".join(str(size) for size in summary["shape"])])
+    return facts
+
+
+def _word(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def card(title: str, holds: bool, lines: Sequence[Line]) -> View:
+    """A certificate: green or red, with the reason."""
+    plain = [{"name": line.name, "text": line.text, "holds": line.holds} for line in lines]
+    return {"title": title, "holds": holds, "lines": plain}
+
+
+def tokens_of(labels: Labels | None) -> list[list[Any]]:
+    """The prompt, as positions and texts; empty where there is none."""
+    if labels is None:
+        return []
+    return [[position, text] for position, text in zip(labels.positions, labels.texts, strict=True)]
+
+
+def numbers(values: Any) -> list[float]:
+    """Three significant digits, which is more than a shade shows."""
+    return [float(f"{value:.3g}") if math.isfinite(value) else 0.0 for value in np.asarray(values).ravel()]
+
+
+def shade(name: str, values: Any, label: str, *, outputs: Sequence[TokenScore] = (), **about: Any) -> View:
+    """One way to shade the prompt: a value for each token, and what is to be said about it."""
+    return {
+        "name": name,
+        "values": numbers(values),
+        "label": label,
+        "facts": [],
+        "outputs": scores(outputs),
+    } | about
+
+
+def scores(outputs: Sequence[TokenScore], count: int = OUTPUTS) -> list[list[Any]]:
+    """Tokens with their scores."""
+    return [[score.text, float(f"{score.score:.3g}")] for score in outputs[:count]]
+
+
+def words(outputs: Sequence[TokenScore], count: int) -> str:
+    """The first tokens in a row, without the blanks around them, as the page's script shows words."""
+    return "  ".join(visible(score.text.strip() or score.text) for score in outputs[:count])
+
+
+def few_enough(directions: int, tokens: int) -> int:
+    """How many directions are embedded, at two numbers each for every token."""
+    return max(1, min(directions, DIRECTIONS, NUMBERS // max(1, 2 * tokens)))
+
+
+def chart(title: str, across: str, series: Sequence[View], *, log: bool, note: str = "", **more: Any) -> View:
+    """Lines over a number, a layer or a position."""
+    return {"title": title, "across": across, "series": list(series), "log": log, "note": note} | more
+
+
+def line(name: str, values: Any, errors: Any = None) -> View:
+    """One line of a chart, with error bars where there are errors."""
+    return {"name": name, "values": numbers(values), "errors": None if errors is None else numbers(errors)}
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> View:
+    """A table of words."""
+    return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}

@@ -1,0 +1,319 @@
+"""The result of every SVD: triplets with their certificate, saved, read, shown, drawn and made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from rich.console import Group, RenderableType
+
+from jaxlin.linear.certificate import Certificate
+from jaxlin.linear.operator import Leaf
+from jaxlin.linear.vectors import block_norms, contributions
+from jaxlin.results.about import About
+from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels
+from jaxlin.results.calls import given
+from jaxlin.results.directions import Direction, read_inputs, read_outputs
+from jaxlin.results.labels import Labels, TokenScore
+from jaxlin.results.norms import LargeColumn, LargeRow, Norms, table_of_columns, table_of_rows
+from jaxlin.results.page.pieces import View, card, chart, line, tokens_of
+from jaxlin.results.pictures import Picture, heatmap, reconstruction, spectrum
+from jaxlin.results.plain import restored
+from jaxlin.results.tables import (
+    certificate_lines,
+    panel,
+    spell_cost,
+    spell_energy,
+    spell_map,
+    spell_shape,
+    verdict,
+)
+from jaxlin.results.triplets import (
+    saved_fields,
+    saved_outputs,
+    shades,
+    table_of_directions,
+    table_of_target,
+    triplet_entries,
+    triplet_rows,
+)
+
+#: Input positions of each direction that are read; of a target's row, which is one direction alone.
+_POSITIONS, _POSITIONS_OF_TARGET = 3, 12
+_DETAILS = ("certificate", "triplets", "largest_rows", "largest_columns")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SVDResult(Result):
+    """The k largest singular triplets of an operator, J·V[i] = s[i]·U[i], and what they cost.
+
+    Attributes:
+        U: left vectors [k, *output_shape], orthonormal; signs such that ⟨u, y⟩ ≥ 0.
+        s: singular values [k], falling, in float32 or better.
+        V: right vectors [k, *input_shape], orthonormal; in the host's memory.
+        residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
+        spectrum: every singular value [min(m, n)] where the method finds them all, else None.
+        method: the method that was used, one of ``jaxlin.solvers.choose.METHODS``.
+        passes: passes of the whole network that were spent, those of the certificate included.
+        seconds: wall time.
+        seed: seed of every random vector that was drawn.
+        certificate: fresh checks of the result.
+        x: the point the map was taken at [*input_shape]; None where nobody kept it, like what follows.
+        y: its output [*output_shape].
+        offset: c of y = J·x + c, of the output's shape.
+        jacobian: the matrix itself [*output_shape, *input_shape], where it was asked for.
+        norms: norms of all rows and columns, where they were asked for.
+        labels: the tokens of the map, and what reads its vectors.
+        decoded: the directions in tokens, where they were read already; see ``directions``.
+        largest_rows: the rows of the largest norms in tokens, where they were asked for.
+        largest_columns: likewise columns.
+        about: further entries of the summary.
+    """
+
+    kind: ClassVar[str] = "svd"
+
+    U: Leaf
+    s: Leaf
+    V: Leaf
+    residuals: Leaf
+    spectrum: Leaf
+    method: str = field(metadata={"static": True})
+    passes: int = field(metadata={"static": True})
+    seconds: float = field(metadata={"static": True})
+    seed: int = field(metadata={"static": True})
+    certificate: Certificate = field(metadata={"static": True})
+    x: Leaf = None
+    y: Leaf = None
+    offset: Leaf = None
+    jacobian: Leaf = None
+    norms: Leaf = None
+    labels: Labels | None = field(default=None, metadata={"static": True})
+    decoded: tuple[Direction, ...] | None = field(default=None, metadata={"static": True})
+    largest_rows: tuple[LargeRow, ...] = field(default=(), metadata={"static": True})
+    largest_columns: tuple[LargeColumn, ...] = field(default=(), metadata={"static": True})
+    about: About = field(default=About(), metadata={"static": True})
+
+    def __repr__(self) -> str:
+        certificate = "holds" if self.holds else "FAILS"
+        traced = isinstance(self.s, jax.core.Tracer)
+        values = "" if traced else f"σ {float(self.s[0]):.4g} … {float(self.s[-1]):.4g}, "
+        cost = f"{self.passes} passes, {self.seconds:.1f} s"
+        return f"SVDResult(k={len(self.s)}, {values}{self.method}, {cost}, certificate {certificate})"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the certificate holds."""
+        return self.certificate.holds
+
+    @property
+    def converged(self) -> Bool[Array | np.ndarray, " k"]:
+        """Which triplets meet the certificate's tolerance."""
+        return self.residuals <= self.certificate.tolerance * self.s[0]  # type: ignore[no-any-return]
+
+    @property
+    def target(self) -> str | None:
+        """The target's row in words, where the map is to that and not to a hidden state."""
+        return self.entry("target")  # type: ignore[no-any-return]
+
+    @property
+    def weights(self) -> Float[np.ndarray, "k t"]:
+        """‖v_t‖ of every right vector at every input position."""
+        return block_norms(self.V)
+
+    @property
+    def contributions(self) -> Float[np.ndarray, "k t"] | None:
+        """σ⟨v_t, x_t⟩ of every direction at every input position; over the positions ⟨u, y − c⟩.
+
+        Of a map to one number: towards that number, whichever sign the left vector has. None without ``x``.
+        """
+        if self.x is None:
+            return None
+        shares = contributions(self.s, self.V, self.x)
+        u = np.asarray(self.U).reshape(len(shares), -1)
+        return shares * u if u.shape[1] == 1 else shares
+
+    @cached_property
+    def outputs(self) -> tuple[tuple[TokenScore, ...], ...]:
+        """The tokens that each left vector writes most, read when first asked for; none without a model."""
+        if self.decoded is not None:
+            return tuple(direction.outputs for direction in self.decoded)
+        return read_outputs(self.U, self.labels, normed=self.entry("normed", True))
+
+    @cached_property
+    def directions(self) -> tuple[Direction, ...] | None:
+        """All directions in tokens, read when first asked for; None where no tokens are known."""
+        shares = None if self.decoded is not None else self.contributions
+        if shares is None or self.labels is None:
+            return self.decoded
+        hidden = self.labels.hidden
+        inputs = read_inputs(
+            self.V,
+            self.weights,
+            shares,
+            self.labels,
+            by_contribution=not hidden,
+            positions=_POSITIONS if hidden else _POSITIONS_OF_TARGET,
+        )
+        return tuple(map(Direction, self.outputs, inputs))
+
+    def with_jacobian(self, jacobian: Float[Array | np.ndarray, ...]) -> SVDResult:
+        """The same with the matrix [*output_shape, *input_shape], as ``operator.dense()`` gives it."""
+        return replace(self, jacobian=jacobian)
+
+    def with_norms(
+        self, norms: Norms, rows: Sequence[LargeRow] = (), columns: Sequence[LargeColumn] = ()
+    ) -> SVDResult:
+        """The same with norms, and the largest rows and columns; see :mod:`jaxlin.analyses.norms`."""
+        return replace(self, norms=norms, largest_rows=tuple(rows), largest_columns=tuple(columns))
+
+    def up_to(self, count: int) -> SVDResult:
+        """The same of the first input positions alone, where those behind them are padding."""
+        labels = self.labels
+        if labels is not None and len(labels.ids) > count:
+            labels = labels.take(range(count))
+        x = None if self.x is None else self.x[:count]
+        return replace(self, V=self.V[:, :count], x=x, labels=labels)
+
+    # How it is saved and read
+
+    def arrays(self) -> dict[str, Any]:
+        own = {"U": self.U, "s": self.s, "V": self.V, "residuals": self.residuals}
+        own |= {"spectrum": self.spectrum, "jacobian": self.jacobian}
+        if self.norms is not None:
+            own |= {"row_norms": self.norms.rows, "column_norms": self.norms.columns}
+        known = {name: array for name, array in own.items() if array is not None}
+        return map_arrays(self.x, self.y, self.offset, self.labels) | known
+
+    def figures(self) -> dict[str, Any]:
+        value = {}
+        if self.target is not None and self.y is not None:
+            value = {"target_value": float(self.y[0]), "target_offset": float(self.offset[0])}
+        return {
+            "seed": self.seed,
+            "shape": [self.U[0].size, self.V[0].size],
+            "target": self.target,
+            **value,
+            "method": self.method,
+            "k": len(self.s),
+            "tolerance": self.certificate.tolerance,
+            "passes": self.passes,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def details(self) -> dict[str, Any]:
+        directions: Sequence[Any] = [{}] * len(self.s) if self.directions is None else self.directions
+        entries: dict[str, Any] = {
+            "certificate": self.certificate,
+            "triplets": triplet_entries(self.s, self.residuals, directions, converged=self.converged),
+        }
+        if self.norms is not None:
+            entries |= {"largest_rows": self.largest_rows, "largest_columns": self.largest_columns}
+        return entries
+
+    @classmethod
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> SVDResult:
+        labels = saved_labels(arrays, summary, hidden=summary.get("target") is None)
+        norms = Norms(arrays["row_norms"], arrays["column_norms"]) if "row_norms" in arrays else None
+        decoded = None if labels is None else restored(tuple[Direction, ...], summary["triplets"])
+        return cls(
+            **saved_fields(arrays, summary, summary["seed"]),
+            x=arrays.get("embeddings"),
+            y=arrays.get("output"),
+            offset=arrays.get("offset"),
+            jacobian=arrays.get("jacobian"),
+            norms=norms,
+            labels=labels,
+            decoded=decoded,
+            largest_rows=restored(tuple[LargeRow, ...], summary.get("largest_rows", [])),
+            largest_columns=restored(tuple[LargeColumn, ...], summary.get("largest_columns", [])),
+            about=saved_about(summary, _DETAILS, labels),
+        )
+
+    @classmethod
+    def from_part(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        entry: Mapping[str, Any],
+        seed: int,
+        labels: Labels | None = None,
+        prefix: str = "",
+    ) -> SVDResult:
+        """A result that was saved as a part of another one.
+
+        Args:
+            arrays: those of the other one; the names of its own begin with ``prefix``.
+            entry: its method, passes, seconds, certificate and, if they were read, triplets.
+            seed: of the other one.
+            labels: likewise.
+        """
+        return cls(
+            **saved_fields(arrays, entry, seed, prefix),
+            x=arrays.get("embeddings"),
+            y=arrays.get("output"),
+            labels=labels,
+            decoded=saved_outputs(entry.get("triplets", ())),
+        )
+
+    # How it is shown, drawn and made again
+
+    def table(self) -> RenderableType:
+        summary, certificate = self.summary(), self.certificate
+        shown: list[RenderableType] = [
+            panel(
+                certificate_lines(certificate),
+                verdict(certificate),
+                spell_map(summary, spell_shape(summary["shape"])),
+                spell_cost(summary),
+            ),
+            table_of_directions(self) if self.target is None else table_of_target(self),
+        ]
+        shown += [table_of_rows(self.largest_rows)] if self.largest_rows else []
+        shown += [table_of_columns(self.largest_columns)] if self.largest_columns else []
+        return Group(*shown)
+
+    def shown(self) -> View:
+        series = [line("σ", self.s, self.residuals)]
+        if self.spectrum is not None and len(self.spectrum) > len(self.s):
+            series.append(line("the whole spectrum", self.spectrum))
+        note = f"together they capture {spell_energy(self.certificate.energy)} of ‖J‖²_F"
+        several = len(series) > 1 or len(self.s) > 1
+        view: View = {
+            "tokens": tokens_of(self.labels),
+            "shades": shades(self),
+            "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
+            "cards": [card("certificate", self.holds, certificate_lines(self.certificate))],
+        }
+        if self.target is not None:
+            view["title"] = f"{self.target} = {float(self.y[0]):.5g}"
+        return view
+
+    def pictures(self) -> list[Picture]:
+        pictures = [spectrum(self.s, self.residuals, self.spectrum)]
+        shares = self.contributions
+        if shares is None or self.y is None or np.size(self.y) == 1:
+            return pictures
+        rebuilt = np.ravel(self.offset) + shares.sum(1) @ np.asarray(self.U).reshape(len(shares), -1)
+        labels = self.labels
+        positions = range(shares.shape[1]) if labels is None else labels.positions
+        texts = () if labels is None else labels.texts
+        return [
+            *pictures,
+            reconstruction({f"{len(self.s)} directions": rebuilt}, np.ravel(self.y)),
+            heatmap("directions", self.weights, positions, texts, "‖v_t‖"),
+        ]
+
+    def call(self) -> dict[str, Any]:
+        noted = {**self.about.entries, "target": self.target}
+        options = given(noted, target=None, max_passes=None, verify_seed=None)
+        options |= {"norms": len(self.largest_rows)} if self.norms is not None else {}
+        options |= {"save_jacobian": True} if self.jacobian is not None else {}
+        return {"k": len(self.s), "method": self.method, "tol": self.certificate.tolerance, **options}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return triplet_rows(self.s, self.residuals, self.outputs, converged=self.converged)

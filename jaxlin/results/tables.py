@@ -1,0 +1,154 @@
+"""What the tables of all kinds are made of: certificates line by line, tokens as words, what a map is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from jaxlin.linear.certificate import Certificate, Check
+from jaxlin.linear.energy import Energy
+from jaxlin.results.labels import TokenScore
+from jaxlin.runtime.sizes import spell_size
+
+#: Output tokens of a direction in a table; all of them are in the files.
+WORDS = 6
+#: Columns of text in a notebook.
+_WIDTH = 120
+#: Headers of columns that hold words and not numbers, which stand on the left.
+_WORDS = ("", " ", "token", "writes", "points at")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a certificate: what was checked, the figure in words, and whether it holds."""
+
+    name: str
+    text: str
+    holds: bool = True
+
+
+def certificate_lines(certificate: Certificate, unit: str = "triplets") -> list[Line]:
+    """Every figure of an SVD's certificate."""
+    converged, wanted = certificate.converged, certificate.wanted
+    residuals = (
+        f"{converged} of {wanted} {unit} within {certificate.tolerance:.0e}·σ₁, "
+        f"worst {certificate.worst_residual:.1e}·σ₁"
+    )
+    lines = [Line("residuals", residuals, converged == wanted), *map(check_line, certificate.checks)]
+    if certificate.check("reconstruction") is None:
+        lines.append(Line("reconstruction", "not tested: c is y − J·x by definition for this map"))
+    return [*lines, Line("captured energy", spell_energy(certificate.energy))]
+
+
+def check_line(check: Check) -> Line:
+    """One figure beside its limit."""
+    sign = "≤" if check.holds else "exceeds"
+    return Line(check.name, f"{check.value:.1e} {sign} {check.limit:.0e}", check.holds)
+
+
+def spell_energy(energy: Energy) -> str:
+    """The captured energy with its error."""
+    return f"{energy.captured:.1%}" + (f" ± {energy.error:.1%}" if energy.error else ", exactly")
+
+
+@runtime_checkable
+class Certified(Protocol):
+    """A certificate of any kind."""
+
+    @property
+    def converged(self) -> int: ...
+
+    @property
+    def wanted(self) -> int: ...
+
+    @property
+    def failed(self) -> tuple[Check, ...]: ...
+
+
+def verdict(certificate: Certified, unit: str = "triplets") -> str:
+    """``holds``, or what does not."""
+    names = [check.name for check in certificate.failed]
+    missed = certificate.wanted - certificate.converged
+    return verdict_of([f"{missed} of {certificate.wanted} {unit} NOT converged", *names] if missed else names)
+
+
+def verdict_of(failed: Sequence[str]) -> str:
+    """The same from the names of what fails."""
+    return f"FAILS: {', '.join(failed)}" if failed else "holds"
+
+
+def panel(lines: Sequence[Line], verdict: str, *notes: str) -> Panel:
+    """A certificate, green or red, with notes on the map below its lines."""
+    holds = verdict == "holds"
+    width = max((len(line.name) for line in lines), default=0)
+    text = Text()
+    for line in lines:
+        text.append(f"{line.name:<{width}}  {line.text}\n", style="" if line.holds else "bold red")
+    text.append("\n".join(note for note in notes if note))
+    text.rstrip()
+    return Panel(
+        text, title=f"certificate: {verdict}", border_style="green" if holds else "red", expand=False
+    )
+
+
+def spell_map(summary: Mapping[str, Any], *more: str) -> str:
+    """In one line what a map is of, as far as it is known, with ``more`` between."""
+    what = [summary[name] for name in ("model",) if name in summary]
+    what += [f"{summary['tokens']} tokens"] if "tokens" in summary else []
+    what += more
+    what += [f"policy {summary['policy']}"] if isinstance(summary.get("policy"), str) else []
+    what += [summary[name] for name in ("dtype",) if name in summary]
+    return " · ".join(what)
+
+
+def spell_shape(shape: Sequence[int]) -> str:
+    """How large the matrix is."""
+    return f"J is {shape[0]} × {shape[1]}"
+
+
+def spell_cost(summary: Mapping[str, Any], *more: str) -> str:
+    """A method, its passes, its time and the memory of the process, with ``more`` before."""
+    cost = [*more, f"{summary['passes']} passes", f"{summary['seconds']:.1f} s"]
+    return f"method {summary['method']}: {', '.join(cost)}, peak {spell_size(summary['peak_bytes'])}"
+
+
+def new_table(title: str | None, *columns: str, **settings: Any) -> Table:
+    """An empty table; columns of numbers stand on the right."""
+    table = Table(title=title, title_justify="left", **settings)
+    for column in columns:
+        table.add_column(column, justify="left" if column in _WORDS else "right")
+    return table
+
+
+def spell(tokens: Iterable[TokenScore], count: int | None = None) -> Text:
+    """Tokens in a row, without their scores; all of them, or the first ones."""
+    return Text(spelled(tokens, count))
+
+
+def spelled(tokens: Iterable[TokenScore], count: int | None = None) -> str:
+    """The same as plain text."""
+    return "  ".join(visible(token.text) for token in list(tokens)[:count])
+
+
+def visible(text: str) -> str:
+    """A token as one word: its spaces as ▁, as tokenizers write them, line breaks and the like escaped."""
+    return repr(text)[1:-1].replace(" ", "▁")
+
+
+def as_html(renderable: RenderableType) -> str:
+    """What a terminal would show, for a notebook."""
+    console = Console(
+        record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False, color_system="truecolor"
+    )
+    console.print(renderable)
+    style = (
+        "white-space:pre;overflow-x:auto;line-height:normal;font-family:Menlo,'DejaVu Sans Mono',monospace"
+    )
+    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')

@@ -1,0 +1,180 @@
+"""The map that a verb works on: which positions of a prompt, how it will be held, and the operator itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxlin_models import POLICIES
+from jaxtyping import Array, Float
+
+from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.planning.budget import Forecast, Solver
+from jaxlin.planning.job import Places, choose_places, in_words, plan_job, stream_bytes
+from jaxlin.prompts.model import Model
+from jaxlin.prompts.recording import Recording
+from jaxlin.prompts.target import LogitTarget
+from jaxlin.prompts.text import Prompt
+from jaxlin.results.labels import Labels
+from jaxlin.runtime.progress import Progress
+from jaxlin.verbs.declare import RESULT, STEP
+from jaxlin.verbs.shared import Mapped
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedMap:
+    """A map before it is made: its places in the prompt, its target, how it will be held."""
+
+    places: Places
+    target: LogitTarget | None
+    forecast: Forecast
+    span: str | None
+
+    def select(self, operator: DetachedJacobian, rows: Float[Array, "r d"] | None = None) -> DetachedJacobian:
+        """The span and the target's row of a prompt's whole map, whose labels say so."""
+        selected = operator.select(self.places.span, rows)
+        labels: Labels | None = selected.labels
+        if labels is not None:
+            facts = {**labels.facts, "span": self.span}
+            labels = replace(labels, facts=facts, hidden=labels.hidden and rows is None)
+        return jax.block_until_ready(replace(selected, labels=labels))
+
+
+def plan_map(
+    model: Model,
+    prompt: Prompt,
+    options: Mapped,
+    solver: Solver,
+    progress: Progress,
+    *,
+    policy: str | None = None,
+    target: LogitTarget | None = None,
+    beside: int = 0,
+) -> PlannedMap:
+    """Which positions are meant and how the map will be held, before any weight is read.
+
+    Args:
+        model: the model, whose weights may not be there yet.
+        prompt: text or token ids.
+        options: span, position, memory and the like.
+        solver: what will be asked of the solver.
+        progress: told the plan in words.
+        policy: in place of that of the options.
+        target: the row that will be taken of the map, if any.
+        beside: bytes that the job holds and the planner knows nothing of.
+
+    Raises:
+        JaxlinError: a prompt, position or span that cannot be used, or a job that does not fit.
+    """
+    policy = options.policy if policy is None else policy
+    check_dial(options, policy, model.offload)
+    places = choose_places(
+        model.tokenize(prompt), model.config, span=options.span, skip_first=options.skip_first,
+        position=options.position,
+    )  # fmt: skip
+    forecast = plan_job(
+        model.config,
+        len(places.seen),
+        policy=policy,
+        span=None if places.whole else len(places.chosen),
+        targets=None if target is None else 1,
+        solver=solver,
+        beside=beside,
+        **_memory(model, options),
+    )
+    progress("planning", 1, 1, in_words(forecast, policy))
+    return PlannedMap(places, target, forecast, span_in_words(options))
+
+
+def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: str) -> DetachedJacobian:
+    """Record the prompt and take the span and the target that were asked for.
+
+    Raises:
+        JaxlinError: a target that is not one token.
+    """
+    seen, note = planned.places.seen, f"{len(planned.places.seen)} tokens"
+    progress("recording coefficients", 0, 1, note)
+    operator = model.jacobian(seen, policy=policy, dial=planned.forecast.dial)
+    rows = None if planned.target is None else model.logit_row(operator.y, planned.target)
+    operator = planned.select(operator, rows)
+    progress("recording coefficients", 1, 1, note)
+    return operator
+
+
+def make_recording(
+    model: Model, planned: PlannedMap, progress: Progress, *, policy: str, normed: bool = True
+) -> tuple[Recording, DetachedJacobian]:
+    """Record the prompt once for the maps of many layers; the whole map, with the span, is one of them.
+
+    Raises:
+        JaxlinError: a policy under which nothing can be recorded.
+    """
+    note = f"{len(planned.places.seen)} tokens"
+    progress("recording coefficients", 0, 1, note)
+    recording = model.record(planned.places.seen, policy=policy, dial=planned.forecast.dial)
+    operator = planned.select(recording.stretch(0, recording.num_layers - 1, normed=normed))
+    progress("recording coefficients", 1, 1, note)
+    return recording, operator
+
+
+def stream_of(model: Model, length: int) -> int:
+    """Bytes of what a recording's residual stream holds, which the planner knows nothing of."""
+    itemsize = solver_dtype(jnp.dtype(model.dtype_name)).itemsize
+    return stream_bytes(model.config, length, itemsize)
+
+
+def plan_length(model: Model, length: int, options: Mapped, solver: Solver) -> Forecast:
+    """How a prompt of this many tokens will be held, all of its positions meant."""
+    check_dial(options, options.policy, model.offload)
+    return plan_job(model.config, length, policy=options.policy, solver=solver, **_memory(model, options))
+
+
+def names_in(names: str | Sequence[str]) -> list[str]:
+    """Names from text with commas between, or as they are."""
+    given = names.split(",") if isinstance(names, str) else names
+    return [name.strip() for name in given]
+
+
+def span_in_words(options: Mapped) -> str | None:
+    """The input positions as people write them; None for all."""
+    if options.skip_first:
+        return f"{options.skip_first}:"
+    span = options.span
+    return span if span is None or isinstance(span, str) else ",".join(str(int(place)) for place in span)
+
+
+def notes_of(options: Mapped, forecast: Forecast | None = None) -> dict[str, Any]:
+    """What a summary says of how a result was asked for: every option that decides it, by name."""
+    asked = options.deciding(RESULT, STEP) | {"span": span_in_words(options)}
+    del asked["skip_first"]  # which is a span
+    if forecast is not None:
+        asked["method_reason"] = forecast.choice.reason
+        asked["predicted_peak_bytes"] = forecast.peak if forecast.phases else None
+    return asked
+
+
+def check_dial(options: Mapped, policy: str, offload: str) -> None:
+    """Refuse settings of what a recording keeps where there will be none."""
+    if POLICIES[policy].linear:
+        return
+    given = [name for name in ("attention", "gate") if getattr(options, name) is not None]
+    given += ["offload"] if offload != "none" else []
+    if given:
+        raise JaxlinError(f"policy {policy} records nothing: leave out `{given[0]}`")
+
+
+def _memory(model: Model, options: Mapped) -> dict[str, Any]:
+    """What the planner has to know of the model and of the memory."""
+    return {
+        "dtype": model.dtype_name,
+        "precision": model.precision,
+        "offload": model.offload,
+        "held": model.held_bytes,
+        "memory": options.memory,
+        "attention": options.attention,
+        "gate": options.gate,
+    }

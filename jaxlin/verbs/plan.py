@@ -1,0 +1,83 @@
+"""``plan``: what jobs would cost, before any weight is read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import jax
+from jaxlin_models import DecoderConfig, find_config
+
+from jaxlin.planning.abstract import Job
+from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.results.plan import PlannedJob, PlanResult
+from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.sizes import parse_size
+from jaxlin.solvers.choose import free_bytes
+from jaxlin.verbs.options import Plan
+
+#: In this order, unless the dtype is given.
+_TRIED = ("float32", "bfloat16")
+
+
+def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
+    """Every model at every length: the first dtype and setting of the dial that fits.
+
+    Raises:
+        JaxlinError: a model that cannot be found, or a length that it does not have.
+    """
+    lengths = (options.tokens,) if isinstance(options.tokens, int) else options.tokens
+    names = (options.model,) if isinstance(options.model, str) else options.model
+    memory = free_bytes() if options.memory is None else parse_size(options.memory)
+    if options.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    configs = {name: find_config(name) for name in names}
+    for name, config in configs.items():
+        for length in lengths:
+            check_length(config, length, name)
+    asked = [(name, length) for name in configs for length in lengths]
+    jobs: list[PlannedJob] = []
+    for name, length in asked:
+        progress("compiling", len(jobs), len(asked), f"{name} at {length} tokens")
+        jobs.append(plan_one(name, configs[name], length, options, memory))
+    progress("compiling", len(jobs), len(asked), "done")
+    return PlanResult(memory, jax.default_backend(), tuple(jobs))
+
+
+def plan_one(name: str, config: DecoderConfig, length: int, options: Plan, memory: int) -> PlannedJob:
+    """The first dtype and setting of the dial that fits, or the smallest that was tried."""
+    solver = Solver(options.k, options.method)
+    misfits = []
+    for dtype in _TRIED if options.dtype is None else (options.dtype,):
+        job = Job(config, length, dtype, options.precision, offload=options.offload)
+        tried = list(
+            forecasts(
+                job, solver, memory, attention=options.attention, gate=options.gate, always_compile=True
+            )
+        )
+        if tried[-1].peak <= memory:
+            return _job(name, length, dtype, tried[-1], None)
+        smallest = min(tried, key=lambda forecast: forecast.peak)
+        misfits.append(_job(name, length, dtype, smallest, refusal(job, smallest, memory)))
+    return misfits[-1]
+
+
+def _job(name: str, length: int, dtype: str, forecast: Forecast, refusal: str | None) -> PlannedJob:
+    return PlannedJob(
+        model=name,
+        tokens=length,
+        dtype=dtype,
+        fits=refusal is None,
+        refusal=refusal,
+        **asdict(forecast.dial),
+        method=forecast.choice.method,
+        method_reason=forecast.choice.reason,
+        k=forecast.k,
+        passes=forecast.passes,
+        weights_bytes=forecast.weights,
+        coefficients_bytes=forecast.coefficients,
+        host_bytes=forecast.host,
+        peak_bytes=forecast.peak if forecast.phases else None,
+        peak_in=forecast.bottleneck if forecast.phases else None,
+        phases={phase.name: phase.bytes for phase in forecast.phases},
+        flops=forecast.flops,
+    )

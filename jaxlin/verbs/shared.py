@@ -1,0 +1,266 @@
+"""Options that belong to the command itself, and those that several verbs share; each is declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from jaxlin.verbs.declare import STEP, Option, Options
+
+DTYPES = ("float32", "float64", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bf16x3", "bfloat16", "float64")
+POLICIES = ("detached", "detached-gate", "half", "none")
+OFFLOADS = ("none", "coefficients", "all")
+#: Methods of jaxlin.svd.
+METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
+ATTENTION, GATE = ("probabilities", "queries_keys"), ("stored", "recomputed")
+#: The largest seed.
+SEEDS = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen(Options):
+    """How a command shows what it does."""
+
+    json: Annotated[bool, Option(group="output", help="print the summary as JSON instead of tables")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Screen):
+    """How long work is done and watched."""
+
+    device: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            metavar="{cpu,gpu,gpu:1}",
+            help="where to compute; the first GPU by default, or the CPU where there is none",
+        ),
+    ] = None
+    progress: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=("auto", "lines", "none"),
+            help="on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(Options):
+    """How a model is stored and multiplied."""
+
+    dtype: Annotated[
+        str,
+        Option(group="memory", choices=DTYPES, decides=STEP, help="how weights and coefficients are stored"),
+    ] = "float32"
+    precision: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            choices=PRECISIONS,
+            decides=STEP,
+            help="how products are computed; the dtype's own by default",
+        ),
+    ] = None
+    offload: Annotated[
+        str,
+        Option(
+            group="memory",
+            choices=OFFLOADS,
+            help="what waits in the host's memory and is fetched layer by layer, for a GPU that is too "
+            "small: coefficients (what is recorded of the layers), or all (the layers' weights as well)",
+        ),
+    ] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Stored):
+    """Which model :func:`jaxlin.load` is asked for."""
+
+    model: Annotated[
+        str,
+        Option(
+            group="prompt",
+            metavar="MODEL",
+            help="directory, hub id org/name@revision, or demo-llama, demo-gemma, demo-qwen",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Stored):
+    """What ``compare`` compares."""
+
+    model: Annotated[
+        str | None,
+        Option(group="prompt", metavar="MODEL", help="the model whose `policies` are compared"),
+    ] = None
+    models: Annotated[
+        str | None,
+        Option(group="prompt", metavar="A,B", help="the models to compare, with commas between"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSource(Options):
+    """The three ways to give the command line a prompt."""
+
+    prompt: Annotated[
+        str | None,
+        Option(
+            group="prompt",
+            many=False,
+            help="the prompt; the tokenizer adds its own special tokens",
+        ),
+    ] = None
+    prompt_file: Annotated[
+        Path | None, Option(group="prompt", metavar="FILE", many=False, help="a UTF-8 file with the prompt")
+    ] = None
+    token_ids: Annotated[
+        str | None,
+        Option(
+            group="prompt",
+            metavar="1,2,3",
+            many=False,
+            help="token ids with commas between, used as they are; needs no tokenizer",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyPrompts(Options):
+    """Many prompts in place of one."""
+
+    prompts: Annotated[
+        Path | None,
+        Option(
+            group="prompt",
+            metavar="JSONL",
+            help='many prompts, one JSON object a line: {"prompt": "…"} or {"token_ids": […]}, with an "id" '
+            "if you like. Each gets a folder in `out`, and index.jsonl lists them. The same command started "
+            "again goes on where it stopped",
+        ),
+    ] = None
+
+
+class Verb(Options):
+    """The options of one verb; a subclass that is called something is entered in :data:`VERBS`."""
+
+    #: The options that its command takes beside its own.
+    beside: ClassVar[tuple[type[Options], ...]] = (Load, PromptSource, Work)
+    #: The option that Python may give behind the prompt without its name.
+    leading: ClassVar[str] = "k"
+
+    def __init_subclass__(cls, verb: str = "", **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if verb:
+            cls.verb = verb
+            VERBS[verb] = cls
+
+
+#: Verb -> its options: the verbs of the command line and of :class:`jaxlin.verbs.model.Model`.
+VERBS: dict[str, type[Verb]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept(Verb):
+    """Where a result is kept."""
+
+    out: Annotated[
+        Path | None,
+        Option(
+            group="output",
+            metavar="FOLDER",
+            help="folder for result.safetensors and result.json, written whole or not at all; without it the "
+            "result is only shown",
+        ),
+    ] = None
+    overwrite: Annotated[bool, Option(group="output", help="replace the result that `out` already holds")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded(Verb):
+    """Random vectors."""
+
+    seed: Annotated[
+        int,
+        Option(group="solver", decides=STEP, least=0, most=SEEDS, help="seed of every random vector"),
+    ] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen(Verb):
+    """What is frozen."""
+
+    policy: Annotated[
+        str,
+        Option(
+            group="map",
+            choices=POLICIES,
+            decides=STEP,
+            help="what is frozen: detached (norms, attention probabilities and gates), detached-gate or half "
+            "(another factor of gated products), or none (the ordinary Jacobian)",
+        ),
+    ] = "detached"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped(Frozen, Seeded, Kept):
+    """Which map of a prompt is meant, and how it is held."""
+
+    span: Annotated[
+        str | Sequence[int] | None,
+        Option(
+            group="map",
+            metavar="16:",
+            decides=STEP,
+            many=False,
+            help="input positions: numbers and ranges like 16: or 0,3,8:12, from the end if negative; all by "
+            "default",
+        ),
+    ] = None
+    skip_first: Annotated[
+        int,
+        Option(
+            group="map",
+            decides=STEP,
+            many=False,
+            least=0,
+            help="leave out this many first positions (attention sinks); the same as `span` INT:",
+        ),
+    ] = 0
+    position: Annotated[
+        int | None,
+        Option(
+            group="map",
+            decides=STEP,
+            many=False,
+            help="output position, from 0, or from the end if negative; the last by default",
+        ),
+    ] = None
+    attention: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            choices=ATTENTION,
+            help="what is kept of attention; chosen by prompt length and memory by default",
+        ),
+    ] = None
+    gate: Annotated[
+        str | None,
+        Option(group="memory", choices=GATE, help="how gates are kept; chosen by memory by default"),
+    ] = None
+    memory: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            metavar="40GB",
+            help="the most memory to plan for, like 40GB or 40GiB; what is free by default",
+        ),
+    ] = None

@@ -1,0 +1,80 @@
+"""``svd``: the top of one prompt's map, certified and decoded."""
+
+from __future__ import annotations
+
+from jaxlin.analyses.norms import largest, norms
+from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.planning.budget import Solver
+from jaxlin.prompts.model import Model
+from jaxlin.prompts.target import parse_target
+from jaxlin.prompts.text import Prompt
+from jaxlin.results.svd import SVDResult
+from jaxlin.runtime.progress import Progress, silent
+from jaxlin.solvers.choose import check_jacobian_fits, choose_method, uses
+from jaxlin.solvers.svd import svd as solve
+from jaxlin.verbs.keeping import kept
+from jaxlin.verbs.mapping import make_map, notes_of, plan_map
+from jaxlin.verbs.options import Svd
+from jaxlin.verbs.resuming import resumable
+
+
+def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent) -> SVDResult:
+    """The top-k singular triplets of a prompt's map, and what was asked for beside them.
+
+    Raises:
+        JaxlinError: a request that cannot be met; where it comes from config.json or the prompt alone, before
+            any weight is read.
+    """
+    if options.norms and options.target is not None:
+        raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
+    target = None if options.target is None else parse_target(options.target)
+    with resumable(options) as state, kept(options) as folder:
+        solver = Solver(options.k, options.method, options.block, given=given_in(options))
+        planned = plan_map(model, prompt, options, solver, progress, target=target)
+        forecast = planned.forecast
+        operator = make_map(model, planned, progress, policy=options.policy)
+        k = min(16, *operator.shape) if options.k is None else options.k
+        choice = choose_method(operator, k, forecast.choice.method, options.block, given=solver.given)
+        if options.save_jacobian:
+            check_jacobian_fits(operator)
+        store = state.store(model, planned.places.seen, choice)
+        resumed = state.steps
+        result = solve(
+            operator,
+            k,
+            method=choice.method,
+            tolerance=options.tol,
+            seed=options.seed,
+            block=options.block,
+            max_passes=options.max_passes,
+            verify_seed=options.verify_seed,
+            store=store,
+            scratch=folder if uses(choice.method, "scratch") else None,
+            progress=progress,
+        )
+        state.gave_up = options.max_passes is not None and not result.holds
+        result = _measured(model, operator, result, options, progress).with_notes(
+            **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": resumed}
+        )
+        if folder is not None:
+            result.write(folder)
+    return result
+
+
+def given_in(options: Svd) -> tuple[str, ...]:
+    """Options that some methods use and others do not, of those that are given."""
+    given = [name for name in ("max_passes", "verify_seed") if getattr(options, name) is not None]
+    return (*given, *(["store"] if options.resume or options.save_every else []))
+
+
+def _measured(
+    model: Model, operator: DetachedJacobian, result: SVDResult, options: Svd, progress: Progress
+) -> SVDResult:
+    """The result with the matrix and its norms, where they are asked for."""
+    if options.save_jacobian:
+        result = result.with_jacobian(operator.dense(progress))
+    if options.norms:
+        measured = norms(operator, progress)
+        result = result.with_norms(measured, *largest(operator, measured, options.norms))
+    return result
