@@ -194,7 +194,7 @@ def forecasts(
 
 
 def check_length(config: models.DecoderConfig, length: int, name: str) -> None:
-    """:class:`JaxlinError` if the model has not so many positions, or there are none."""
+    """:class:`JaxlinError` if the model has fewer positions, or the length is 0."""
     if not 1 <= length <= config.max_positions:
         raise JaxlinError(
             f"{name} has {config.max_positions} positions and {length} tokens are asked for: "

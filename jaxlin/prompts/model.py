@@ -29,12 +29,12 @@ __all__ = ["Model", "tokenize", "up_to"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(Readout):
-    """A decoder, and what is needed to speak with it in tokens.
+    """A decoder and its tokenizer.
 
     Its weights are read when they are first needed; config and tokenizer are there before.
 
     Attributes:
-        offload: what was asked to wait in the host's memory, as in :func:`jaxlin.load`. Recordings for which
+        offload: what is offloaded to the host's memory, as in :func:`jaxlin.load`. Recordings for which
             no dial is given go by it.
         asked_precision: what was asked for when it was loaded; None where the dtype's own was left to apply.
     """
@@ -188,7 +188,7 @@ class Model(Readout):
         seed: int = 0,
         addition: models.Addition | None = None,
     ) -> list[int]:
-        """The ids of so many tokens more; see :func:`jaxlin_models.generate`.
+        """Continue a prompt by ``count`` tokens and return their ids; see :func:`jaxlin_models.generate`.
 
         Raises:
             JaxlinError: a prompt that cannot be used.
