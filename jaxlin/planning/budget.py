@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
-from jaxlin_models.dial import AttentionSetting, GateSetting
+from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.certificate import CHECK_PASSES
@@ -25,8 +25,6 @@ from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.choose import MethodChoice, choose_method, uses
 
-#: Up to here whole probability matrices are as fast as blocks of them.
-SHORT = 512
 #: A bound this many times below what is there needs no proof.
 _TO_SPARE = 2
 
