@@ -117,7 +117,7 @@ def warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
             state = lanczos.with_room(replace(state, steps=jnp.asarray(len(state.basis) - 1, jnp.int32)))
     if method == "matfree":  # one program for all its steps; the compilation cache keeps it for the solve
         steps = matfree.first_steps(request.k, operator.shape[0])
-        matfree._bidiagonalise.lower(operator, request.seed, steps, None).compile()
+        matfree.bidiagonalise.lower(operator, request.seed, steps, None).compile()
 
 
 def _by_rows(job: Job, operator: DetachedJacobian, finish: Callable[[DetachedJacobian], Found]) -> Found:

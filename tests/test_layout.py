@@ -67,11 +67,22 @@ def ours(name: str) -> bool:
     return name.split(".")[0] in ("jaxlin", "jaxlin_models")
 
 
-def imports(name: str, known: Mapping[str, Path], *, everywhere: bool = True) -> Iterator[str]:
-    """The modules that a module imports, wherever in it or at its top alone."""
+def walk(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
+    """A syntax tree, with or without what stands under ``if TYPE_CHECKING``."""
+    yield node
+    if types or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, types=types)
+
+
+def imports(name: str, known: Mapping[str, Path], *, apart: str = "") -> Iterator[str]:
+    """The modules that a module imports, wherever in it.
+
+    ``apart`` from those for type checkers alone ("types"), or from all that are not at its top ("inner").
+    """
     tree = ast.parse(known[name].read_text())
     package = name.split(".") if known[name].name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(tree) if everywhere else tree.body:
+    for node in tree.body if apart == "inner" else walk(tree, types=not apart):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -116,8 +127,11 @@ def test_the_engine_sees_models_only_through_the_operator():
 
 
 def cycle_in(known: Mapping[str, Path]) -> list[str]:
-    """Modules that import each other in a circle, wherever in them they do; empty if there are none."""
-    graph = {name: {i for i in imports(name, known) if i in known and i != name} for name in known}
+    """Modules that import each other in a circle, at their tops or in functions; empty if there are none."""
+    graph = {
+        name: {other for other in imports(name, known, apart="types") if other in known and other != name}
+        for name in known
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -147,7 +161,7 @@ def test_every_module_can_be_imported_first():
     outside = {
         imported
         for name in modules()
-        for imported in imports(name, modules(), everywhere=False)
+        for imported in imports(name, modules(), apart="inner")
         if not ours(imported) and imported != "__future__"
     }
     names = [name for name in modules() if not name.endswith("__main__")]

@@ -69,13 +69,13 @@ def _round(
     # Without anybody listening the program is the same every time, and so is compiled once.
     on_pass = None if progress is silent else tick
     with jax.default_matmul_precision("highest"):
-        bases, bidiagonal = _bidiagonalise(operator, seed, steps, on_pass)
+        bases, bidiagonal = bidiagonalise(operator, seed, steps, on_pass)
         *triplets, held = _ritz_triplets(*bases, *bidiagonal)
     return *triplets, int(held)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _bidiagonalise(
+def bidiagonalise(
     operator: DetachedJacobian, seed: int | Array, steps: int, on_pass: Callable[[], None] | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """matfree's bases (left and right vectors as rows) and bidiagonal (diagonal, superdiagonal)."""
