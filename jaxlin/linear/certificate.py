@@ -1,4 +1,4 @@
-"""What stands behind a result: figures recomputed from fresh passes, none taken from the solver.
+"""The certificate of a result: figures from fresh passes, none of them from the solver.
 
 A residual proves that *a* singular value lies within it of σ, not that none was missed. What speaks
 against a missed one: the solver went past k and its values no longer moved (stagnation), a second seed
@@ -21,7 +21,7 @@ from jaxlin.runtime.progress import Progress, silent
 
 #: Passes of the checks of the operator: adjoint test, repetition, linearity and reconstruction.
 CHECK_PASSES = 5
-#: Units of roundoff that a whole network may pile up in one pass; at coarse arithmetic, a fraction.
+#: Units of roundoff that may accumulate in one pass of a whole network; at coarse arithmetic, a fraction.
 _ROUNDINGS, _AT_MOST = 200.0, 0.2
 
 

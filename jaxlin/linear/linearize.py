@@ -27,8 +27,8 @@ def linearize(
     Args:
         f: x, *parameters -> output array of any shape. Must allow jvp, vjp and vmap.
         x: the point, an array of any shape in a floating dtype.
-        *parameters: pytrees of weights. What ``f`` closes over instead is copied into the compiled
-            program once more, so pass large weights here.
+        *parameters: pytrees of weights. Arrays that ``f`` closes over are copied into the compiled
+            program, so pass large weights here.
         offset: c of y = J·x + c where it is known (zero for a bias-free network), so that the
             certificate's reconstruction means something; y − J·x if not given.
     """

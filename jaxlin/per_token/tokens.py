@@ -49,7 +49,7 @@ def tokens(
         tolerance: error allowed in each σ, as a multiple of that position's own σ₁; by arithmetic if not
             given.
         seed: of every random vector. Same seed, same answer.
-        scratch: folder for rows that wait on disk; the system's for temporary files if not given.
+        scratch: folder for rows that wait on disk; the system's temporary folder if not given.
         progress: told what is happening.
 
     Raises:

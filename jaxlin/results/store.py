@@ -28,7 +28,7 @@ _DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside ``out`` to write into, which becomes ``out`` at the end and only if all went well.
 
-    Enter it before the work starts, so that a place that cannot be written to costs nobody an hour.
+    Enter it before the work starts, so that a folder that cannot be written is refused at once.
 
     Raises:
         JaxlinError: ``out`` holds something already, or cannot be written.
@@ -61,7 +61,7 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """A summary as JSON, in people's own letters."""
+    """A summary as JSON, in UTF-8."""
     return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
 
 

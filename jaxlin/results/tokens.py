@@ -44,7 +44,7 @@ _LEAVES = ("s", "U", "V", "errors", "norms")
 
 @dataclass(frozen=True)
 class TokenCertificate:
-    """What stands behind the triplets of every position.
+    """The certificate of the triplets of every position.
 
     Attributes:
         tolerance: error allowed in every σ, as a multiple of that position's σ₁.
@@ -103,7 +103,7 @@ class TokensResult(Result):
         passes: passes of the whole network that were spent, those of the checks included.
         seconds: wall time.
         seed: seed of every random vector that was drawn.
-        certificate: what stands behind it.
+        certificate: its certificate.
         x: the embeddings [T, d] the map was taken at; None where nobody kept them, like what follows.
         y: its output [*output_shape].
         offset: c of y = J·x + c, of the output's shape.

@@ -37,7 +37,7 @@ _DENSE_COPIES = 4
 _GRAM_COPIES = 4
 #: matfree's bases and their update.
 _BASIS_COPIES = 2
-#: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
+#: Steps of left Lanczos, measured on decoders' spectra: for each wanted triplet, and besides.
 _STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
 #: Steps of power iteration: measured likewise, and they vary much with the gap behind σ_k.
 _POWER_STEPS = 20

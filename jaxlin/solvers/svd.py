@@ -66,11 +66,11 @@ def svd(
         tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
         seed: of every random vector. Same seed, same answer.
         block: probes at once in ``lanczos``; by prompt length if not given.
-        max_passes: where the iterative methods give up; when the space is exhausted if not given. They take
-            at least the steps without which there are no k triplets.
+        max_passes: passes after which the iterative methods stop; if not given they stop when the space is
+            exhausted. They take at least the steps without which there are no k triplets.
         verify_seed: solve once more from this seed and compare the values (iterative methods).
-        store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
-        scratch: folder for the rows of ``gram``; the system's for temporary files if not given.
+        store: where ``lanczos`` saves its state, and reads that of an interrupted run.
+        scratch: folder for the rows of ``gram``; the system's temporary folder if not given.
         progress: told what is happening.
 
     Raises:

@@ -129,7 +129,7 @@ def refuse_alone(*given: PromptSource | Svd) -> None:
 
 
 def read_entries(path: Path, model: Model) -> list[Entry]:
-    """The prompts of a JSONL file: ``prompt`` or ``token_ids`` on every line, and an ``id`` if one likes.
+    """The prompts of a JSONL file: ``prompt`` or ``token_ids`` on every line, and an optional ``id``.
 
     Raises:
         JaxlinError: a file or line that cannot be read or used, by its number; a name twice.
