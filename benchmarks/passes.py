@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxlin import DetachedJacobian, linearize
-from jaxlin.prompts.model import _Replay, _Transpose
+from jaxlin.prompts.operators import Backward, Forward, PassState
 from jaxlin.runtime.environment import environment
 
 PROBE_BLOCK = 8
@@ -140,9 +140,8 @@ def operators(setting: Setting) -> tuple[DetachedJacobian, DetachedJacobian]:
     ids = jax.random.randint(jax.random.key(1), (setting.tokens,), 0, setting.config().vocab_size)
     x = decoder.embed(ids)
     y, recorded = jax.jit(lambda w, x: record(nnx.merge(graphdef, w), x, -1))(weights, x)
-    recorded_operator = DetachedJacobian(
-        (weights, recorded), x, y, jnp.zeros_like(y), _Replay(graphdef), _Transpose(graphdef, len(x)), True
-    )
+    state, forward, backward = PassState(weights, recorded), Forward(graphdef), Backward(graphdef, len(x))
+    recorded_operator = DetachedJacobian(state, x, y, jnp.zeros_like(y), forward, backward, True)
     mode = Detached(POLICIES["detached"])
     closures = linearize(lambda x, w: nnx.merge(graphdef, w)(x, mode)[-1], x, weights)
     return recorded_operator, closures
@@ -208,8 +207,9 @@ def compile_seconds(setting: Setting) -> dict[str, float]:
         y, recorded = lowered.out_info
         recorded = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), recorded)
         v, u = (jax.ShapeDtypeStruct((1, *like.shape), jnp.float32) for like in (x, y))
-        jax.jit(_Replay(graphdef)).lower((weights, recorded), v).compile()
-        jax.jit(_Transpose(graphdef, setting.tokens)).lower((weights, recorded), u).compile()
+        state = PassState(weights, recorded)
+        jax.jit(Forward(graphdef)).lower(state, v).compile()
+        jax.jit(Backward(graphdef, setting.tokens)).lower(state, u).compile()
         return time.perf_counter() - start
 
     once(SHALLOW)  # the first compilation of a process pays for more than itself
@@ -223,7 +223,7 @@ def compile_seconds(setting: Setting) -> dict[str, float]:
 
 def held(operator: DetachedJacobian) -> dict[str, int]:
     """Bytes of the weights, of the coefficients beside them, and of each pass's scratch."""
-    weights, recorded = operator.state
+    weights, recorded = operator.state.weights, operator.state.recorded
     probes = {
         "matvec": (operator.forward, operator.x[None]),
         "rmatvec": (operator.backward, operator.y[None]),

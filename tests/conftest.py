@@ -9,8 +9,9 @@ import pkgutil
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,12 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxlin-tests-{os.getpid()}")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Most tests compile more than they compute, so their machine code may be as it comes; see pytest_runtest_protocol.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+_FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones have no such flag
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 import jax
 import numpy as np
@@ -101,6 +108,20 @@ def measured() -> Measured:
                 lines.write(json.dumps({"checkpoint": checkpoint} | errors) + "\n")
 
     return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests marked ``demos`` compute more than they compile: they and their children optimise."""
+    if item.get_closest_marker("demos") is None:
+        return (yield)
+    quick, os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"], "0"
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        return (yield)
+    finally:
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = quick
+        jax.config.update("jax_disable_most_optimizations", quick == "1")
 
 
 def pytest_unconfigure() -> None:

@@ -32,8 +32,8 @@ ALL = [
 #: Values by name that are not the default and mean something on a tiny model at a prompt of some tokens.
 VALUES: dict[str, Any] = {
     "span": "1:", "position": -2, "skip_first": 1, "memory": "4GB", "k": 1, "tol": 1e-3, "seed": 3,
-    "block": 2, "max_passes": 5000, "verify_seed": 7, "norms": 2, "save_every": 2, "target": "logits:#3",
-    "minus": 5, "parts": "cumulative,mlp", "layers": "0", "policies": "detached,none", "rank": 1,
+    "block": 1, "max_passes": 5000, "verify_seed": 7, "norms": 2, "save_every": 2, "target": "logits:#3",
+    "minus": "#5", "parts": "cumulative,mlp", "layers": "0", "policies": "detached,none", "rank": 1,
     "tokens": 2, "temperature": 0.5, "layer": 0, "strength": (0.5,), "attention": "queries_keys",
     "gate": "recomputed", "policy": "half",
 }  # fmt: skip
@@ -44,12 +44,12 @@ def other_value(declared: Declared) -> Any:
     if declared.kind is bool:
         return True
     if declared.name in VALUES:
-        return VALUES[declared.name]
-    choices = [choice for choice in declared.option.choices if choice != declared.default]
-    if choices:
-        return (choices[0],) if declared.several else choices[0]
-    value = {str: "text", int: 5, float: 0.25, Path: Path("somewhere")}[declared.kind]
-    return (value,) if declared.several else value
+        value = VALUES[declared.name]
+    elif declared.option.choices:
+        value = next(choice for choice in reversed(declared.option.choices) if choice != declared.default)
+    else:
+        value = {str: "text", int: 5, float: 0.25, Path: Path("somewhere")}[declared.kind]
+    return (value,) if declared.several and not isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize(("verb", "declared"), ALL, ids=[f"{verb}-{one.name}" for verb, one in ALL])
@@ -62,7 +62,7 @@ def test_every_option_has_a_flag_that_sets_it_and_a_place_in_the_help(verb: str,
         for word in words_for(option, "x")
     ]
     value = other_value(declared)
-    parsed = parse(command_of(verb), [*words_for(declared, value), *required])
+    parsed = parse(command_of(verb), [*required, *words_for(declared, value)])
     assert parsed.get(declared.name) == value
     assert declared.option.group in GROUPS
     assert main([verb, "--help"]) == 0
@@ -189,7 +189,7 @@ def test_no_option_is_ignored(tiny_model, tmp_path: Path, verb: str, method: str
         if verb == "steer":
             values["concept"] = prompt_ids(NAME)
         if verb == "attribute":
-            values["target"] = 3
+            values["target"] = "#3"
         spy = Spy(asked(verb, method, **values))
         answer(model, prompt_ids(NAME), spy.options)
         read |= spy.read

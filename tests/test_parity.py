@@ -244,7 +244,7 @@ def test_torch_models_that_cannot_be_taken(tmp_path: Path) -> None:
         (whole[:3], rf"tensor {name} of this LlamaForCausalLM has shape \[3, "),
         (whole.to(torch.int8), rf"tensor {name} of this LlamaForCausalLM is stored as torch.int8"),
         (whole.to("meta"), rf"tensor {name} of this LlamaForCausalLM is on the meta device"),
-        (whole * torch.inf, rf"tensor {name} holds NaN or infinite values"),
+        (whole * torch.inf, rf"tensor {name} holds NaN or infinite values in float32; mend the model"),
     ):
         with_weight(weight)
         with pytest.raises(ModelError, match=words):

@@ -63,4 +63,12 @@ def _target(options: Attribute) -> LogitTarget | None:
         raise JaxlinError('`minus` goes with a token as `target`: give that token, and no logits:"…"')
     if target is None:
         return None
-    return parse_target(str(target)) if written else LogitTarget(target, minus)
+    if written:
+        return parse_target(str(target))
+    return LogitTarget(_token(target), None if minus is None else _token(minus))
+
+
+def _token(token: str | int) -> str | int:
+    """A token by its text, or by its id: a number, or like ``#42``."""
+    by_id = isinstance(token, str) and token[:1] == "#" and token[1:].isdecimal()
+    return int(str(token)[1:]) if by_id else token

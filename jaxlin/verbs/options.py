@@ -75,8 +75,9 @@ class Svd(Mapped, verb="svd"):
             group="solver",
             choices=METHODS,
             decides=RESULT,
-            help="dense builds the matrix; gram streams its rows; lanczos, matfree and power never see it; "
-            "auto takes the cheapest that fits and uses all other options",
+            help="dense builds the matrix; gram streams its rows; lanczos, matfree and power only "
+            "apply it; auto takes the method with the fewest passes that fits in memory and can "
+            "use the other options",
         ),
     ] = "auto"
     tol: Annotated[float | None, _tolerance()] = None
@@ -86,7 +87,7 @@ class Svd(Mapped, verb="svd"):
             group="solver",
             decides=RESULT,
             least=1,
-            help="probes at once in lanczos; chosen by prompt length by default",
+            help="how many probes lanczos sends in one pass; chosen from the length of the prompt by default",
         ),
     ] = None
     max_passes: Annotated[
@@ -95,8 +96,8 @@ class Svd(Mapped, verb="svd"):
             group="solver",
             decides=RESULT,
             least=1,
-            help="passes after which an iterative method stops; the result is then flagged and the exit code "
-            "is 3",
+            help="number of passes after which an iterative method stops, even if the tolerance is "
+            "not met; the result is then flagged, and the exit code is 3",
         ),
     ] = None
     verify_seed: Annotated[
@@ -106,7 +107,7 @@ class Svd(Mapped, verb="svd"):
             decides=RESULT,
             least=0,
             most=SEEDS,
-            help="solve a second time from this seed and compare; for iterative methods",
+            help="solve a second time with this seed and compare the singular values; for iterative methods",
         ),
     ] = None
     norms: Annotated[
@@ -117,8 +118,8 @@ class Svd(Mapped, verb="svd"):
             decides=RESULT,
             many=False,
             least=0,
-            help="also all row and column norms of J, and this many of the largest decoded; takes d more "
-            "passes",
+            help="also compute the norms of all rows and columns of J, and decode this many of the "
+            "largest; takes d more passes",
         ),
     ] = 0
     save_jacobian: Annotated[
@@ -135,7 +136,7 @@ class Svd(Mapped, verb="svd"):
         Option(
             group="solver",
             many=False,
-            help="go on from the state that an interrupted run of the same command left next to `out`",
+            help="continue from the state that an interrupted run of the same command saved next to `out`",
         ),
     ] = False
     save_every: Annotated[
@@ -196,8 +197,8 @@ class Layers(Mapped, verb="layers"):
             group="map",
             metavar="NAMES",
             decides=RESULT,
-            help="which maps, with commas between: cumulative (embeddings → after the layer), block (the "
-            "layer alone), rest (before the layer → the end), attention, mlp",
+            help="which maps, separated by commas: cumulative (from the embeddings to the end of the "
+            "layer), block (the layer alone), rest (from the layer to the end), attention, mlp",
         ),
     ] = "cumulative,block,rest,attention,mlp"
     layers: Annotated[
@@ -223,7 +224,7 @@ class Layers(Mapped, verb="layers"):
             group="solver",
             choices=METHODS,
             decides=RESULT,
-            help="method for every map; auto finds every singular value where there are few",
+            help="solver of every map; auto computes all singular values if there are few",
         ),
     ] = "auto"
     tol: Annotated[float | None, _tolerance()] = None
@@ -246,8 +247,8 @@ class Attribute(Mapped, verb="attribute"):
             group="map",
             metavar="TARGET",
             decides=RESULT,
-            help='the token, like " Paris", or logits:" Paris"-" Rome"; the token that the model predicts by '
-            "default",
+            help='the token whose logit is split, like " Paris" or #42, or logits:" Paris"-" Rome"; '
+            "the token that the model predicts by default",
         ),
     ] = None
     minus: Annotated[
@@ -289,7 +290,7 @@ class Compare(Mapped, verb="compare"):
             group="map",
             metavar="NAMES",
             decides=RESULT,
-            help="two or more policies with commas between; angles are to the first",
+            help="two or more policies, separated by commas; angles are to the first",
         ),
     ] = None
     k: Annotated[int, _triplets(" of each map")] = 8
@@ -300,8 +301,9 @@ class Compare(Mapped, verb="compare"):
 class Steer(Frozen, Seeded, Kept, verb="steer"):
     """Continue a prompt while the map of another prompt, the concept, acts on its tokens.
 
-    The concept's map from its embeddings to the residual stream after a layer is applied to the running
-    text's own tokens, and λ‖a‖/(2‖v‖)·v is added to the stream a there, at every position.
+    The map goes from the embeddings of the concept to the residual stream after a layer. It is applied to the
+    last tokens of the text, and λ‖a‖/(2‖v‖)·v is added to the residual stream a at every position, where v is
+    its output.
 
     Example: jaxlin steer --model demo-qwen --concept "The capital of Japan is" --prompt "I went to" --layer 2
     --strength 0.5 1 --out results/steer
@@ -318,7 +320,7 @@ class Steer(Frozen, Seeded, Kept, verb="steer"):
         Option(
             group="map",
             decides=RESULT,
-            help="after which layer, from 0; the one in the middle by default",
+            help="the layer after which the concept's map acts, counted from 0; the middle layer by default",
         ),
     ] = None
     strength: Annotated[
@@ -327,7 +329,8 @@ class Steer(Frozen, Seeded, Kept, verb="steer"):
             group="map",
             metavar="FLOAT",
             decides=RESULT,
-            help="λ, one or more; the text without steering (0) is always shown as well",
+            help="how strongly the concept's map acts (λ), one or more numbers; the text without "
+            "steering (0) is always shown as well",
         ),
     ] = (1.0,)
     rank: Annotated[
@@ -355,8 +358,9 @@ class Steer(Frozen, Seeded, Kept, verb="steer"):
         Option(
             group="map",
             decides=RESULT,
-            help="as in the published code: a map through the final norm, added to the layer's un-normed "
-            "input, each token through the block of its position modulo the concept's length",
+            help="steer as the published code does: the map goes through the final norm, its output "
+            "is added to the un-normed input of the layer, and each token goes through the "
+            "block of its position modulo the concept's length",
         ),
     ] = False
 
@@ -415,9 +419,9 @@ class Report(Verb, verb="report"):
 class Plan(Verb, verb="plan"):
     """What a job would cost, from config.json and the length of a prompt alone: no weight is read.
 
-    Method, setting of the memory dial, passes, peak memory and arithmetic. Memory is what the programs need
-    that this machine's backend compiles, so on a CPU it is a CPU's. A job that does not fit is an answer too:
-    the exit code is 0.
+    It says the method, the setting of the memory dial, the passes, the peak memory and the number of
+    operations. Programs are compiled for this machine, so on a CPU the memory is that of a CPU. A job that
+    does not fit is an answer too: the exit code is 0.
 
     Example: jaxlin plan --model gemma-3-4b llama-3.1-8b --tokens 400 4096 32768 --memory 40GB
     """
@@ -449,7 +453,9 @@ class Plan(Verb, verb="plan"):
     precision: Annotated[
         str | None,
         Option(
-            group="memory", choices=PRECISIONS, help="how products are computed; the dtype's own by default"
+            group="memory",
+            choices=PRECISIONS,
+            help="arithmetic of matrix products; that of `dtype` by default",
         ),
     ] = None
     offload: Annotated[
@@ -457,7 +463,8 @@ class Plan(Verb, verb="plan"):
         Option(
             group="memory",
             choices=OFFLOADS,
-            help="what waits in the host's memory: coefficients, or all (the layers' weights as well)",
+            help="what stays in the host's memory: coefficients (what is recorded of the layers), or "
+            "all (the layers' weights as well)",
         ),
     ] = "none"
     attention: Annotated[
@@ -465,12 +472,17 @@ class Plan(Verb, verb="plan"):
         Option(
             group="memory",
             choices=ATTENTION,
-            help="what is kept of attention; the fastest that fits by default",
+            help="what is stored of attention: probabilities is faster at short prompts, "
+            "queries_keys needs less memory at long ones; the fastest that fits by default",
         ),
     ] = None
     gate: Annotated[
         str | None,
-        Option(group="memory", choices=GATE, help="how gates are kept; the fastest that fits by default"),
+        Option(
+            group="memory",
+            choices=GATE,
+            help="whether gates are stored or computed again in every pass; the fastest that fits by default",
+        ),
     ] = None
     memory: Annotated[
         str | None,

@@ -44,7 +44,7 @@ class Work(Screen):
         Option(
             group="output",
             choices=("auto", "lines", "none"),
-            help="on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
+            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
         ),
     ] = "auto"
 
@@ -63,7 +63,7 @@ class Stored(Options):
             group="memory",
             choices=PRECISIONS,
             decides=STEP,
-            help="how products are computed; the dtype's own by default",
+            help="arithmetic of matrix products; that of `dtype` by default",
         ),
     ] = None
     offload: Annotated[
@@ -71,8 +71,9 @@ class Stored(Options):
         Option(
             group="memory",
             choices=OFFLOADS,
-            help="what waits in the host's memory and is fetched layer by layer, for a GPU that is too "
-            "small: coefficients (what is recorded of the layers), or all (the layers' weights as well)",
+            help="what stays in the host's memory and is copied to the GPU layer by layer in every "
+            "pass, for a GPU that is too small: coefficients (what is recorded of the layers), "
+            "or all (the layers' weights as well)",
         ),
     ] = "none"
 
@@ -101,7 +102,7 @@ class Compared(Stored):
     ] = None
     models: Annotated[
         str | None,
-        Option(group="prompt", metavar="A,B", help="the models to compare, with commas between"),
+        Option(group="prompt", metavar="A,B", help="the models to compare, separated by commas"),
     ] = None
 
 
@@ -126,7 +127,7 @@ class PromptSource(Options):
             group="prompt",
             metavar="1,2,3",
             many=False,
-            help="token ids with commas between, used as they are; needs no tokenizer",
+            help="token ids separated by commas, used as they are; needs no tokenizer",
         ),
     ] = None
 
@@ -140,9 +141,9 @@ class ManyPrompts(Options):
         Option(
             group="prompt",
             metavar="JSONL",
-            help='many prompts, one JSON object a line: {"prompt": "…"} or {"token_ids": […]}, with an "id" '
-            "if you like. Each gets a folder in `out`, and index.jsonl lists them. The same command started "
-            "again goes on where it stopped",
+            help='many prompts, one JSON object a line: {"prompt": "…"} or {"token_ids": […]}, with '
+            'an optional "id". Each gets a folder in `out`, and index.jsonl lists them. Run the '
+            "same command again after an interruption: it skips the prompts that are done",
         ),
     ] = None
 
@@ -221,8 +222,9 @@ class Mapped(Frozen, Seeded, Kept):
             metavar="16:",
             decides=STEP,
             many=False,
-            help="input positions: numbers and ranges like 16: or 0,3,8:12, from the end if negative; all by "
-            "default",
+            help="input positions: numbers and ranges like 16: or 0,3,8:12, from the end if "
+            "negative; all by default. The contributions of the other positions are added to "
+            "the offset",
         ),
     ] = None
     skip_first: Annotated[
@@ -249,12 +251,18 @@ class Mapped(Frozen, Seeded, Kept):
         Option(
             group="memory",
             choices=ATTENTION,
-            help="what is kept of attention; chosen by prompt length and memory by default",
+            help="what is stored of attention: probabilities is faster at short prompts, "
+            "queries_keys needs less memory at long ones; chosen by prompt length and memory by "
+            "default",
         ),
     ] = None
     gate: Annotated[
         str | None,
-        Option(group="memory", choices=GATE, help="how gates are kept; chosen by memory by default"),
+        Option(
+            group="memory",
+            choices=GATE,
+            help="whether gates are stored or computed again in every pass; chosen by memory by default",
+        ),
     ] = None
     memory: Annotated[
         str | None,

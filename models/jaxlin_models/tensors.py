@@ -27,7 +27,9 @@ _TORCH_FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.floa
 
 @runtime_checkable
 class Tensors(Protocol):
-    """Tensors by the names of stock transformers."""
+    """Tensors by the names of stock transformers; ``remedy`` says what to do about NaN in them."""
+
+    remedy: str
 
     def __contains__(self, name: str) -> bool: ...
 
@@ -92,6 +94,8 @@ class FileTensors:
     Files are mapped into memory only while one tensor is read, because what is mapped counts as held.
     """
 
+    remedy = "fetch the checkpoint again"
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._place: dict[str, tuple[Path, tuple[int, ...], str]] = {}
@@ -138,6 +142,8 @@ class StateTensors:
         state: names and tensors.
         owner: whose they are, for messages.
     """
+
+    remedy = "mend the model, or choose a wider `dtype`"
 
     def __init__(self, state: Mapping[str, Any], owner: str) -> None:
         self._state = state

@@ -191,7 +191,7 @@ def _from_stock(
     with np.errstate(over="ignore"):  # what overflows is refused below
         value = tensors.read(name, rows).astype(dtype, copy=False)
     if not np.isfinite(value).all():
-        raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; fetch the checkpoint again")
+        raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
     return (value.T if key.endswith("kernel") else value).reshape(shape)
 
 
