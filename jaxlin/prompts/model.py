@@ -116,7 +116,7 @@ class Model(Readout):
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
-                :mod:`jaxlin_models.dial`; by the length of the prompt, with memory linear in it, if not given.
+                :mod:`jaxlin_models.dial`; by the prompt's length, with memory linear in it, if not given.
                 Has no meaning under policy ``none``.
             length: pad the input to so many positions, so that prompts of other lengths up to there share
                 one compilation. What stands behind the output cannot act on it: J is 0 there, and the labels
