@@ -220,7 +220,7 @@ def test_command_line_that_cannot_be_parsed(
 def test_dense_that_would_not_fit(refusal: Refusal, model: Path) -> None:
     said = refusal(model, *REQUEST, "--method", "dense", "--memory", "160KB")
     assert f"the dense matrix ({WIDTH} × {3 * WIDTH}) would need" in said
-    assert re.search(r"need [\d.]+ [KMG]iB and [\d.]+ [KMG]iB are free", said)
+    assert re.search(r"need [\d.]+ [KMG]B and [\d.]+ [KMG]B are free", said)
     assert "use method lanczos" in said
 
 
