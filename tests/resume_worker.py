@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +55,55 @@ class Recorded:
 
 
 def save_and_die(folder: Path, saved: Path, operation: int) -> None:
-    """Go on from what is there, save three more steps, and die before the given change of the file system."""
+    """Go on from what is there, save three more steps, and die before the given change of the file system.
+
+    The later half of what is written to a file is a change of its own.
+    """
     state = SolverState(folder, {"seed": 0}, 1, resume=True)
     first = state.steps
     assert first is not None
     left = operation
 
-    def count(event: str, arguments: tuple[Any, ...]) -> None:
+    def count() -> None:
         nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def listen(event: str, arguments: tuple[Any, ...]) -> None:
         changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
         if changes or (event == "open" and arguments[1] is not None and set(arguments[1]) & set("wax+")):
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            count()
 
-    sys.addaudithook(count)
+    whole = Path.open
+    Path.open = lambda *arguments: InHalves(whole(*arguments), count)  # type: ignore[assignment]
+    sys.addaudithook(listen)
     for step in range(first + 1, first + 4):
         state.save(step, arrays_of(step))
         descriptor = os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.write(descriptor, str(step).encode())
         os.close(descriptor)
     state.discard()
+
+
+class InHalves:
+    """A file that calls somebody when half of what it is given is written."""
+
+    def __init__(self, file: Any, amid: Callable[[], None]) -> None:
+        self._file, self._amid = file, amid
+        self.flush, self.fileno = file.flush, file.fileno
+
+    def __enter__(self) -> InHalves:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content[: len(content) // 2])
+        self._file.flush()
+        self._amid()
+        self._file.write(content[len(content) // 2 :])
 
 
 def arrays_of(step: int) -> dict[str, np.ndarray]:

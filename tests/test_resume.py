@@ -494,7 +494,7 @@ def test_killed_at_any_moment_a_run_loses_at_most_one_step(worker: Worker, tmp_p
 
 
 def test_killed_before_any_change_of_the_file_system(worker: Worker, tmp_path: Path):
-    """Before the first, the second, … file opened or removed, folder made or renamed by three saves."""
+    """Before the first, the second, … file opened, half written, renamed or removed by three saves."""
     first = tmp_path / "first.state"
     SolverState(first, {"seed": 0}, 1).save(2, arrays_of(2))
     kept = []
