@@ -20,11 +20,9 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
 from jaxlin.prompts.readout import Readout
 from jaxlin.prompts.recording import Recording
-from jaxlin.prompts.text import Prompt, tokenize, up_to
+from jaxlin.prompts.text import Prompt, up_to
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.offload import check_offload
-
-__all__ = ["Model", "tokenize", "up_to"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,7 +114,7 @@ class Model(Readout):
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
-                :mod:`jaxlin_models.dial`; by the length of the prompt, with memory linear in it, if not given.
+                :mod:`jaxlin_models.dial`; by the prompt's length, with memory linear in it, if not given.
                 Has no meaning under policy ``none``.
             length: pad the input to so many positions, so that prompts of other lengths up to there share
                 one compilation. What stands behind the output cannot act on it: J is 0 there, and the labels
