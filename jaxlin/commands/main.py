@@ -72,7 +72,7 @@ def _run(words: list[str]) -> int:
         say(_overview())
         return _DONE if words else _REFUSED
     if verb == "--version":
-        from jaxlin import __version__
+        from jaxlin.version import __version__
 
         say(f"jaxlin {__version__}")
         return _DONE

@@ -35,25 +35,25 @@ def linearize(
     x = jnp.asarray(x)
     y = jax.jit(f)(x, *parameters)
     state = (x, parameters)
-    forward, backward = _Forward(f), _Backward(f)
+    forward, backward = JvpForward(f), VjpBackward(f)
     known = offset is not None
     c = jnp.asarray(offset, y.dtype) if known else y - jax.jit(forward)(state, x[None])[0]
     return DetachedJacobian(state, x, y, jnp.broadcast_to(c, y.shape), forward, backward, known)
 
 
 @dataclass(frozen=True)
-class _Forward:
+class JvpForward:
     """J·V by jvp, vectorised over the probe axis."""
 
     f: Callable[..., Array]
 
     def __call__(self, state: tuple[Array, tuple], v: Array) -> Array:
         x, parameters = state
-        return jax.vmap(lambda one: jax.jvp(lambda x: self.f(x, *parameters), (x,), (one,))[1])(v)
+        return jax.vmap(lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1])(v)
 
 
 @dataclass(frozen=True)
-class _Backward:
+class VjpBackward:
     """Jᵀ·U by vjp, probe after probe: the linearisation is shared, and XLA's CPU backend (JAX 0.10.2) gives
     wrong numbers for this pull-back vectorised in float32 at long prompts."""
 

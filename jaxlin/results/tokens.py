@@ -65,6 +65,12 @@ class TokenCertificate:
     spot_residual: float
     checks: tuple[Check, ...]
 
+    def __repr__(self) -> str:
+        failed = [f"{self.wanted - self.converged} of {self.wanted} tokens"] * (self.converged < self.wanted)
+        failed += [check.name for check in self.failed]
+        verdict = f"FAILS at {', '.join(failed)}" if failed else "holds"
+        return f"TokenCertificate({verdict}, worst error {self.worst_error:.1e}·σ₁ of {self.tolerance:.0e})"
+
     @property
     def holds(self) -> bool:
         """Whether every position keeps the tolerance and every check its limit."""

@@ -200,13 +200,14 @@ def _solve_all(
     forecasts = {length: plan_length(model, length, options, solver) for length, _ in buckets}
     for length, entries in buckets:
         for entry in entries:
-            _solve(model, entry, length, forecasts[length], options, asked)
+            solve_entry(model, entry, length, forecasts[length], options, asked)
             yield entry
 
 
-def _solve(
+def solve_entry(
     model: Model, entry: Entry, length: int, forecast: Forecast, options: Svd, asked: Mapping[str, Any]
 ) -> None:
+    """Solve one prompt, padded to ``length`` tokens, and write its result."""
     assert options.out is not None
     with staged(options.out / entry.name, overwrite=options.overwrite) as folder:
         count = len(entry.ids)
