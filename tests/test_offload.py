@@ -173,7 +173,7 @@ def test_what_cannot_be_offloaded_is_refused(offloaded: Load):
         lambda: offloaded(NAME, "float32", "all").jacobian(IDS, policy="none"),
         lambda: Job(config, 8, policy="none", offload="all"),
     ):
-        with pytest.raises(JaxlinError, match="the ordinary Jacobian would bring the weights of all layers"):
+        with pytest.raises(JaxlinError, match="the ordinary Jacobian needs the weights of all layers"):
             ask()
     ordinary = offloaded(NAME, "float32", "coefficients").jacobian(IDS, policy="none")
     assert_same(ordinary, offloaded(NAME, "float32", "none").jacobian(IDS, policy="none"), 0)
