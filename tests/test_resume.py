@@ -620,7 +620,15 @@ def test_full_disk_leaves_no_result(
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("stage", ["load_model", "decode", "write"])
+#: Where a run may be cut off beside the solver: at the map, at reading its vectors as tokens, at writing.
+STAGES = {
+    "load": "jaxlin.verbs.svd.make_map",
+    "decode": "jaxlin.results.svd.read_outputs",
+    "write": "jaxlin.results.store.write",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_state_outlives_what_goes_wrong_beside_the_solver(
     command: Callable[..., int],
     interrupted_after: Callable[..., None],
@@ -635,7 +643,7 @@ def test_state_outlives_what_goes_wrong_beside_the_solver(
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jaxlin.commands.svd, stage, fail)
+    monkeypatch.setattr(STAGES[stage], fail)
     assert command("--resume") == 130
     assert "the same command with --resume goes on from there" in capsys.readouterr().err.splitlines()[-1]
     assert names(tmp_path) == ["out.state"]
