@@ -27,7 +27,7 @@ from subjects import Subject, subject
 
 from jaxlin import DetachedJacobian
 from jaxlin.runtime.environment import environment
-from jaxlin.solvers.svd import _METHODS
+from jaxlin.solvers.svd import SOLVERS
 
 #: Steps between two looks at the GEMM rate, and steps of the published method that are measured.
 _A_LOOK, _STEPS = 8, 4
@@ -68,7 +68,7 @@ def measure(name: str, tokens: int | None, k: int, with_published: bool) -> dict
     rates = Rates(chosen)
     request = ours_request(job, "lanczos", None, rates)
     meter, start = MemoryMeter(), Cost.now()
-    found = next(_METHODS["lanczos"](operator, request))
+    found = next(SOLVERS["lanczos"](operator, request))
     cost = Cost.since(start) + rates.aside * -1
     figures = {
         "tokens": len(chosen.ids),

@@ -27,7 +27,7 @@ from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.result import Request
-from jaxlin.solvers.svd import _METHODS, lanczos, matfree
+from jaxlin.solvers.svd import SOLVERS, lanczos, matfree
 
 #: Steps of the published method, whatever k and the spectrum are.
 PUBLISHED_STEPS = 128
@@ -83,7 +83,7 @@ def ours_request(job: Job, method: str, tolerance: float | None, progress: Progr
 
 
 def _ours(operator: DetachedJacobian, method: str, request: Request) -> Found:
-    found = next(_METHODS[method](operator, request))
+    found = next(SOLVERS[method](operator, request))
     return Found(np.asarray(found.u), np.asarray(found.s), np.asarray(found.v), found.passes)
 
 
@@ -117,7 +117,7 @@ def warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
             state = lanczos.with_room(replace(state, steps=jnp.asarray(len(state.basis) - 1, jnp.int32)))
     if method == "matfree":  # one program for all its steps; the compilation cache keeps it for the solve
         steps = matfree.first_steps(request.k, operator.shape[0])
-        matfree._bidiagonalise.lower(operator, request.seed, steps, None).compile()
+        matfree.bidiagonalise.lower(operator, request.seed, steps, None).compile()
 
 
 def _by_rows(job: Job, operator: DetachedJacobian, finish: Callable[[DetachedJacobian], Found]) -> Found:

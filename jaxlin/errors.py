@@ -1,4 +1,4 @@
-"""The root of all errors that are the user's to mend. It is defined where the decoders can see it as well."""
+"""The root of all errors that a user can correct. It is defined where the decoders can see it as well."""
 
 from jaxlin_models.errors import JaxlinError
 

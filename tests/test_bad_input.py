@@ -226,7 +226,7 @@ def test_dense_that_would_not_fit(refusal: Refusal, model: Path) -> None:
 
 def test_jacobian_that_would_not_fit(refusal: Refusal, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The method is matfree already; what has to go is the wish to store the matrix."""
-    monkeypatch.setattr("jaxlin.solvers.choose._refuse_if_too_large", refuse_only_the_matrix)
+    monkeypatch.setattr("jaxlin.solvers.choose.refuse_if_too_large", refuse_only_the_matrix)
     said = refusal(model, *REQUEST, "--method", "matfree", "--save-jacobian")
     assert "--save-jacobian" in said
 

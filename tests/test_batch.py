@@ -82,7 +82,7 @@ def test_a_run_that_was_cut_off_goes_on(
 ):
     file, out = prompts(tmp_path, {"a": 6, "b": 7, "c": 8}), tmp_path / "out"
     asked = ["svd", "--model", str(checkpoint), "-k", "2", "--prompts", str(file), "--out", str(out)]
-    honest, solved = many._solve, []
+    honest, solved = many.solve_entry, []
 
     def until_the_second(model, entry, *rest):
         if len(solved) == 1:
@@ -90,7 +90,7 @@ def test_a_run_that_was_cut_off_goes_on(
         solved.append(entry.name)
         honest(model, entry, *rest)
 
-    monkeypatch.setattr(many, "_solve", until_the_second)
+    monkeypatch.setattr(many, "solve_entry", until_the_second)
     assert main(asked) == 130
     assert "interrupted after 1 of 3 prompts; the same command goes on" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["a", "index.jsonl"]
@@ -99,7 +99,7 @@ def test_a_run_that_was_cut_off_goes_on(
         solved.append(entry.name)
         honest(model, entry, *rest)
 
-    monkeypatch.setattr(many, "_solve", noted)
+    monkeypatch.setattr(many, "solve_entry", noted)
     before = (out / "a" / "result.safetensors").stat().st_mtime_ns
     assert main(asked) == 0
     assert solved == ["a", "b", "c"]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_svd import SPECTRA, K, _backward, _forward, matrix_with, operator_of
+from test_svd import SPECTRA, K, matrix_with, operator_of, times_matrix, times_transpose
 
 import jaxlin
 from jaxlin import DetachedJacobian
@@ -23,13 +23,13 @@ def noisy(a: jax.Array, v: jax.Array) -> jax.Array:
     noise = jax.pure_callback(
         lambda: RNG.standard_normal((), a.dtype), jax.ShapeDtypeStruct((), a.dtype), vmap_method="sequential"
     )
-    return _forward(a, v) * (1 + 1e-3 * noise)
+    return times_matrix(a, v) * (1 + 1e-3 * noise)
 
 
 LIES: dict[str, Callable[[DetachedJacobian], DetachedJacobian]] = {
-    "adjoint": lambda operator: replace(operator, backward=lambda a, u: 1.001 * _backward(a, u)),
+    "adjoint": lambda operator: replace(operator, backward=lambda a, u: 1.001 * times_transpose(a, u)),
     "repetition": lambda operator: replace(operator, forward=noisy),
-    "linearity": lambda operator: replace(operator, forward=lambda a, v: jnp.tanh(_forward(a, v))),
+    "linearity": lambda operator: replace(operator, forward=lambda a, v: jnp.tanh(times_matrix(a, v))),
     "reconstruction": lambda operator: replace(operator, offset=operator.offset + 0.01),
 }
 
@@ -60,8 +60,24 @@ def test_no_result_of_a_liar_holds(honest: DetachedJacobian, lie: str, method: s
     assert not certificate.holds
 
 
+def test_certificates_show_themselves_in_a_line(honest: DetachedJacobian):
+    """What fails is named."""
+    result = jaxlin.svd(honest, K, method="lanczos")
+    said = repr(result.certificate)
+    tolerance = result.certificate.tolerance
+    assert said.startswith("Certificate(holds, worst residual ")
+    assert f"·σ₁ of {tolerance:.0e}, captured energy 0.9" in said
+    assert " ± " in said
+    assert len(said) < 110
+    exact = jaxlin.svd(honest, K, method="dense").certificate
+    assert " ± " not in repr(exact.energy)
+    lying = jaxlin.svd(LIES["adjoint"](honest), K, method="dense").certificate
+    missed = lying.wanted - lying.converged
+    assert repr(lying).startswith(f"Certificate(FAILS at {missed} of 6 triplets, adjoint, worst residual ")
+
+
 def test_nan_fails_every_check_it_touches(honest: DetachedJacobian):
-    broken = replace(honest, forward=lambda a, v: _forward(a, v) * jnp.nan)
+    broken = replace(honest, forward=lambda a, v: times_matrix(a, v) * jnp.nan)
     checks = {check.name: check for check in check_operator(broken, seed=0)}
     assert not any(checks[name].holds for name in ("adjoint", "repetition", "linearity", "reconstruction"))
 
@@ -71,7 +87,7 @@ def test_residuals_of_wrong_vectors_are_not_converged(honest: DetachedJacobian):
     first = jnp.asarray(np.linalg.svd(np.asarray(honest.state))[0][:, 0])
 
     def blind(a: jax.Array, u: jax.Array) -> jax.Array:
-        return _backward(a, u + 0.01 * (u @ first)[:, None] * first)
+        return times_transpose(a, u + 0.01 * (u @ first)[:, None] * first)
 
     certificate = jaxlin.svd(replace(honest, backward=blind), K, method="dense").certificate
     assert certificate.converged < certificate.wanted

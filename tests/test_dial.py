@@ -16,6 +16,7 @@ from flax import nnx
 from jaxlin_models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise
 from tiny_checkpoints import prompt_ids
 
+from jaxlin import load
 from jaxlin.prompts.model import Model
 
 TinyModel = Callable[[str, str], Model]
@@ -221,3 +222,14 @@ def test_coefficients_of_queries_and_keys_grow_linearly():
     assert held(2048, Dial()) / held(1024, Dial()) > 3.9
     # q, k and two norms' inputs are what is left: 4·(8 + 4 + 2 + 8 + 2) bytes a position and layer.
     assert held(1024, lean) == pytest.approx(1024 * 2 * 4 * (8 + 4 + 2 + 8 + 2), rel=1e-3)
+
+
+def test_memory_is_linear_in_long_prompts_unless_asked_for_otherwise():
+    """A map made in Python keeps no T² matrices at lengths at which the command line would not."""
+    assert Dial.for_length(512) == Dial("probabilities")
+    assert Dial.for_length(513, offload=True) == Dial("queries_keys", offload=True)
+    model = load("demo-qwen")
+    operator = model.jacobian([*range(3, 40)] * 14)
+    assert operator.labels.facts["dial"]["attention"] == "queries_keys"
+    kept = [a.shape for a in jax.tree.leaves(operator.state.recorded) if hasattr(a, "shape")]
+    assert not any(shape.count(518) > 1 for shape in kept)

@@ -296,7 +296,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("big")
     config = checkpoint.config()
     config.save_pretrained(directory)
-    tiny_checkpoints._save_shards(random_tensors(checkpoint, config), directory, shards=2)
+    tiny_checkpoints.save_shards(random_tensors(checkpoint, config), directory, shards=2)
     yield directory
     shutil.rmtree(directory)  # pytest would keep it for three sessions
 

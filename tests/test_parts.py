@@ -41,8 +41,8 @@ def test_spans(text: str, positions):
         ("3,25", "position 25 is outside the input: choose from 0 to 19"),
         ("-21", "position -1 is outside"),
         ("2:40", "position 39 is outside"),
-        ("a:b", "--span takes numbers and ranges like 16: or 0,3,8:12"),
-        ("", "--span takes numbers"),
+        ("a:b", "`span` takes numbers and ranges like 16: or 0,3,8:12"),
+        ("", "`span` takes numbers"),
     ],
 )
 def test_spans_that_are_none(text: str, message: str):
@@ -126,7 +126,7 @@ def test_targets(text: str, target: LogitTarget):
 
 @pytest.mark.parametrize("text", ["Paris", "logits:Paris", 'logits:"a"-', 'logit:"a"', 'logits:"a""b"', ""])
 def test_targets_that_are_none(text: str):
-    with pytest.raises(JaxlinError, match="--target takes logits:"):
+    with pytest.raises(JaxlinError, match="`target` takes logits:"):
         parse_target(text)
 
 

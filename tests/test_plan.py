@@ -24,7 +24,7 @@ from jaxlin.planning.abstract import Job, abstract, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, candidates, choose, forecast, refusal
 from jaxlin.planning.job import choose_places, in_words, plan_job
 from jaxlin.planning.memory import tree_bytes
-from jaxlin.results.store import _save
+from jaxlin.results.store import write_tensors
 from jaxlin.runtime.sizes import parse_size, spell_size
 
 GB = 10**9
@@ -402,7 +402,7 @@ def test_result_files_are_safetensors(tmp_path: Path):
         "ids": np.arange(3), "a": np.eye(3, dtype=np.float32)[:, :2], "empty": np.zeros((0, 4)),
         "one": np.ones(()),
     }  # fmt: skip
-    _save(tensors, tmp_path / "x.safetensors")
+    write_tensors(tensors, tmp_path / "x.safetensors")
     found = load_file(tmp_path / "x.safetensors")
     assert found.keys() == tensors.keys()
     for name, a in tensors.items():

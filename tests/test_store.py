@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import jax.numpy as jnp
@@ -25,9 +26,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import write_checkpoint
 
-import jaxlin.commands.svd
+import jaxlin.results.svd
+import jaxlin.verbs.svd
 from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
+from jaxlin.results import store
 from jaxlin.results.labels import Labels
 from jaxlin.results.store import staged, write
 
@@ -209,7 +212,7 @@ def test_summary_reads_every_direction_in_tokens(finished: Result) -> None:
 def test_peak_memory_is_not_that_of_the_parent() -> None:
     """A process starts with the ru_maxrss of what started it, be that a notebook of many gigabytes."""
     ballast = np.ones(2**26)
-    code = "from jaxlin.environment import peak_bytes; print(peak_bytes())"
+    code = "from jaxlin.runtime.environment import peak_bytes; print(peak_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < ballast.nbytes
 
@@ -304,8 +307,13 @@ def interrupt(*_: Any, **__: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-#: Where a run can end early: while loading, solving, decoding, and between the two files.
-STAGES = ("load_model", "svd", "decode", "write")
+#: Where a run can end early, and what it calls there.
+STAGES: dict[str, tuple[ModuleType, str]] = {
+    "loading": (models, "load_decoder"),
+    "solving": (jaxlin.verbs.svd, "solve"),
+    "decoding": (jaxlin.results.svd, "read_inputs"),
+    "writing": (store, "write"),
+}
 
 
 @pytest.fixture(params=["nothing", "old"])
@@ -320,7 +328,7 @@ def before(request: pytest.FixtureRequest, place: Path) -> dict[str, bytes | Non
 def test_failure_changes_nothing(
     start: Start, place: Path, before: dict[str, bytes | None], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    monkeypatch.setattr(jaxlin.commands.svd, stage, fail)
+    monkeypatch.setattr(*STAGES[stage], fail)
     with pytest.raises(RuntimeError, match="a fault of our own"):
         start("--overwrite")
     assert contents(place) == before
@@ -335,7 +343,7 @@ def test_interrupt_changes_nothing(
     capsys: pytest.CaptureFixture[str],
     stage: str,
 ) -> None:
-    monkeypatch.setattr(jaxlin.commands.svd, stage, interrupt)
+    monkeypatch.setattr(*STAGES[stage], interrupt)
     assert start("--overwrite") == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
     assert contents(place) == before
@@ -380,12 +388,15 @@ def test_old_result_stays_readable_until_the_new_one_is_whole(
 ) -> None:
     before = contents(old)
 
+    looked = []
+
     def write_and_look(*arguments: Any) -> None:
         write(*arguments)
-        assert contents(old) == before
+        looked.append(contents(old) == before)
 
-    monkeypatch.setattr(jaxlin.commands.svd, "write", write_and_look)
+    monkeypatch.setattr(store, "write", write_and_look)
     assert start("--overwrite") == 0
+    assert looked == [True]
     assert contents(old) != before
 
 
@@ -393,14 +404,14 @@ def test_result_of_another_run_that_was_faster_is_kept(
     start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two runs into one free folder: without --overwrite the second must not replace the first."""
-    decode = jaxlin.commands.svd.decode
+    read_inputs = jaxlin.results.svd.read_inputs
 
-    def decode_while_another_run_ends(*arguments: Any, **options: Any) -> Any:
+    def read_while_another_run_ends(*arguments: Any, **options: Any) -> Any:
         (place / "out").mkdir()
         (place / "out" / "result.json").write_text("another run's")
-        return decode(*arguments, **options)
+        return read_inputs(*arguments, **options)
 
-    monkeypatch.setattr(jaxlin.commands.svd, "decode", decode_while_another_run_ends)
+    monkeypatch.setattr(jaxlin.results.svd, "read_inputs", read_while_another_run_ends)
     assert start() == 2
     assert "choose another --out" in capsys.readouterr().err
     assert contents(place) == {"out": None, "out/result.json": b"another run's"}
@@ -458,7 +469,7 @@ def refused(
 
     def run(out: Path | str, *arguments: str) -> str:
         before = contents(place)
-        monkeypatch.setattr(jaxlin.commands.svd, "load_model", lambda *_: pytest.fail("loaded a model first"))
+        monkeypatch.setattr(models, "load_decoder", lambda *_, **__: pytest.fail("loaded a model first"))
         capsys.readouterr()
         code = main(["svd", "--model", str(model), "--token-ids", "1,2", "--out", str(out), *arguments])
         printed = capsys.readouterr()

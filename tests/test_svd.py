@@ -51,14 +51,14 @@ def operator_of(matrix: NDArray, dtype: str) -> DetachedJacobian:
     """A matrix as an operator from [9, 10] inputs to [40] outputs."""
     a = jnp.asarray(matrix, dtype)
     x = jnp.ones((9, 10), a.dtype)
-    return DetachedJacobian(a, x, a @ x.ravel(), jnp.zeros(M, a.dtype), _forward, _backward, True)
+    return DetachedJacobian(a, x, a @ x.ravel(), jnp.zeros(M, a.dtype), times_matrix, times_transpose, True)
 
 
-def _forward(a: jax.Array, v: jax.Array) -> jax.Array:
+def times_matrix(a: jax.Array, v: jax.Array) -> jax.Array:
     return v.reshape(len(v), -1) @ a.T
 
 
-def _backward(a: jax.Array, u: jax.Array) -> jax.Array:
+def times_transpose(a: jax.Array, u: jax.Array) -> jax.Array:
     return (u @ a).reshape(len(u), 9, 10)
 
 
@@ -270,7 +270,7 @@ def test_passes_are_counted_as_they_happen(method: str):
         return run
 
     operator = operator_of(matrix_with(SPECTRA["polynomial"]), "float64")
-    operator = replace(operator, forward=counted(_forward), backward=counted(_backward))
+    operator = replace(operator, forward=counted(times_matrix), backward=counted(times_transpose))
     result = jaxlin.svd(operator, K, method=method)
     jax.effects_barrier()
     assert sum(seen) == result.passes

@@ -174,6 +174,10 @@ def test_nan_and_lies_are_caught(method: str):
     certificate = jaxlin.tokens(lying, method=method).certificate
     assert "adjoint" in {check.name for check in certificate.failed}
     assert not certificate.holds
+    assert repr(certificate).startswith("TokenCertificate(FAILS at adjoint, reconstruction, worst error ")
+    honest = jaxlin.tokens(operator, method=method).certificate
+    assert repr(honest).startswith("TokenCertificate(holds, worst error ")
+    assert len(repr(honest)) < 110
 
 
 def test_no_room_for_rows_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -380,7 +380,7 @@ def write_checkpoint(name: str, directory: Path, shards: int = 1) -> Path:
     if shards == 1:
         _save_tensors(tensors, directory / "model.safetensors")
     else:
-        _save_shards(tensors, directory, shards)
+        save_shards(tensors, directory, shards)
     return directory
 
 
@@ -534,7 +534,7 @@ def _projector_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _save_shards(tensors: Tensors, directory: Path, shards: int) -> None:
+def save_shards(tensors: Tensors, directory: Path, shards: int) -> None:
     """Split the tensors over several files with the index that the hub's large checkpoints have."""
     weight_map = {}
     for shard in range(shards):

@@ -1,4 +1,4 @@
-"""Maps side by side: how well each gives back the output, how their spectra and directions differ."""
+"""Several maps compared: how well each reproduces the output, how their spectra and directions differ."""
 
 from __future__ import annotations
 

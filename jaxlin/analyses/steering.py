@@ -1,4 +1,4 @@
-"""A concept prompt's map, applied to the embeddings of another text while that text goes on.
+"""The map of a concept prompt, applied to the embeddings of another text while that text is continued.
 
 The operator of a concept prompt, from its C embeddings to the residual stream after a layer, is applied to
 the text's own tokens, and what comes out is added to the residual stream there (arXiv:2505.24293, §5). At

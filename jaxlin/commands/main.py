@@ -72,7 +72,7 @@ def _run(words: list[str]) -> int:
         say(_overview())
         return _DONE if words else _REFUSED
     if verb == "--version":
-        from jaxlin import __version__
+        from jaxlin.version import __version__
 
         say(f"jaxlin {__version__}")
         return _DONE
@@ -91,7 +91,7 @@ def _run(words: list[str]) -> int:
 
 
 def _prepare(parsed: Parsed) -> None:
-    """What has to be decided before JAX and transformers are used."""
+    """What has to be decided before JAX and transformers are used; an idle GPU is told of."""
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     device = parsed.get("device")
@@ -99,6 +99,10 @@ def _prepare(parsed: Parsed) -> None:
         from jaxlin.runtime.device import use_device
 
         use_device(device)
+    if parsed.has("device"):  # something will be computed
+        from jaxlin.runtime.device import tell_of_idle_gpu
+
+        tell_of_idle_gpu()
 
 
 def _overview() -> str:

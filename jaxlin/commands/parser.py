@@ -43,9 +43,15 @@ class Parsed:
         """The options of this class, or of the one that is derived from it."""
         return next(options for options in self._options.values() if isinstance(options, kind))
 
+    def has(self, name: str) -> bool:
+        """Whether this command has an option of this name."""
+        return any(hasattr(options, name) for options in self._options.values())
+
     def get(self, name: str) -> Any:
         """The value of an option that only some commands have, else None."""
-        return next((getattr(each, name) for each in self._options.values() if hasattr(each, name)), None)
+        return next(
+            (getattr(options, name) for options in self._options.values() if hasattr(options, name)), None
+        )
 
     @property
     def verb(self) -> Any:

@@ -1,4 +1,4 @@
-"""What stands behind a result: figures recomputed from fresh passes, none taken from the solver.
+"""The certificate of a result: figures from fresh passes, none of them from the solver.
 
 A residual proves that *a* singular value lies within it of σ, not that none was missed. What speaks
 against a missed one: the solver went past k and its values no longer moved (stagnation), a second seed
@@ -21,7 +21,7 @@ from jaxlin.runtime.progress import Progress, silent
 
 #: Passes of the checks of the operator: adjoint test, repetition, linearity and reconstruction.
 CHECK_PASSES = 5
-#: Units of roundoff that a whole network may pile up in one pass; at coarse arithmetic, a fraction.
+#: Units of roundoff that may accumulate in one pass of a whole network; at coarse arithmetic, a fraction.
 _ROUNDINGS, _AT_MOST = 200.0, 0.2
 
 
@@ -62,6 +62,17 @@ class Certificate:
     checks: tuple[Check, ...]
     energy: Energy
 
+    def __repr__(self) -> str:
+        failed = [f"{self.wanted - self.converged} of {self.wanted} triplets"] * (
+            self.converged < self.wanted
+        )
+        failed += [check.name for check in self.failed]
+        verdict = f"FAILS at {', '.join(failed)}" if failed else "holds"
+        return (
+            f"Certificate({verdict}, worst residual {self.worst_residual:.1e}·σ₁ of {self.tolerance:.0e}, "
+            f"captured energy {repr(self.energy)[7:-1]})"
+        )
+
     @property
     def holds(self) -> bool:
         """Whether every triplet meets the tolerance and every check its limit."""
@@ -93,16 +104,16 @@ def residuals(
     progress: Progress = silent,
 ) -> Float[Array, " k"]:
     """√(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet, from 2k fresh passes."""
-    found = []
+    lengths = []
     for start in range(0, len(s), operator.probes_per_pass):
-        part = slice(start, start + operator.probes_per_pass)
+        chunk = slice(start, start + operator.probes_per_pass)
         progress("checking residuals", start, len(s), "triplets")
-        right_vectors = jnp.asarray(v[part])
-        left = misfit(operator.matmat(right_vectors), s[part], u[part])
-        right = misfit(operator.rmatmat(u[part]), s[part], right_vectors)
-        found.append(jnp.hypot(left, right))
+        right_vectors = jnp.asarray(v[chunk])
+        left = misfit(operator.matmat(right_vectors), s[chunk], u[chunk])
+        right = misfit(operator.rmatmat(u[chunk]), s[chunk], right_vectors)
+        lengths.append(jnp.hypot(left, right))
     progress("checking residuals", len(s), len(s), "triplets")
-    return jnp.concatenate(found)
+    return jnp.concatenate(lengths)
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""How much of the whole map the found triplets are: Σσ² / ‖J‖_F², with an error bar."""
+"""How much of the whole map some triplets are: Σσ² / ‖J‖_F², with an error bar."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ class Energy:
 
     captured: float
     error: float
+
+    def __repr__(self) -> str:
+        bar = f" ± {self.error:.1g}" if self.error else ""
+        return f"Energy({self.captured:.4g}{bar})"
 
 
 def energy_of_spectrum(s: Float[Array, " k"], spectrum: Float[Array, " m"]) -> Energy:
@@ -59,11 +63,11 @@ def estimate_energy(
     )
     with jax.default_matmul_precision("highest"):
         rest, error = (float(figure) for figure in estimate(leftover, jax.random.key(seed)))
-    found = float(jnp.sum(jnp.square(s)))
-    total = found + rest
+    captured = float(jnp.sum(jnp.square(s)))
+    total = captured + rest
     if total == 0:
         return Energy(1.0, 0.0)
-    return Energy(found / total, found * error / total**2)
+    return Energy(captured / total, captured * error / total**2)
 
 
 def _pulled_length(operator: DetachedJacobian) -> Callable[[Array], Array]:
@@ -81,7 +85,7 @@ def _pulled_length(operator: DetachedJacobian) -> Callable[[Array], Array]:
     def _(axis_size: int, in_batched: list[bool], u: Array) -> tuple[Array, bool]:
         assert in_batched == [True]
         at_once = operator.probes_per_pass
-        parts = [lengths(u[start : start + at_once]) for start in range(0, axis_size, at_once)]
-        return jnp.concatenate(parts), True
+        chunks = [lengths(u[start : start + at_once]) for start in range(0, axis_size, at_once)]
+        return jnp.concatenate(chunks), True
 
     return length

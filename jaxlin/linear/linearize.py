@@ -27,33 +27,33 @@ def linearize(
     Args:
         f: x, *parameters -> output array of any shape. Must allow jvp, vjp and vmap.
         x: the point, an array of any shape in a floating dtype.
-        *parameters: pytrees of weights. What ``f`` closes over instead is copied into the compiled
-            program once more, so pass large weights here.
+        *parameters: pytrees of weights. Arrays that ``f`` closes over are copied into the compiled
+            program, so pass large weights here.
         offset: c of y = J·x + c where it is known (zero for a bias-free network), so that the
             certificate's reconstruction means something; y − J·x if not given.
     """
     x = jnp.asarray(x)
     y = jax.jit(f)(x, *parameters)
     state = (x, parameters)
-    forward, backward = _Forward(f), _Backward(f)
+    forward, backward = JvpForward(f), VjpBackward(f)
     known = offset is not None
     c = jnp.asarray(offset, y.dtype) if known else y - jax.jit(forward)(state, x[None])[0]
     return DetachedJacobian(state, x, y, jnp.broadcast_to(c, y.shape), forward, backward, known)
 
 
 @dataclass(frozen=True)
-class _Forward:
+class JvpForward:
     """J·V by jvp, vectorised over the probe axis."""
 
     f: Callable[..., Array]
 
     def __call__(self, state: tuple[Array, tuple], v: Array) -> Array:
         x, parameters = state
-        return jax.vmap(lambda one: jax.jvp(lambda x: self.f(x, *parameters), (x,), (one,))[1])(v)
+        return jax.vmap(lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1])(v)
 
 
 @dataclass(frozen=True)
-class _Backward:
+class VjpBackward:
     """Jᵀ·U by vjp, probe after probe: the linearisation is shared, and XLA's CPU backend (JAX 0.10.2) gives
     wrong numbers for this pull-back vectorised in float32 at long prompts."""
 

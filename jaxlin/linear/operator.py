@@ -55,9 +55,9 @@ class DetachedJacobian(LinearMap):
         offset: c, of the output's shape; zero unless there are biases on the linear path.
         forward: (state, V [b, *input_shape]) -> J·V [b, *output_shape].
         backward: (state, U [b, *output_shape]) -> Jᵀ·U [b, *input_shape].
-        offset_independent: whether c was found without using y, so that y = J·x + c tests something.
+        offset_independent: whether c was computed without y; only then does y = J·x + c test anything.
         roundoff: unit roundoff of the products inside a pass; that of the dtype if None.
-        labels: what is known of the input (for a prompt its tokens); carried along, never looked into.
+        labels: what is known about the input (for a prompt its tokens); kept, but never used by the engine.
     """
 
     state: PyTree

@@ -1,4 +1,4 @@
-"""Rows Jᵀ·U of the map, kept on disk: what needs all of them never holds more than a part in memory."""
+"""Rows Jᵀ·U of the map, kept on disk: what needs all of them never holds more than a few in memory."""
 
 from __future__ import annotations
 

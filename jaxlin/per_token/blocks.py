@@ -39,15 +39,15 @@ def factorise_blocks(
     norms = np.empty(length, rows.dtype)
     # A residual this small makes an error of σ that is far below the tolerance.
     aim = max(0.01 * request.tolerance, 8 * float(np.finfo(rows.dtype).eps))
-    for part, blocks in rows.by_position():
-        request.progress("factorising positions", part.start, length, "positions")
+    for where, blocks in rows.by_position():
+        request.progress("factorising positions", where.start, length, "positions")
         if not np.isfinite(blocks).all():
             raise JaxlinError(
                 "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
             )
-        left, s[part], v[part], misfit[part] = top_triplets(blocks, k, aim, request.seed)
-        u[part] = np.einsum("tkr,rm->tkm", left, basis, optimize=True)
-        norms[part] = np.sqrt(np.einsum("pre,pre->p", blocks, blocks))
+        left, s[where], v[where], misfit[where] = top_triplets(blocks, k, aim, request.seed)
+        u[where] = np.einsum("tkr,rm->tkm", left, basis, optimize=True)
+        norms[where] = np.sqrt(np.einsum("pre,pre->p", blocks, blocks))
     request.progress("factorising positions", length, length, "positions")
     sign = np.where(u @ np.asarray(operator.y, rows.dtype).ravel() < 0, -1, 1).astype(rows.dtype)[..., None]
     return u * sign, s, v * sign, misfit, norms
@@ -73,11 +73,11 @@ def top_triplets(
         done = np.asarray((misfit[:, :k] <= aim * jnp.maximum(s[:, :1], 1e-30)).all(axis=1))
         if done.all():
             break
-    found = np.array(left[:, :k]), np.array(s[:, :k]), np.array(v[:, :k]), np.array(misfit[:, :k])
+    triplets = np.array(left[:, :k]), np.array(s[:, :k]), np.array(v[:, :k]), np.array(misfit[:, :k])
     if not done.all():
-        for whole, part in zip(found, _lapack(blocks[~done], k), strict=True):
-            whole[~done] = part
-    return found
+        for whole, exact in zip(triplets, _lapack(blocks[~done], k), strict=True):
+            whole[~done] = exact
+    return triplets
 
 
 def _lapack(

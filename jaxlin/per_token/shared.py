@@ -21,7 +21,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import gammaincinv
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
@@ -65,8 +64,8 @@ def shared_tokens(operator: DetachedJacobian, request: TokenRequest) -> TokenTri
                 basis = np.concatenate([basis, left])
             else:
                 rest = _complement(basis)
-                for part, pulled in operator.rows(rest, request.progress):
-                    _keep(rows, np.asarray(pulled).reshape(part.stop - part.start, length, -1))
+                for which, pulled in operator.rows(rest, request.progress):
+                    _keep(rows, np.asarray(pulled).reshape(which.stop - which.start, length, -1))
                 passes += len(rest)
                 basis = np.concatenate([basis, rest])
             complete = len(basis) == m
@@ -107,6 +106,8 @@ class _Leftover:
     """(I − QQᵀ) as seen by a few Gaussian probes: Jᵀ(I − QQᵀ)ω, kept up to date as Q grows."""
 
     def __init__(self, operator: DetachedJacobian, request: TokenRequest) -> None:
+        from scipy.special import gammaincinv  # takes a while to import, and few need it
+
         seed = np.random.SeedSequence(request.seed).generate_state(2)
         self._probes = np.random.default_rng(seed[1]).standard_normal((_BOUND_PROBES, operator.shape[0]))
         self._left: np.ndarray | None = None
@@ -135,8 +136,8 @@ def _squares(rows: Float[np.ndarray, "c t e"]) -> Float[np.ndarray, "c t"]:
     return np.einsum("cte,cte->ct", rows, rows, dtype=np.float64)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return part / np.where(whole > 0, whole, 1)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return numerator / np.where(denominator > 0, denominator, 1)
 
 
 def _weighted(operator: DetachedJacobian, norms: Float[np.ndarray, " t"]) -> DetachedJacobian:

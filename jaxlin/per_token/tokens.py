@@ -49,7 +49,7 @@ def tokens(
         tolerance: error allowed in each σ, as a multiple of that position's own σ₁; by arithmetic if not
             given.
         seed: of every random vector. Same seed, same answer.
-        scratch: folder for rows that wait on disk; the system's for temporary files if not given.
+        scratch: folder for rows that wait on disk; the system's temporary folder if not given.
         progress: told what is happening.
 
     Raises:
@@ -64,29 +64,29 @@ def tokens(
         raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     request = TokenRequest(k, checked_tolerance(bare, tolerance), seed, progress, scratch)
     started = time.perf_counter()
-    found = (exact_tokens if method == "exact" else shared_tokens)(bare, request)
+    triplets = (exact_tokens if method == "exact" else shared_tokens)(bare, request)
     checks = check_operator(bare, seed)
     spots = min(_SPOTS, operator.input_shape[0])
-    first = np.where(found.s[:, 0] > 0, found.s[:, 0], 1)
+    first = np.where(triplets.s[:, 0] > 0, triplets.s[:, 0], 1)
     certificate = TokenCertificate(
         tolerance=request.tolerance,
-        worst_error=float((found.errors.max(axis=1) / first).max()),
-        converged=int((found.errors.max(axis=1) <= request.tolerance * found.s[:, 0]).sum()),
-        wanted=len(found.s),
-        confidence=found.confidence,
-        spot_residual=_spot_residual(bare, found.s, found.u, found.v, spots, seed),
+        worst_error=float((triplets.errors.max(axis=1) / first).max()),
+        converged=int((triplets.errors.max(axis=1) <= request.tolerance * triplets.s[:, 0]).sum()),
+        wanted=len(triplets.s),
+        confidence=triplets.confidence,
+        spot_residual=_spot_residual(bare, triplets.s, triplets.u, triplets.v, spots, seed),
         checks=checks,
     )
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return TokensResult(
-        U=found.u.reshape(*found.s.shape, *operator.output_shape),
-        s=found.s,
-        V=found.v.reshape(*found.s.shape, *operator.input_shape[1:]),
-        errors=found.errors,
-        norms=found.norms,
+        U=triplets.u.reshape(*triplets.s.shape, *operator.output_shape),
+        s=triplets.s,
+        V=triplets.v.reshape(*triplets.s.shape, *operator.input_shape[1:]),
+        errors=triplets.errors,
+        norms=triplets.norms,
         method=method,
-        rank=found.rank,
-        passes=found.passes + CHECK_PASSES + 2 * spots,
+        rank=triplets.rank,
+        passes=triplets.passes + CHECK_PASSES + 2 * spots,
         seconds=time.perf_counter() - started,
         seed=seed,
         certificate=certificate,

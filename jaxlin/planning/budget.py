@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
-from jaxlin_models.dial import AttentionSetting, GateSetting
+from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.certificate import CHECK_PASSES
@@ -25,8 +25,6 @@ from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.choose import MethodChoice, choose_method, uses
 
-#: Up to here whole probability matrices are as fast as blocks of them.
-SHORT = 512
 #: A bound this many times below what is there needs no proof.
 _TO_SPARE = 2
 
@@ -194,7 +192,7 @@ def forecasts(
 
 
 def check_length(config: models.DecoderConfig, length: int, name: str) -> None:
-    """:class:`JaxlinError` if the model has not so many positions, or there are none."""
+    """:class:`JaxlinError` if the model has fewer positions, or the length is 0."""
     if not 1 <= length <= config.max_positions:
         raise JaxlinError(
             f"{name} has {config.max_positions} positions and {length} tokens are asked for: "

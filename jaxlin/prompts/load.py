@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import jax
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
 
@@ -73,15 +74,16 @@ def locate(
 
     Args:
         source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
-            NNX decoder (:class:`jaxlin_models.Decoder`), say one that was just trained; or a model of Hugging
-            Face's transformers in memory, in torch, whose tensors are converted without a trip over the disk.
+            NNX decoder (:class:`jaxlin_models.Decoder`), for example one that was just
+            trained; or a model of Hugging Face's transformers in memory, in torch, whose tensors are
+            converted without a trip over the disk.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
             ``bfloat16``: how weights and coefficients are stored; float32 if not given, or a decoder's own.
         precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
             (see :mod:`jaxlin_models.precision`); the dtype's own if not given, or a decoder's.
         tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A model in memory
             without one takes prompts as token ids.
-        offload: what waits in the host's memory and is fetched to the device layer by layer in every pass:
+        offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
             ``all`` (the layers' weights as well).
         progress: told which parameter is being loaded.
@@ -94,6 +96,7 @@ def locate(
             precision do not go together.
     """
     check_offload(offload)
+    tell_of_idle_gpu()
     with without_advice():
         import jaxlin_models as models
 
@@ -105,7 +108,10 @@ def locate(
         if dtype is not None or precision is not None:
             raise JaxlinError("a decoder has its own dtype and precision: leave them out")
         if offload == "all":
-            raise JaxlinError("a decoder's weights stay where they are: choose offload coefficients or none")
+            raise JaxlinError(
+                "the weights of a decoder in memory cannot be offloaded: choose `offload` coefficients "
+                "or none"
+            )
         model = make(InMemory.of(source), tokenizer, offload)
         _ = model.decoder  # it is here already, and so it counts as held
         return cast("AnyModel", model)

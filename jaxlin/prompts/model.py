@@ -29,12 +29,12 @@ __all__ = ["Model", "tokenize", "up_to"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(Readout):
-    """A decoder, and what is needed to speak with it in tokens.
+    """A decoder and its tokenizer.
 
     Its weights are read when they are first needed; config and tokenizer are there before.
 
     Attributes:
-        offload: what was asked to wait in the host's memory, as in :func:`jaxlin.load`. Recordings for which
+        offload: what is offloaded to the host's memory, as in :func:`jaxlin.load`. Recordings for which
             no dial is given go by it.
         asked_precision: what was asked for when it was loaded; None where the dtype's own was left to apply.
     """
@@ -116,7 +116,7 @@ class Model(Readout):
             position: whose hidden state, counted from 0, or from the end if negative; the last if not
                 given. What comes after it cannot act on it, so the map is of the prompt up to there.
             dial: what is stored of each layer and what computed again in every pass; see
-                :mod:`jaxlin_models.dial`; ``Dial()``, offloaded if the model was loaded so, if not given.
+                :mod:`jaxlin_models.dial`; by the prompt's length, with memory linear in it, if not given.
                 Has no meaning under policy ``none``.
             length: pad the input to so many positions, so that prompts of other lengths up to there share
                 one compilation. What stands behind the output cannot act on it: J is 0 there, and the labels
@@ -132,12 +132,12 @@ class Model(Readout):
         ids = up_to(self.tokenize(prompt), position, self.config)
         padding = 0 if length is None else self._padding(len(ids), length, policy)
         x = self._embed(ids, policy, padding)
-        labels = self._labels(ids, policy, self._dial(dial) if linear else None)
+        labels = self._labels(ids, policy, self._dial(dial, len(x)) if linear else None)
         if linear:
             operator = whole_operator(
                 *self._split(),
                 x,
-                self._dial(dial),
+                self._dial(dial, len(x)),
                 policy,
                 None if length is None else jnp.asarray(len(ids) - 1),
                 **self._arithmetic(),
@@ -164,7 +164,8 @@ class Model(Readout):
         if not _policy(policy).linear:
             raise JaxlinError(f"policy {policy!r} leaves nothing to record: choose one that freezes")
         ids = up_to(self.tokenize(prompt), position, self.config)
-        x, dial = self._embed(ids, policy), self._dial(dial)
+        x = self._embed(ids, policy)
+        dial = self._dial(dial, len(x))
         graphdef, weights = self._split()
         y, recorded = record(graphdef, weights, x, dial, policy)
         self._check(y)
@@ -188,7 +189,7 @@ class Model(Readout):
         seed: int = 0,
         addition: models.Addition | None = None,
     ) -> list[int]:
-        """The ids of so many tokens more; see :func:`jaxlin_models.generate`.
+        """Continue a prompt by ``count`` tokens and return their ids; see :func:`jaxlin_models.generate`.
 
         Raises:
             JaxlinError: a prompt that cannot be used.
@@ -205,8 +206,8 @@ class Model(Readout):
         )
         return [int(token) for token in tokens[0]]
 
-    def _dial(self, dial: models.Dial | None) -> models.Dial:
-        return models.Dial(offload=self.offload != "none") if dial is None else dial
+    def _dial(self, dial: models.Dial | None, length: int) -> models.Dial:
+        return models.Dial.for_length(length, offload=self.offload != "none") if dial is None else dial
 
     def _split(self) -> tuple[nnx.GraphDef, nnx.State]:
         graphdef, weights = nnx.split(self.decoder)

@@ -60,11 +60,11 @@ class Recording:
 
     @cached_property
     def stream(self) -> models.Stream:
-        """The residual stream of the ordinary forward pass, which knows nothing of the coefficients."""
+        """The residual stream of the ordinary forward pass, computed without the recorded coefficients."""
         return _stream(self.graphdef, self.weights, self.x)
 
     def left(self, layer: int) -> Float[Array, " d"]:
-        """What leaves a layer at the last position, before any final norm."""
+        """The residual stream after a layer at the last position, before any final norm."""
         entering, last = self.stream.before_attention, self.num_layers - 1
         return self.stream.final if layer == last else entering[layer + 1, -1]
 
@@ -76,8 +76,7 @@ class Recording:
         """
         if not 0 <= first <= last < self.num_layers:
             raise JaxlinError(
-                f"there is no way from layer {first} to layer {last}: choose 0 ≤ first ≤ last < "
-                f"{self.num_layers}"
+                f"layers {first} to {last} are no range here: choose 0 ≤ first ≤ last < {self.num_layers}"
             )
         x = self.x if first == 0 else self.stream.before_attention[first]
         if (

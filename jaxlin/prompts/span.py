@@ -1,4 +1,4 @@
-"""Which positions, or layers, are meant, as people write it: ``16:``, ``0,3,8:12``, ``-64:``."""
+"""Which positions, or layers, are meant, as text: ``16:``, ``0,3,8:12``, ``-64:``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of the output a map is taken to, as people write it: ``logits:" Paris"-" Rome"``."""
+"""Which part of the output a map is taken to, as text: ``logits:" Paris"-" Rome"``."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Text:
         """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
 
         Raises:
-            JaxlinError: nothing to work on, an id out of range, or more tokens than positions.
+            JaxlinError: an empty prompt, an id out of range, or more tokens than positions.
         """
         return _token_ids(self.config, prompt, lambda: self.tokenizer)
 
@@ -68,7 +68,7 @@ class Text:
         return str(self.tokenizer.decode([token]))
 
     def text(self, ids: Sequence[int]) -> str:
-        """Some tokens as they are read together, special ones too; ``#id`` where there is no tokenizer."""
+        """The text of several tokens, special tokens included; ``#id`` where there is no tokenizer."""
         if not self.has_tokenizer:
             return " ".join(f"#{token}" for token in ids)
         return str(self.tokenizer.decode(list(ids)))
@@ -97,7 +97,7 @@ class Text:
         return ids[0]
 
     def spell_target(self, target: LogitTarget) -> str:
-        """A target as people write it, its tokens by their text: ``logits:" Paris"-" Rome"``.
+        """A target as text, its tokens by their text: ``logits:" Paris"-" Rome"``.
 
         Raises:
             JaxlinError: a token that is several, or an id out of range.

@@ -28,7 +28,7 @@ _DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside ``out`` to write into, which becomes ``out`` at the end and only if all went well.
 
-    Enter it before the work starts, so that a place that cannot be written to costs nobody an hour.
+    Enter it before the work starts, so that a folder that cannot be written is refused at once.
 
     Raises:
         JaxlinError: ``out`` holds something already, or cannot be written.
@@ -53,7 +53,7 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
     """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
     tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
     try:
-        _save(tensors, folder / TENSORS)
+        write_tensors(tensors, folder / TENSORS)
         # The path of a model need not be UTF-8, and what is left of it JSON can escape.
         (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -61,7 +61,7 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """A summary as JSON, in people's own letters."""
+    """A summary as JSON, in UTF-8."""
     return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -111,7 +111,7 @@ def _readable(dtype: np.dtype) -> np.dtype:
     return solver_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
-def _save(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Write safetensors array by array: the library would first make one more copy of all of them."""
     header, end = {}, 0
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)  # so that each is aligned

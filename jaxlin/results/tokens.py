@@ -44,7 +44,7 @@ _LEAVES = ("s", "U", "V", "errors", "norms")
 
 @dataclass(frozen=True)
 class TokenCertificate:
-    """What stands behind the triplets of every position.
+    """The certificate of the triplets of every position.
 
     Attributes:
         tolerance: error allowed in every σ, as a multiple of that position's σ₁.
@@ -64,6 +64,12 @@ class TokenCertificate:
     confidence: float
     spot_residual: float
     checks: tuple[Check, ...]
+
+    def __repr__(self) -> str:
+        failed = [f"{self.wanted - self.converged} of {self.wanted} tokens"] * (self.converged < self.wanted)
+        failed += [check.name for check in self.failed]
+        verdict = f"FAILS at {', '.join(failed)}" if failed else "holds"
+        return f"TokenCertificate({verdict}, worst error {self.worst_error:.1e}·σ₁ of {self.tolerance:.0e})"
 
     @property
     def holds(self) -> bool:
@@ -103,7 +109,7 @@ class TokensResult(Result):
         passes: passes of the whole network that were spent, those of the checks included.
         seconds: wall time.
         seed: seed of every random vector that was drawn.
-        certificate: what stands behind it.
+        certificate: its certificate.
         x: the embeddings [T, d] the map was taken at; None where nobody kept them, like what follows.
         y: its output [*output_shape].
         offset: c of y = J·x + c, of the output's shape.

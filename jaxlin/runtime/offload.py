@@ -13,16 +13,16 @@ OFFLOADS = ("none", "coefficients", "all")
 
 
 def check_offload(offload: str, *, linear: bool = True) -> None:
-    """Refuse what cannot be.
+    """Check an ``offload`` setting.
 
     Args:
-        offload: what is to wait.
+        offload: what is offloaded.
         linear: whether it is for a policy that freezes everything nonlinear. The transpose of the ordinary
             Jacobian keeps what every layer was linearised with, the fetched weights among it.
 
     Raises:
-        JaxlinError: none of :data:`OFFLOADS`, a JAX that is too old for the others, or ``all`` where it would
-            bring the weights back.
+        JaxlinError: none of :data:`OFFLOADS`, a JAX that is too old for the others, or ``all`` where all
+            weights would be on the device again.
     """
     if offload not in OFFLOADS:
         raise JaxlinError(f"unknown offload {offload!r}: choose one of {', '.join(OFFLOADS)}")
@@ -34,6 +34,6 @@ def check_offload(offload: str, *, linear: bool = True) -> None:
         )
     if offload == "all" and not linear:
         raise JaxlinError(
-            "the ordinary Jacobian would bring the weights of all layers to the device at once: choose "
+            "the ordinary Jacobian needs the weights of all layers on the device at once: choose "
             "offload none, or a policy that freezes"
         )

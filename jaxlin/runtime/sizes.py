@@ -21,10 +21,10 @@ def parse_size(text: str) -> int:
     Raises:
         JaxlinError: no size, or none above zero.
     """
-    found = _SIZE.fullmatch(text)
-    if found is None or found["unit"].upper() not in _UNITS:
+    match = _SIZE.fullmatch(text)
+    if match is None or match["unit"].upper() not in _UNITS:
         raise JaxlinError(f"{text!r} is no size in bytes: write it like 40GB, 40GiB or 40960MB")
-    count = math.floor(float(found["count"]) * _UNITS[found["unit"].upper()])
+    count = math.floor(float(match["count"]) * _UNITS[match["unit"].upper()])
     if count < 1:
         raise JaxlinError(f"{text!r} is no memory at all: write a size like 40GB")
     return count

@@ -37,7 +37,7 @@ _DENSE_COPIES = 4
 _GRAM_COPIES = 4
 #: matfree's bases and their update.
 _BASIS_COPIES = 2
-#: Steps of left Lanczos: measured on decoders' spectra, about so many per wanted triplet and beside them.
+#: Steps of left Lanczos, measured on decoders' spectra: for each wanted triplet, and besides.
 _STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
 #: Steps of power iteration: measured likewise, and they vary much with the gap behind σ_k.
 _POWER_STEPS = 20
@@ -110,7 +110,7 @@ def choose_method(
             method = possible[0]
             why = f"it uses {_spelled(given, 'and')}; "
     if method == "dense":
-        _refuse_if_too_large(
+        refuse_if_too_large(
             dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
         )
         return MethodChoice("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
@@ -125,7 +125,7 @@ def choose_method(
     if method == "matfree":
         steps = first_steps(k, most)
         bases = steps * _BASIS_COPIES * (m + n) * jnp.zeros(()).dtype.itemsize
-        _refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
+        refuse_if_too_large(bases, free, "matfree's bases", "method lanczos, which keeps no right vectors")
         return MethodChoice("matfree", f"its bases take {spell_size(bases)}", 2 * steps, bases, block)
     if method == "power":
         w = width(operator, k)
@@ -177,7 +177,7 @@ def check_jacobian_fits(operator: DetachedJacobian) -> None:
     """:class:`JaxlinError` if the matrix itself, which a user wants stored, would not fit."""
     m, n = operator.shape
     needed = 2 * m * n * operator.dtype.itemsize  # on its way from the device to the file
-    _refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no `save_jacobian`")
+    refuse_if_too_large(needed, free_bytes(), f"the matrix itself ({m} × {n})", "no `save_jacobian`")
 
 
 def free_bytes() -> int:
@@ -188,7 +188,8 @@ def free_bytes() -> int:
     return psutil.virtual_memory().available
 
 
-def _refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:
+def refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:
+    """:class:`JaxlinError` that names ``what`` and a ``way_out`` if more bytes are needed than are free."""
     if needed > free:
         raise JaxlinError(
             f"{what} would need {spell_size(needed)} and {spell_size(free)} are free: use {way_out}"

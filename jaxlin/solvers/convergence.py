@@ -123,15 +123,15 @@ class Outlook:
             self._first_step = steps - 1
         if not self._seen or self._seen[-1][0] != ritz.steps:
             self._seen.append((ritz.steps, worst))
-        parts = [f"worst residual {worst:.0e}·σ₁"] if worst < math.inf else []
-        parts.append(f"{steps * self._passes} passes")
+        notes = [f"worst residual {worst:.0e}·σ₁"] if worst < math.inf else []
+        notes.append(f"{steps * self._passes} passes")
         left = self._steps_left(aim)
         if left is not None:
             left *= (time.perf_counter() - self._began) / (steps - self._first_step)
         converged = ritz.converged(aim)
         # All of them only when they have come to rest too.
         done = wanted if ritz.meets(aim) else min(converged, wanted - 1)
-        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(parts), left)
+        self._request.progress("solving", done, wanted, "triplets, " + ", ".join(notes), left)
 
     def _steps_left(self, aim: float) -> float | None:
         """Steps to the aim if the residual goes on falling as over the later half of the way."""

@@ -32,8 +32,8 @@ def gram_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triplets]
         for _, chunk in operator.rows(np.eye(m, dtype=operator.dtype), request.progress):
             rows.append(np.asarray(chunk))
         gram = np.zeros((m, m))
-        for part, blocks in rows.by_position():
-            request.progress("summing J·Jᵀ", part.start, rows.positions, "positions")
+        for where, blocks in rows.by_position():
+            request.progress("summing J·Jᵀ", where.start, rows.positions, "positions")
             flat = np.asarray(blocks, np.float64).transpose(1, 0, 2).reshape(m, -1)
             gram += flat @ flat.T
         request.progress("summing J·Jᵀ", rows.positions, rows.positions, "positions")
@@ -45,8 +45,8 @@ def gram_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triplets]
         spectrum = np.sqrt(np.maximum(values[::-1], 0))[: min(m, n)]
         q = np.ascontiguousarray(vectors[:, ::-1][:, :k].T, rows.dtype)
         wanted = np.empty((k, rows.positions, n // rows.positions), rows.dtype)
-        for part, blocks in rows.by_position():
-            wanted[:, part] = np.einsum("km,pme->kpe", q, blocks, optimize=True)
+        for where, blocks in rows.by_position():
+            wanted[:, where] = np.einsum("km,pme->kpe", q, blocks, optimize=True)
     u, s, v = factorise(q, wanted.reshape(k, n))
     spectrum[:k] = s
     yield Triplets(u, s, v, passes=m, spectrum=spectrum.astype(rows.dtype))

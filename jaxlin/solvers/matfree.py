@@ -57,7 +57,7 @@ def first_steps(k: int, most: int) -> int:
 def _round(
     operator: DetachedJacobian, steps: int, seed: int, progress: Progress
 ) -> tuple[Float[Array, "steps m"], Float[Array, " steps"], Float[Array, "steps n"], int]:
-    """One whole bidiagonalisation and the SVD of what it found, telling ``progress`` of every step.
+    """One whole bidiagonalisation and the SVD of what comes out, telling ``progress`` of every step.
 
     Returns flat left vectors as rows, values, right vectors, and how many of them hold.
     """
@@ -69,13 +69,13 @@ def _round(
     # Without anybody listening the program is the same every time, and so is compiled once.
     on_pass = None if progress is silent else tick
     with jax.default_matmul_precision("highest"):
-        bases, bidiagonal = _bidiagonalise(operator, seed, steps, on_pass)
-        *found, held = _ritz_triplets(*bases, *bidiagonal)
-    return *found, int(held)
+        bases, bidiagonal = bidiagonalise(operator, seed, steps, on_pass)
+        *triplets, held = _ritz_triplets(*bases, *bidiagonal)
+    return *triplets, int(held)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _bidiagonalise(
+def bidiagonalise(
     operator: DetachedJacobian, seed: int | Array, steps: int, on_pass: Callable[[], None] | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """matfree's bases (left and right vectors as rows) and bidiagonal (diagonal, superdiagonal)."""
@@ -96,8 +96,8 @@ def _bidiagonalise(
         return jax.custom_derivatives.linear_call(forward, backward, operator, v)
 
     start = jax.random.normal(jax.random.key(seed), (operator.shape[1],), work)
-    found = bidiag(steps, materialize=False)(apply, start, operator)
-    return found.Q_tall, found.J_small
+    decomposition = bidiag(steps, materialize=False)(apply, start, operator)
+    return decomposition.Q_tall, decomposition.J_small
 
 
 @jax.jit

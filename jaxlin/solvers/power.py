@@ -68,7 +68,7 @@ def _image(operator: DetachedJacobian, v: Float[np.ndarray, "w n"]) -> Float[np.
     """J·V, some probes at a time."""
     image = np.empty((len(v), operator.shape[0]), v.dtype)
     for start in range(0, len(v), operator.probes_per_pass):
-        part = slice(start, start + operator.probes_per_pass)
-        probes = jnp.asarray(v[part]).reshape(-1, *operator.input_shape)
-        image[part] = np.asarray(operator.matmat(probes), v.dtype).reshape(len(probes), -1)
+        chunk = slice(start, start + operator.probes_per_pass)
+        probes = jnp.asarray(v[chunk]).reshape(-1, *operator.input_shape)
+        image[chunk] = np.asarray(operator.matmat(probes), v.dtype).reshape(len(probes), -1)
     return image

@@ -30,15 +30,15 @@ def recover(
     precision = solver_dtype(operator.dtype)
     q = np.asarray(left, precision)
     rows = np.empty((len(q), operator.shape[1]), precision)
-    for part, chunk in operator.rows(q, progress, "recovering right vectors"):
-        rows[part] = np.asarray(chunk, precision).reshape(len(chunk), -1)
+    for chunk, values in operator.rows(q, progress, "recovering right vectors"):
+        rows[chunk] = np.asarray(values, precision).reshape(len(values), -1)
     refuse_nonfinite(rows)
     return factorise(q, rows)
 
 
-def refuse_nonfinite(found: Float[Array | np.ndarray, ...]) -> None:
+def refuse_nonfinite(values: Float[Array | np.ndarray, ...]) -> None:
     """:class:`JaxlinError` at what came out of a pass and is no number."""
-    if not np.isfinite(np.asarray(found)).all():
+    if not np.isfinite(np.asarray(values)).all():
         raise JaxlinError(
             "the operator's passes return NaN or infinity: check the weights, or use a wider dtype"
         )
@@ -57,7 +57,7 @@ class RightBlocks:
         self._room = RIGHT_BYTES
 
     def add(self, block: Float[Array, "b n"]) -> None:
-        """Keep one more, or give up all of them."""
+        """Keep another, or give up all of them."""
         self._room -= block.nbytes
         self.whole = self.whole and self._room >= 0
         if self.whole:
@@ -70,8 +70,8 @@ class RightBlocks:
         n, precision = self._blocks[0].shape[1], self._blocks[0].dtype
         weights = coefficients.T.astype(precision)
         rows = np.empty((len(weights), n), precision)
-        for part in _parts(rows):  # never all blocks a second time
-            rows[:, part] = weights @ np.concatenate([block[:, part] for block in self._blocks])
+        for columns in _column_chunks(rows):  # never all blocks a second time
+            rows[:, columns] = weights @ np.concatenate([block[:, columns] for block in self._blocks])
         return rows
 
 
@@ -89,8 +89,8 @@ def factorise(
         across = turn.T.astype(rows.dtype)
         left = across @ q
         across /= s[:, None]
-        for part in _parts(rows):
-            rows[:, part] = across @ rows[:, part]
+        for columns in _column_chunks(rows):
+            rows[:, columns] = across @ rows[:, columns]
         return left, s, rows
     return _by_qr(q, rows)
 
@@ -104,21 +104,21 @@ def _by_qr(
     triangles.
     """
     triangles = []
-    for part in _parts(rows):
-        orthonormal, triangle = np.linalg.qr(rows[:, part].T)
-        rows[: len(triangle), part] = orthonormal.T
+    for columns in _column_chunks(rows):
+        orthonormal, triangle = np.linalg.qr(rows[:, columns].T)
+        rows[: len(triangle), columns] = orthonormal.T
         triangles.append(triangle)
     right, small = np.linalg.qr(np.concatenate(triangles))
     turn, s, across = np.linalg.svd(small.T)
     at = 0
-    for part, triangle in zip(_parts(rows), triangles, strict=True):
-        mine = right[at : at + len(triangle)]
-        rows[:, part] = across @ (mine.T @ rows[: len(triangle), part])
+    for columns, triangle in zip(_column_chunks(rows), triangles, strict=True):
+        corner = right[at : at + len(triangle)]
+        rows[:, columns] = across @ (corner.T @ rows[: len(triangle), columns])
         at += len(triangle)
     return turn.T @ q, s, rows
 
 
-def _parts(rows: Float[np.ndarray, "k n"]) -> list[slice]:
+def _column_chunks(rows: Float[np.ndarray, "k n"]) -> list[slice]:
     """Columns that are worked on together."""
     return [slice(start, start + _COLUMNS) for start in range(0, rows.shape[1], _COLUMNS)]
 
@@ -126,8 +126,8 @@ def _parts(rows: Float[np.ndarray, "k n"]) -> list[slice]:
 def _turn_of(rows: Float[np.ndarray, "k n"]) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, " k"]]:
     """Left singular vectors as columns and squared values, falling, from rows·rowsᵀ summed in float64."""
     gram = np.zeros((len(rows), len(rows)))
-    for part in _parts(rows):
-        wide = rows[:, part].astype(np.float64)
+    for columns in _column_chunks(rows):
+        wide = rows[:, columns].astype(np.float64)
         gram += wide @ wide.T
     squares, turn = np.linalg.eigh(gram)
     return turn[:, ::-1], squares[::-1]

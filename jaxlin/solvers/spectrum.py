@@ -12,14 +12,14 @@ from jaxlin.results.svd import SVDResult
 def dimensions(result: SVDResult) -> Dimensions:
     """The effective dimensions of the map that a result is of; 0 of the zero map."""
     s = np.asarray(result.s if result.spectrum is None else result.spectrum, np.float64)
-    found, fourth = float((s**2).sum()), float((s**4).sum())
+    captured, fourth = float((s**2).sum()), float((s**4).sum())
     energy = result.certificate.energy
     whole = result.spectrum is not None or energy.captured == 0
-    total = found if whole else found / energy.captured
+    total = captured if whole else captured / energy.captured
     error = 0.0 if whole else total * energy.error / energy.captured
-    if found == 0:
+    if captured == 0:
         return Dimensions(total, error, 0.0, (0.0, 0.0))
-    rest = max(total - found, 0.0)
+    rest = max(total - captured, 0.0)
     least, most = total**2 / (fourth + rest * s[-1] ** 2), total**2 / fourth
     return Dimensions(total, error, total / s[0] ** 2, (least, most))
 
@@ -32,7 +32,7 @@ def principal_angles(
     Small ones by their sines, large ones by their cosines, so that all keep their digits
     (Björck & Golub 1973, §3).
     """
-    flat = [np.asarray(each, np.float64).reshape(len(each), -1) for each in (a, b)]
+    flat = [np.asarray(vectors, np.float64).reshape(len(vectors), -1) for vectors in (a, b)]
     first, second = sorted(flat, key=len, reverse=True)
     cross = second @ first.T
     cosines = np.linalg.svd(cross, compute_uv=False)

@@ -32,7 +32,8 @@ from jaxlin.solvers.result import Request, StateStore, Triplets
 
 __all__ = ["SVDResult", "svd"]
 
-_METHODS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]] = {
+#: The generators of candidates, by the names of the methods.
+SOLVERS: Mapping[str, Callable[[DetachedJacobian, Request], Iterator[Triplets]]] = {
     "dense": dense_svd,
     "gram": gram_svd,
     "lanczos": lanczos_svd,
@@ -66,11 +67,11 @@ def svd(
         tolerance: residual asked of every triplet, as a multiple of σ₁; by arithmetic if not given.
         seed: of every random vector. Same seed, same answer.
         block: probes at once in ``lanczos``; by prompt length if not given.
-        max_passes: where the iterative methods give up; when the space is exhausted if not given. They take
-            at least the steps without which there are no k triplets.
+        max_passes: passes after which the iterative methods stop; if not given they stop when the space is
+            exhausted. They take at least the steps without which there are no k triplets.
         verify_seed: solve once more from this seed and compare the values (iterative methods).
-        store: where ``lanczos`` keeps its state, and finds that of a run that was cut off.
-        scratch: folder for the rows of ``gram``; the system's for temporary files if not given.
+        store: where ``lanczos`` saves its state, and reads that of an interrupted run.
+        scratch: folder for the rows of ``gram``; the system's temporary folder if not given.
         progress: told what is happening.
 
     Raises:
@@ -90,11 +91,11 @@ def svd(
     most = 2 * sum(operator.shape) if max_passes is None else max_passes
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
-    u, s, v, residual, found, passes = _solve(bare, chosen.method, request)
+    u, s, v, residual, triplets, passes = _solve(bare, chosen.method, request)
     checks = list(check_operator(bare, seed))
-    if found.moved is not None:
+    if triplets.moved is not None:
         checks.append(
-            Check("stagnation", found.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
+            Check("stagnation", triplets.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
         )
     if verify_seed is not None:
         again = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
@@ -103,18 +104,18 @@ def svd(
         checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
-    if found.spectrum is None:
+    if triplets.spectrum is None:
         energy = estimate_energy(bare, u, s, seed)
         passes += ENERGY_PASSES
     else:
-        energy = energy_of_spectrum(s, jnp.asarray(found.spectrum))
+        energy = energy_of_spectrum(s, jnp.asarray(triplets.spectrum))
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return SVDResult(
         U=u,
         s=s,
         V=v,
         residuals=residual,
-        spectrum=found.spectrum,
+        spectrum=triplets.spectrum,
         method=chosen.method,
         passes=passes + CHECK_PASSES,
         seconds=time.perf_counter() - started,
@@ -132,27 +133,27 @@ def _solve(
 ) -> tuple[Array, Array, np.ndarray, Array, Triplets, int]:
     """u, s, v and residuals of the first candidate that meets the tolerance; the candidate; all passes."""
     k, checked = request.k, 0
-    for found in _METHODS[method](operator, request):
-        u, s, v = _shaped(operator, found)
+    for triplets in SOLVERS[method](operator, request):
+        u, s, v = _shaped(operator, triplets)
         residual = residuals(operator, u, s, v, request.progress)
         checked += 2 * k
         if bool((residual <= request.tolerance * s[0]).all()):
             break
-    return u, s, v, residual, found, found.passes + checked
+    return u, s, v, residual, triplets, triplets.passes + checked
 
 
-def _shaped(operator: DetachedJacobian, found: Triplets) -> tuple[Array, Array, np.ndarray]:
+def _shaped(operator: DetachedJacobian, triplets: Triplets) -> tuple[Array, Array, np.ndarray]:
     """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
     precision = solver_dtype(operator.dtype)
-    u = np.asarray(found.u, precision)
+    u = np.asarray(triplets.u, precision)
     overlap = u @ np.asarray(operator.y, precision).ravel()
     sign = np.where(overlap < 0, -1, 1).astype(precision)[:, None]
-    v = np.asarray(found.v, precision)
+    v = np.asarray(triplets.v, precision)
     if not v.flags.writeable:  # the device's own; those on the host are large, and nobody else's
         v = v.copy()
     v *= sign
     return (
         jnp.asarray((u * sign).reshape(-1, *operator.output_shape)),
-        jnp.asarray(found.s, precision),
+        jnp.asarray(triplets.s, precision),
         v.reshape(-1, *operator.input_shape),
     )

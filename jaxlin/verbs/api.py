@@ -33,15 +33,15 @@ def load(
 
     Args:
         source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
-            NNX decoder (:class:`jaxlin_models.Decoder`), say one that was just trained; or a Hugging Face
-            torch model in memory.
+            NNX decoder (:class:`jaxlin_models.Decoder`), for example one that was just
+            trained; or a Hugging Face torch model in memory.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or
             ``bfloat16``: how weights and coefficients are stored; float32 if not given, or a decoder's own.
         precision: how products are computed: ``float32``, ``tf32``, ``bf16x3``, ``bfloat16`` or ``float64``
             (see :mod:`jaxlin_models.precision`); the dtype's own if not given, or a decoder's.
         tokenizer: one of transformers' tokenizers; the checkpoint's own if not given. A model in memory that
             comes without one takes prompts as token ids.
-        offload: what waits in the host's memory and is fetched to the device layer by layer in every pass:
+        offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers) or ``all`` (the layers' weights too).
         progress: told which parameter is being loaded.
 

@@ -86,7 +86,7 @@ def compare_policies(
 def compare_models(
     models: Iterable[tuple[str, Model]], prompt: Prompt, options: Compare, progress: Progress = silent
 ) -> ModelComparison:
-    """Several models on one prompt, layer by layer; each is let go of before the next is loaded.
+    """Several models on one prompt, layer by layer; each is released before the next is loaded.
 
     Raises:
         JaxlinError: a request that cannot be met.
@@ -100,7 +100,8 @@ def compare_models(
             **shared | {"out": None, "overwrite": False}, k=options.k, tol=options.tol, parts="cumulative"
         )
         for name, model in models:
-            results[name] = layers(model, prompt, asked, _prefixed(progress, name))
+            # Without its model, which makes room for the next one.
+            results[name] = layers(model, prompt, asked, _prefixed(progress, name)).without_model()
         comparison = ModelComparison(results).with_notes(k=options.k)
         if folder is not None:
             comparison.write(folder)

@@ -15,7 +15,7 @@ from jaxlin.verbs.shared import Kept
 def kept(options: Kept) -> Iterator[Path | None]:
     """A folder to write the result into, which becomes ``out`` at the end; None without ``out``.
 
-    Enter it before the work starts, so that a place that cannot be written to costs nobody an hour.
+    Enter it before the work starts, so that a folder that cannot be written is refused at once.
 
     Raises:
         JaxlinError: ``out`` cannot be written or holds something, or ``overwrite`` without ``out``.

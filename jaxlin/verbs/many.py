@@ -129,7 +129,7 @@ def refuse_alone(*given: PromptSource | Svd) -> None:
 
 
 def read_entries(path: Path, model: Model) -> list[Entry]:
-    """The prompts of a JSONL file: ``prompt`` or ``token_ids`` on every line, and an ``id`` if one likes.
+    """The prompts of a JSONL file: ``prompt`` or ``token_ids`` on every line, and an optional ``id``.
 
     Raises:
         JaxlinError: a file or line that cannot be read or used, by its number; a name twice.
@@ -200,13 +200,14 @@ def _solve_all(
     forecasts = {length: plan_length(model, length, options, solver) for length, _ in buckets}
     for length, entries in buckets:
         for entry in entries:
-            _solve(model, entry, length, forecasts[length], options, asked)
+            solve_entry(model, entry, length, forecasts[length], options, asked)
             yield entry
 
 
-def _solve(
+def solve_entry(
     model: Model, entry: Entry, length: int, forecast: Forecast, options: Svd, asked: Mapping[str, Any]
 ) -> None:
+    """Solve one prompt, padded to ``length`` tokens, and write its result."""
     assert options.out is not None
     with staged(options.out / entry.name, overwrite=options.overwrite) as folder:
         count = len(entry.ids)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Model(PromptModel):
-    """A decoder and its tokenizer, with a method for every verb that asks one model about one prompt.
+    """A decoder and its tokenizer, with a method for every verb that works on one prompt.
 
     Each takes a prompt (text or token ids) and the options of :mod:`jaxlin.verbs.options` by keyword, the
     same as the flags of the command line. ``help(model.svd)`` lists them.

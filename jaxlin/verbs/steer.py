@@ -1,4 +1,4 @@
-"""``steer``: a prompt goes on while another one's map acts on it."""
+"""``steer``: a prompt is continued while the map of another prompt acts on it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def find_config(name: str) -> DecoderConfig:
 
 
 def has_tokenizer(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint brings a tokenizer."""
+    """Whether the checkpoint has a tokenizer."""
     return any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model"))
 
 

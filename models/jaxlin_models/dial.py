@@ -22,6 +22,8 @@ from jaxlin_models.errors import ModelError
 #: What a setting may be.
 AttentionSetting = Literal["probabilities", "queries_keys"]
 GateSetting = Literal["stored", "recomputed"]
+#: Positions up to which whole probability matrices are as fast as blocks of them.
+SHORT = 512
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Dial:
     gate: GateSetting = "stored"
     block: int = 256
     offload: bool = False
+
+    @classmethod
+    def for_length(cls, length: int, *, offload: bool = False) -> Dial:
+        """The fastest setting whose memory does not grow with T²: probabilities for short prompts alone."""
+        return cls("probabilities" if length <= SHORT else "queries_keys", offload=offload)
 
     def __post_init__(self) -> None:
         for name, known in (("attention", get_args(AttentionSetting)), ("gate", get_args(GateSetting))):

@@ -50,7 +50,7 @@ def generate(
     temperature: float = 0.0,
     addition: Addition | None = None,
 ) -> tuple[Int[Array, "b count"], Float[Array, "b count"]]:
-    """So many tokens more for each of b prompts of one length, and their log-probabilities.
+    """Continue each of b prompts of one length by ``count`` tokens; also returns their log-probabilities.
 
     Args:
         decoder: the decoder.
