@@ -153,7 +153,8 @@ class Options:
         names = [declared.name for declared in declared_in(cls)]
         for name in values:
             if name not in names:
-                raise TypeError(
+                hint = did_you_mean(name, names, f"it has {', '.join(names)}")
+                raise TypeError(f"{cls.verb} has no option {name!r}{hint}")
                     f"{cls.verb} has no option {name!r}{did_you_mean(name, names, 'it has ' + ', '.join(names))}"
                 )
         return cls(**values)
