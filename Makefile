@@ -1,35 +1,37 @@
-# make demo   install into .venv and run the main job on an embedded checkpoint
-# make test   install what the tests need and run them, on a newer interpreter too where there is one
+# make demo      install into .venv and run the main job on an embedded checkpoint
+# make test      install what the tests need and run them, on one interpreter
+# make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest coverage lint types bench clean
+.PHONY: demo test test-all test-newer test-lowest coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
 	$(BIN)/jaxlin report results/demo --overwrite
 
-# Most tests compile more than they compute, so their machine code may be as it comes; the demos compute.
-QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1
+# Workers take whole stretches of the suite: what one module compiles is used again by its next test.
+PYTEST := -m pytest -n auto --dist worksteal
 
-# JAX 0.10, the last for Python 3.11, compiles faster without fusion emitters; later ones have no such flag.
 test: $(VENV)/.installed-test
-	XLA_FLAGS="$(QUICK) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest -n auto -m "not demos"
-	$(BIN)/python -m pytest -n auto -m demos
-	XLA_FLAGS="$(QUICK)" scripts/test_newer.sh
+	$(BIN)/python $(PYTEST)
+
+test-all: test test-newer test-lowest
+
+test-newer:
+	scripts/test_newer.sh
 
 # The suite at the oldest versions that pyproject.toml admits (Python 3.11, no torch), which warn of each other.
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
-	XLA_FLAGS="$(QUICK) --xla_cpu_use_fusion_emitters=false" \
-		.venv-lowest/bin/python -m pytest -n auto -m "not demos" -W ignore::DeprecationWarning
+	.venv-lowest/bin/python $(PYTEST) -m "not demos" -W ignore::DeprecationWarning
 
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --cov=jaxlin --cov=jaxlin_models --cov-report=term-missing:skip-covered
+	$(BIN)/python $(PYTEST) --cov=jaxlin --cov=jaxlin_models --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -38,11 +40,20 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
+# The site of the documentation, in build/site.
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
+# A wheel, installed into a bare environment and used from other folders.
+wheel:
+	PYTHON=$(PYTHON) scripts/check_wheel.sh
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/passes.py --json benchmarks/passes.json
 
 clean:
-	rm -rf $(VENV) .venv-newer .venv-lowest results
+	rm -rf $(VENV) .venv-newer .venv-lowest build results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

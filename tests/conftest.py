@@ -23,12 +23,19 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"jaxlin-tests-{os.getpid()}")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Most tests compile more than they compute, so their machine code may be as it comes; see pytest_runtest_protocol.
+# Most tests compile more than they compute, so their machine code may be as it comes; see below.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-_FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones have no such flag
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
+# JAX 0.10, the last for Python 3.11, compiles faster without fusion emitters; later ones have no such flag.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_parallel_codegen_split_count=1"
+    + (
+        " --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith(("0.8", "0.9", "0.10")) else ""
+    ),
+)
+# Two workers on two cores: a second thread for torch in each would be in the way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import numpy as np

@@ -181,7 +181,7 @@ def test_unknown_choice(refusal: Refusal, model: Path, option: str, value: str) 
 def test_seed_out_of_range(refusal: Refusal, model: Path, seed: int) -> None:
     """Beyond 32 bits JAX drops bits or raises, depending on its mode."""
     said = refusal(model, *REQUEST, f"--seed={seed}")
-    assert f"the seed is {seed}" in said
+    assert f"seed is {seed}" in said
     assert str(2**32 - 1) in said
 
 
@@ -210,10 +210,10 @@ def test_command_line_that_cannot_be_parsed(
     arguments: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "--help" in capsys.readouterr().err
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--help" in sentence(told.err)
     assert contents(tmp_path) == {}
 
 
@@ -696,17 +696,15 @@ def test_console_command_refuses_like_main(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["models/__init__.py", "models.py"])
 def test_another_package_named_models(model: Path, tmp_path: Path, file: str) -> None:
-    """It is named, and not one line of it runs."""
+    """It hides nothing of ours, and not one line of it runs."""
     stranger = tmp_path / "stranger" / file
     stranger.parent.mkdir(parents=True)
     stranger.write_text("raise SystemExit('a stranger ran')\n")
     path = os.pathsep.join(filter(None, [str(tmp_path / "stranger"), os.environ.get("PYTHONPATH")]))
     done = jaxlin("svd", "--model", str(model), *REQUEST, "--out", str(tmp_path / "out"), PYTHONPATH=path)
-    assert (done.returncode, done.stdout) == (2, "")
-    said = sentence(done.stderr)
-    assert f"another package named 'models' ({stranger}) hides jaxlin's" in said
-    assert "take that one off PYTHONPATH" in said
-    assert not (tmp_path / "out").exists()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a stranger ran" not in done.stdout
+    assert (tmp_path / "out" / "result.json").exists()
 
 
 def test_import_jaxlin_does_not_look_for_models(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_first_left_vector_speaks_of_the_answer(finished):
 def test_help_gives_an_example():
     done = run("svd", "--help")
     assert done.returncode == 0
-    assert "Example: jaxlin svd --model demo-llama" in " ".join(done.stdout.split())
+    assert "example: jaxlin svd --model demo-llama" in " ".join(done.stdout.split())
 
 
 def test_unmet_tolerance_is_saved_flagged_and_exits_3(tmp_path: Path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 import jaxlin
 from jaxlin import JaxlinError
+from jaxlin.verbs.options import VERBS
+from jaxlin.verbs.shared import Load
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,3 +58,39 @@ def test_offload_says_which_jax_it_needs(offload: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(jax, "__version_info__", (0, 10, 1))
     with pytest.raises(JaxlinError, match=f"offload '{offload}' needs JAX 0.10.2 or newer and"):
         jaxlin.load("demo-llama", offload=offload)
+
+
+@pytest.mark.parametrize("content", [None, "raise ImportError('the models package of somebody else')"])
+def test_a_folder_called_models_hides_nothing(content: str | None, tmp_path: Path):
+    """The API and the command line, where the user's own folder is searched before all others."""
+    (tmp_path / "models").mkdir()
+    if content is not None:
+        (tmp_path / "models" / "__init__.py").write_text(content)
+    code = """
+import runpy, sys
+import jaxlin
+result = jaxlin.load("demo-qwen").svd("The capital of France is", k=1)
+assert result.certificate.holds
+sys.argv = ["jaxlin", "svd", "--model", "demo-qwen", "--prompt", "The capital of France is", "-k", "1"]
+sys.argv += ["--out", "result"]
+runpy.run_module("jaxlin", run_name="__main__")
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert "certificate: holds" in process.stdout
+    assert (tmp_path / "result" / "result.json").exists()
+
+
+def test_every_public_name_has_an_example():
+    """The file that is run on the built wheel: scripts/check_wheel.sh."""
+    examples = ast.parse((ROOT / "scripts" / "api_examples.py").read_text())
+    used = {
+        node.attr
+        for node in ast.walk(examples)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "jaxlin"
+    }
+    assert set(jaxlin.__all__) <= used
+    methods = {node.attr for node in ast.walk(examples) if isinstance(node, ast.Attribute)}
+    assert {verb for verb, options in VERBS.items() if Load in options.beside} <= methods

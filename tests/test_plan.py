@@ -281,7 +281,7 @@ def weightless(tmp_path: Path) -> Path:
             ("--token-ids", "1,2,3", "--precision", "float64"),
             "float64 products need weights stored in float64",
         ),
-        (("--token-ids", "1,2,3", "--gate", "open"), "unknown gate setting 'open'"),
+        (("--token-ids", "1,2,3", "--gate", "open"), "unknown gate 'open'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_weight_is_read(
@@ -381,9 +381,9 @@ def test_plan_prints_a_table_or_json(capsys):
         (("--model", "demo-llama", "--memory", "lots"), "is no size in bytes"),
         (("--model", "demo-llama", "--dtype", "int8"), "unknown dtype"),
         (("--model", "demo-llama", "--method", "best"), "unknown method"),
-        (("--model", "demo-llama", "-k", "0"), "at least 1"),
+        (("--model", "demo-llama", "-k", "0"), "-k is 0: give 1 or more"),
         (("--model", "demo-llama", "-k", "1000"), "choose 1 ≤ k ≤ 128"),
-        (("--model", "demo-llama", "--attention", "dense"), "unknown attention setting"),
+        (("--model", "demo-llama", "--attention", "dense"), "unknown attention 'dense'"),
         (("--model", "demo-llama", "--precision", "float16"), "unknown precision"),
     ],
 )

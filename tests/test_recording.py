@@ -158,8 +158,8 @@ def test_branches_add_up_to_the_output(tiny_model, tiny_operator, name: str):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: r.stretch(0, 3), "no way from layer 0 to layer 3"),
-        (lambda r: r.stretch(2, 1), "no way from layer 2 to layer 1"),
+        (lambda r: r.stretch(0, 3), "layers 0 to 3 are no range here"),
+        (lambda r: r.stretch(2, 1), "layers 2 to 1 are no range here"),
         (lambda r: r.module(3, "mlp"), "there is no layer 3: choose from 0 to 2"),
         (lambda r: r.module(0, "gate"), "unknown module 'gate': choose attention or mlp"),
     ],

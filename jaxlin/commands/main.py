@@ -67,17 +67,20 @@ def command_of(verb: str) -> Command:
 
 
 def _run(words: list[str]) -> int:
-    verb = words[0] if words else "--help"
+    if not words:
+        return _refuse(JaxlinError("no verb is given: see jaxlin --help"))
+    verb = words[0]
     if verb in ("--help", "-h"):
         say(_overview())
-        return _DONE if words else _REFUSED
+        return _DONE
     if verb == "--version":
         from jaxlin.version import __version__
 
         say(f"jaxlin {__version__}")
         return _DONE
     if verb not in VERBS:
-        return _refuse(JaxlinError(f"jaxlin has no verb {verb!r}{did_you_mean(verb, list(VERBS))}"))
+        hint = did_you_mean(verb, list(VERBS), "see jaxlin --help")
+        return _refuse(JaxlinError(f"jaxlin has no verb {verb!r}{hint}"))
     command = command_of(verb)
     try:
         parsed = parse(command, words[1:])

@@ -183,7 +183,8 @@ def _refuse_unknown(command: Command, words: Sequence[str], flags: Mapping[str, 
     for word in words:
         name = _flag_of(word)
         if re.fullmatch(r"--[A-Za-z][\w-]*", name) and name not in known and not _takes_next(previous):
-            raise JaxlinError(f"jaxlin {command.name} has no flag {name}{did_you_mean(name, known)}")
+            hint = did_you_mean(name, known, f"see jaxlin {command.name} --help")
+            raise JaxlinError(f"jaxlin {command.name} has no flag {name}{hint}")
         previous = flags.get(name) if "=" not in word else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,7 +33,7 @@ def show(result: Shown, screen: Screen, wrote: Path | None = None) -> None:
     with quiet_pipe():
         console = Console()
         if not console.is_terminal:
-            console = Console(width=int(os.environ.get("COLUMNS", _WIDTH)))
+            console = Console(width=_WIDTH)
         console.print(result.table())
     if wrote is not None:
         say(f"wrote {wrote}")

@@ -20,11 +20,9 @@ from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
 from jaxlin.prompts.readout import Readout
 from jaxlin.prompts.recording import Recording
-from jaxlin.prompts.text import Prompt, tokenize, up_to
+from jaxlin.prompts.text import Prompt, up_to
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.offload import check_offload
-
-__all__ = ["Model", "tokenize", "up_to"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

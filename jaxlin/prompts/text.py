@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import jaxlin_models as models
 import numpy as np
@@ -107,19 +107,6 @@ class Text:
             for token in (target.plus, target.minus)
         )
         return f"logits:{plus}" if minus is None else f"logits:{plus}-{minus}"
-
-
-def tokenize(
-    checkpoint: models.Checkpoint,
-    prompt: Prompt,
-    tokenizer: Callable[[], PreTrainedTokenizerBase] | None = None,
-) -> list[int]:
-    """:meth:`Text.tokenize` of a checkpoint whose weights nobody has read.
-
-    ``tokenizer`` gives one that is loaded already.
-    """
-    load = partial(models.load_tokenizer, checkpoint)
-    return _token_ids(checkpoint.config, prompt, load if tokenizer is None else tokenizer)
 
 
 def _token_ids(

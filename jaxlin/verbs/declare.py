@@ -153,7 +153,10 @@ class Options:
         names = [declared.name for declared in declared_in(cls)]
         for name in values:
             if name not in names:
-                raise TypeError(f"{cls.verb} has no option {name!r}{did_you_mean(name, names)}")
+                hint = did_you_mean(name, names, f"it has {', '.join(names)}")
+                raise TypeError(f"{cls.verb} has no option {name!r}{hint}")
+                    f"{cls.verb} has no option {name!r}{did_you_mean(name, names, 'it has ' + ', '.join(names))}"
+                )
         return cls(**values)
 
 
@@ -168,10 +171,10 @@ def _declared_in(cls: Any) -> tuple[Declared, ...]:
     return tuple(_declared(field, hints[field.name]) for field in fields(cls))
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, known: list[str], otherwise: str) -> str:
     """``: did you mean …?`` where something known is near, and what to do otherwise."""
     near = difflib.get_close_matches(name, known, 1, 0.6)
-    return f": did you mean {near[0]}?" if near else f": it has {', '.join(known)}"
+    return f": did you mean {near[0]}?" if near else f": {otherwise}"
 
 
 def _declared(field: Field[Any], hint: Any) -> Declared:
