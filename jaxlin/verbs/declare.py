@@ -155,8 +155,6 @@ class Options:
             if name not in names:
                 hint = did_you_mean(name, names, f"it has {', '.join(names)}")
                 raise TypeError(f"{cls.verb} has no option {name!r}{hint}")
-                    f"{cls.verb} has no option {name!r}{did_you_mean(name, names, 'it has ' + ', '.join(names))}"
-                )
         return cls(**values)
 
 
