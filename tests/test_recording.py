@@ -134,6 +134,7 @@ def test_all_layers_are_the_whole_to_the_last_bit(tiny_model, name: str, dtype: 
     v = jax.random.normal(jax.random.key(0), (3, *whole.input_shape)).astype(whole.dtype)
     u = jax.random.normal(jax.random.key(1), (3, *whole.output_shape)).astype(whole.dtype)
     assert (stretch.forward, stretch.backward) == (whole.forward, whole.backward)
+    assert jax.tree.structure(stretch.bare) == jax.tree.structure(whole.bare)  # so the programs are the same
     for apply in (
         lambda o: (o.x, o.y, o.offset),
         lambda o: o.matvec(v[0]),
