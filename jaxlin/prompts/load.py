@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,11 +94,10 @@ def locate(
     """
     check_offload(offload)
     tell_of_idle_gpu()
-    with without_advice():
-        import jaxlin_models as models
+    import jaxlin_models as models
 
-        from jaxlin.prompts.model import Model
-        from jaxlin.prompts.sources import InMemory
+    from jaxlin.prompts.model import Model
+    from jaxlin.prompts.sources import InMemory
 
     make = Model if kind is None else kind
     if isinstance(source, models.Decoder):
@@ -128,7 +124,7 @@ def locate(
 def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Progress) -> Source:
     """What is to be loaded, as files or as a torch model."""
     import jaxlin_models as models
-    from transformers import PreTrainedConfig
+    from jaxlin_models.huggingface import PreTrainedConfig
 
     from jaxlin.prompts.sources import Files, FromTorch
 
@@ -147,18 +143,3 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     name = config.name_or_path or type(source).__name__
     weights = models.StateTensors(source.state_dict(), owner)
     return FromTorch(name, ours, dtype, precision, weights, config, offload, progress)
-
-
-@contextmanager
-def without_advice() -> Iterator[None]:
-    """While it is imported, transformers would advise to install torch, which nothing here needs."""
-    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

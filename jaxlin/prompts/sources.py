@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import jaxlin_models as models
-from transformers import PreTrainedTokenizerBase
+from jaxlin_models.huggingface import PreTrainedTokenizerBase
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import jaxlin_models as models
 import numpy as np
+from jaxlin_models.huggingface import PreTrainedTokenizerBase
 from jaxtyping import Int
-from transformers import PreTrainedTokenizerBase
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.sources import Source

@@ -20,11 +20,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     StrictDataclassError,
 )
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from jaxlin_models import families
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
+from jaxlin_models.huggingface import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
 #: Published checkpoints of which only the config.json is here, for what needs no weights.

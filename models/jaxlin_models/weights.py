@@ -12,13 +12,13 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
-from transformers import PreTrainedConfig
 
 from jaxlin_models import families
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.decoder import LOGICAL_AXES, Decoder
 from jaxlin_models.errors import ModelError
+from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.offload import to_host
 from jaxlin_models.tensors import FileTensors, Tensors
 

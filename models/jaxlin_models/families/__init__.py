@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
 from jaxlin_models.families import gemma, gemma2, llama, mistral, olmo2, phi3, qwen, qwen2
+from jaxlin_models.huggingface import PreTrainedConfig
 
 FAMILIES: Mapping[str, ModuleType] = {
     "llama": llama,

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transformers import Gemma3Config
-
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
 from jaxlin_models.families.common import (
@@ -24,6 +22,7 @@ from jaxlin_models.families.common import (
     rope_config,
     shared_fields,
 )
+from jaxlin_models.huggingface import Gemma3Config
 
 NAMES: Mapping[str, str] = {
     **LLAMA_NAMES,

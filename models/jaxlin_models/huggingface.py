@@ -1,0 +1,23 @@
+"""What we use of transformers; to be imported from here.
+
+While it is imported, transformers would advise to install torch, which nothing here needs.
+"""
+
+from __future__ import annotations
+
+import os
+
+_NAME = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+_before = os.environ.get(_NAME)
+os.environ[_NAME] = "1"
+try:
+    from transformers import AutoConfig as AutoConfig
+    from transformers import AutoTokenizer as AutoTokenizer
+    from transformers import Gemma3Config as Gemma3Config
+    from transformers import PreTrainedConfig as PreTrainedConfig
+    from transformers import PreTrainedTokenizerBase as PreTrainedTokenizerBase
+finally:
+    if _before is None:
+        del os.environ[_NAME]
+    else:
+        os.environ[_NAME] = _before
