@@ -67,7 +67,8 @@ def gpu_is_idle(probes: Sequence[Callable[[], bool]] = (driver_is_loaded, smi_li
     Args:
         probes: each says whether it sees an NVIDIA GPU.
     """
-    chosen = bool(jax.config.jax_platforms) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+    chosen = bool(platforms) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return not chosen and jax.default_backend() == "cpu" and any(probe() for probe in probes)
 
 

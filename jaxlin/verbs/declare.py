@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
@@ -93,6 +92,12 @@ class Declared:
         """Its long flag, like ``--max-passes``; of one letter, ``-k``."""
         return f"-{self.name}" if len(self.name) == 1 else f"--{self.name.replace('_', '-')}"
 
+    def converted(self, value: Any) -> Any:
+        """A value as people give it in Python: a path as text, several values as a list."""
+        if self.kind is Path and isinstance(value, str):
+            return Path(value)
+        return tuple(value) if self.several and isinstance(value, list) else value
+
     @property
     def metavar(self) -> str:
         """What stands for its value in help."""
@@ -117,10 +122,6 @@ class Options:
     def __post_init__(self) -> None:
         for declared in declared_in(type(self)):
             value = getattr(self, declared.name)
-            if declared.kind is Path and isinstance(value, str):
-                object.__setattr__(self, declared.name, value := Path(value))
-            if declared.several and isinstance(value, list):
-                object.__setattr__(self, declared.name, value := tuple(value))
             if value is not None or declared.default is not None:
                 declared.option.check(declared.name, value)
 
@@ -150,21 +151,16 @@ class Options:
             TypeError: a keyword that is none of them; the nearest is named.
             JaxlinError: a value that no request could have.
         """
-        names = [declared.name for declared in declared_in(cls)]
+        known = {declared.name: declared for declared in declared_in(cls)}
         for name in values:
-            if name not in names:
-                hint = did_you_mean(name, names, f"it has {', '.join(names)}")
+            if name not in known:
+                hint = did_you_mean(name, list(known), f"it has {', '.join(known)}")
                 raise TypeError(f"{cls.verb} has no option {name!r}{hint}")
-        return cls(**values)
+        return cls(**{name: known[name].converted(value) for name, value in values.items()})
 
 
 def declared_in(cls: type[Options]) -> tuple[Declared, ...]:
     """All options of a class, those of its bases first."""
-    return _declared_in(cls)
-
-
-@cache
-def _declared_in(cls: Any) -> tuple[Declared, ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple(_declared(field, hints[field.name]) for field in fields(cls))
 
