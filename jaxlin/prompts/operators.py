@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.decoder import Recorded
-from jaxlin_models.replay import Branch
+from jaxlin_models.recorded import Branch
 from jaxtyping import Array, Float, Int
 
 from jaxlin.linear.linearize import linearize

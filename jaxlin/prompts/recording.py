@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.decoder import Recorded
-from jaxlin_models.replay import Branch, final_coefficients, normed
+from jaxlin_models.recorded import Branch, final_coefficients, normed
 from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError

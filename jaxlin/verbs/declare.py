@@ -93,10 +93,13 @@ class Declared:
         return f"-{self.name}" if len(self.name) == 1 else f"--{self.name.replace('_', '-')}"
 
     def converted(self, value: Any) -> Any:
-        """A value as people give it in Python: a path as text, several values as a list."""
+        """A value as people give it in Python: text for a path, a whole number for a float, a list."""
+        if isinstance(value, list | tuple) and self.several:
+            return tuple(map(self.converted, value))
         if self.kind is Path and isinstance(value, str):
             return Path(value)
-        return tuple(value) if self.several and isinstance(value, list) else value
+        whole = self.kind is float and isinstance(value, int) and not isinstance(value, bool)
+        return float(value) if whole else value
 
     @property
     def metavar(self) -> str:

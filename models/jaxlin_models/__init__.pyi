@@ -13,7 +13,7 @@ from .errors import ModelError
 from .flops import pass_flops, record_flops
 from .generation import Addition, generate
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
-from .replay import replay, replay_transpose
+from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .tensors import StateTensors, weights_hash
 from .weights import decoder_of, load_decoder
