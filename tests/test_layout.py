@@ -265,3 +265,13 @@ def test_float32_angles_keep_their_digits_at_far_positions():
     narrow, wide = (rotary_table(rope, 16, 40_001, dtype) for dtype in (jnp.float32, jnp.float64))
     for a, b in zip(narrow, wide, strict=True):
         assert float(jnp.abs(a[-1] - b[-1]).max()) < 4 * jnp.finfo(jnp.float32).eps
+
+
+@pytest.mark.parametrize("package", ["models/jaxlin_models", "jaxlin"])
+def test_no_module_bears_the_name_of_what_its_package_offers(package: str):
+    """An import of such a module would put it in the function's place."""
+    tree = ast.parse((ROOT / package / "__init__.pyi").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname or alias.name for node in imports for alias in node.names}
+    assert len(names) > 10
+    assert names & {path.stem for path in (ROOT / package).iterdir()} == set()
