@@ -8,6 +8,7 @@ and api.md gets a docstring for every public name, and the options of every verb
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import logging
 import posixpath
@@ -114,7 +115,7 @@ def _options() -> Iterator[str]:
     for verb, options in VERBS.items():
         if Load not in options.beside:
             continue
-        about = (options.__doc__ or "").partition("\n\n    Example:")[0].replace("\n    ", "\n")
+        about = inspect.cleandoc(options.__doc__ or "").partition("\n\nExample:")[0]
         yield f"### model.{verb}\n\n{about}\n\n| option | default | |\n| --- | --- | --- |"
         for declared in sorted(declared_in(options), key=lambda option: option.name != options.leading):
             default = "needed" if declared.required else f"`{declared.default!r}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -111,8 +112,8 @@ def translated(command: Command) -> Callable[[str], str]:
 
 
 def _parser(command: Command, options: Collection[Declared]) -> _Parser:
-    about = (command.takes[-1].__doc__ or "").strip()
-    description, _, example = about.partition("\n\n    Example: ")
+    about = inspect.cleandoc(command.takes[-1].__doc__ or "")
+    description, _, example = about.partition("\n\nExample: ")
     needed = " ".join(
         declared.metavar if declared.option.positional else f"{declared.flag} {declared.metavar}"
         for declared in options

@@ -96,9 +96,9 @@ def _method(verb: str, options: type[Verb]) -> Callable[..., Any]:
             inspect.Parameter("progress", keyword, default=silent),
         ]
     )
-    about = (options.__doc__ or "").partition("\n\n    Example:")[0]
-    lines = [f"        {option.name}: {option.option.help}" for option in declared]
-    method.__doc__ = "\n".join([about, "", "    Options:", *lines])
+    about = inspect.cleandoc(options.__doc__ or "").partition("\n\nExample:")[0]
+    lines = [f"    {option.name}: {option.option.help}" for option in declared]
+    method.__doc__ = "\n".join([about, "", "Options:", *lines])
     return method
 
 
