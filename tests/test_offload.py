@@ -34,6 +34,9 @@ from jaxlin.prompts.model import Model
 from jaxlin.runtime.offload import OFFLOADS
 
 Load = Callable[[str, str, str], Model]
+#: Older ones refuse it, see test_packaging.
+pytestmark = pytest.mark.skipif(jax.__version_info__ < (0, 10, 2), reason="offloading needs JAX 0.10.2")
+
 NAME = "llama-biases"
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 GB = 10**9

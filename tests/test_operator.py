@@ -150,7 +150,7 @@ def test_scipy_s_view(tiny_operator: TinyOperator, dtype: str):
             assert product.shape == expected.shape
             assert np.abs(product - expected).max() < rounding * np.abs(expected).max()
     if dtype != "bfloat16":
-        s = np.sort(svds(view, k=3, return_singular_vectors=False, rng=np.random.default_rng(0)))[::-1]
+        s = np.sort(svds(view, k=3, return_singular_vectors=False, v0=np.ones(min(view.shape))))[::-1]
         np.testing.assert_allclose(s, np.linalg.svd(matrix)[1][:3], rtol=10 * rounding)
 
 
@@ -309,8 +309,8 @@ def test_what_a_model_says_of_itself(tiny_model):
         "matmul_algorithm": algorithm("float32", "cpu"),
     }
     assert len(stored.weights_sha256) == 64
-    taken = jaxlin.load(stored.decoder, offload="coefficients").facts()
-    assert (taken["model"], taken["weights_sha256"], taken["offload"]) == ("Decoder", None, "coefficients")
+    taken = jaxlin.load(stored.decoder).facts()
+    assert (taken["model"], taken["weights_sha256"], taken["offload"]) == ("Decoder", None, "none")
 
 
 @pytest.mark.parametrize("name", ["demo-llama", "demo-gemma", "demo-qwen"])
