@@ -79,9 +79,8 @@ class Recording:
                 f"layers {first} to {last} are no range here: choose 0 ≤ first ≤ last < {self.num_layers}"
             )
         x = self.x if first == 0 else self.stream.before_attention[first]
-        if (
-            normed and last == self.num_layers - 1
-        ):  # the output that was recorded; all layers are the whole map
+        if normed and last == self.num_layers - 1:
+            # The output that was recorded; from layer 0 it is the whole map.
             layers = None if first == 0 else (first, last + 1)
             return self._operator(x, self.y, self.recorded, layers, "block")
         return self._part(x, self.left(last), (first, last + 1), "block", normed)
