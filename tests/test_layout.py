@@ -67,22 +67,23 @@ def ours(name: str) -> bool:
     return name.split(".")[0] in ("jaxlin", "jaxlin_models")
 
 
-def walk(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
-    """A syntax tree, with or without what stands under ``if TYPE_CHECKING``."""
+def walk(node: ast.AST, apart: str) -> Iterator[ast.AST]:
+    """A syntax tree, apart from what only type checkers read ("types"), or also from functions ("late")."""
     yield node
-    if types or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    if not (apart and for_types) and not (apart == "late" and isinstance(node, ast.FunctionDef)):
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, types=types)
+            yield from walk(child, apart)
 
 
 def imports(name: str, known: Mapping[str, Path], *, apart: str = "") -> Iterator[str]:
     """The modules that a module imports, wherever in it.
 
-    ``apart`` from those for type checkers alone ("types"), or from all that are not at its top ("inner").
+    ``apart`` from those for type checkers alone ("types"), or also from those in functions ("late").
     """
     tree = ast.parse(known[name].read_text())
     package = name.split(".") if known[name].name == "__init__.py" else name.split(".")[:-1]
-    for node in tree.body if apart == "inner" else walk(tree, types=not apart):
+    for node in walk(tree, apart):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -161,7 +162,7 @@ def test_every_module_can_be_imported_first():
     outside = {
         imported
         for name in modules()
-        for imported in imports(name, modules(), apart="inner")
+        for imported in imports(name, modules(), apart="late")
         if not ours(imported) and imported != "__future__"
     }
     names = [name for name in modules() if not name.endswith("__main__")]
