@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from matfree.decomp import bidiag
 
@@ -93,7 +94,8 @@ def bidiagonalise(
         return operator.backward(operator.state, probe).ravel().astype(work)
 
     def apply(v: Array, operator: DetachedJacobian) -> Array:
-        return jax.custom_derivatives.linear_call(forward, backward, operator, v)
+        image: Array = jax.custom_derivatives.linear_call(forward, backward, operator, v)
+        return image
 
     start = jax.random.normal(jax.random.key(seed), (operator.shape[1],), work)
     decomposition = bidiag(steps, materialize=False)(apply, start, operator)
@@ -110,7 +112,7 @@ def _ritz_triplets(
     vectors that mean nothing (ghosts). They begin at the first coefficient that is lost in rounding.
     """
     in_order = jnp.stack([diagonal, jnp.append(above, 0)], axis=1).ravel()[:-1]
-    floor = 100 * jnp.finfo(in_order.dtype).eps * jax.lax.cummax(in_order)
+    floor = 100 * np.finfo(in_order.dtype).eps * jax.lax.cummax(in_order)
     sound = jnp.cumprod(in_order > floor).astype(bool)
     in_order = jnp.where(sound, in_order, 0)
     left_sound, right_sound = sound[::2], jnp.append(True, sound[1::2])
