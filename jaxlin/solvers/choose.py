@@ -172,7 +172,7 @@ def free_bytes() -> int:
     """Bytes that can still be allocated where the arrays live."""
     stats = device().memory_stats()
     if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
     return psutil.virtual_memory().available
 
 
