@@ -32,7 +32,8 @@ from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
 from jaxlin.results import store
 from jaxlin.results.labels import Labels
-from jaxlin.results.store import staged, write
+from jaxlin.results.staging import staged
+from jaxlin.results.store import write
 
 JAXLIN = Path(sys.executable).with_name("jaxlin")
 IDS = [5, 0, 7, 7]
