@@ -25,8 +25,8 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View, facts_of
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain
-from jaxlin.results.schema import Schema, check_entries, check_tensors, same_values
-from jaxlin.results.staging import staged
+from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
+from jaxlin.results.staging import all_or_none, staged
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
 
@@ -206,7 +206,10 @@ class Result(ABC):
         with _in_words(saved.folder):
             for what, entries, tensor in cls.repeated(arrays, saved.summary):
                 same_values(entries, tensor, what)
-            return cls.from_saved(arrays, saved.summary)
+            result = cls.from_saved(arrays, saved.summary)
+            if result.holds:
+                check_finite(arrays)
+            return result
 
     def without_model(self: SomeResult) -> SomeResult:
         """The same, read in tokens now, and no longer holding the model whose weights they are read with."""
@@ -220,7 +223,8 @@ class Result(ABC):
         """Its pictures.
 
         Args:
-            out: a folder, made if it is not there; files of the same names are replaced.
+            out: a folder, made if it is not there; files and links of the same names are replaced. All of the
+                pictures appear there or, where one cannot be made, none.
             formats: one or more of ``png``, ``pdf`` and ``svg``.
 
         Returns:
@@ -236,12 +240,9 @@ class Result(ABC):
             raise JaxlinError(f"this result of {self.kind!r} has no pictures: show its table instead")
         if out is None:
             return Figures(picture.figure() for picture in pictures)
-        out = Path(out)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            return [path for picture in pictures for path in picture.save(out, formats)]
-        except OSError as error:
-            raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
+        with all_or_none(Path(out)) as folder:
+            names = [path.name for picture in pictures for path in picture.save(folder, formats)]
+        return [Path(out) / name for name in names]
 
     def view(self, name: str) -> View:
         """It as the script of the report reads it, under the name that is shown.

@@ -173,6 +173,8 @@ class LayersResult(Result):
             shapes = {"s": k, "U": f"{k} d_{name}", "residuals": k, "weights": f"{k} {t}"}
             shapes |= {"contributions": f"{k} {t}", "output": f"d_{name}"}
             tensors |= {f"{name}_{array}": Tensor(f"L {shape}") for array, shape in shapes.items()}
+            if name == "cumulative":
+                tensors["cumulative_path"] = Tensor(f"L {k} {k}")
             counts = {len(entry["triplets"]) for entry in entries}
             if len(counts) != 1:
                 raise ValueError(f"its layers of {name} have different numbers of triplets")

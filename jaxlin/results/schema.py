@@ -180,3 +180,14 @@ def same_values(entries: Sequence[Any], tensor: np.ndarray, what: str) -> None:
     """
     if not np.array_equal(np.asarray(entries, np.float64), np.asarray(tensor, np.float64), equal_nan=True):
         raise ValueError(f"its files are of different results: {what} differ")
+
+
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """No number is NaN or infinite, as none is where a certificate holds.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"its tensor {name} has NaN or infinity although its certificate holds")

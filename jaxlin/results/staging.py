@@ -110,6 +110,30 @@ def claimed(out: Path, *, overwrite: bool, sweep: bool = True) -> Iterator[Claim
         yield Claim(out_of_links, overwrite, shop)
 
 
+@contextmanager
+def all_or_none(out: Path) -> Iterator[Path]:
+    """A folder whose files go into ``out`` at the end, in place of those of the same names, if all went well.
+
+    Raises:
+        JaxlinError: ``out`` cannot be written, or another run is writing files into it.
+    """
+    try:
+        made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    with ExitStack() as leaving:
+        leaving.callback(_remove_empty, made)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            folder = leaving.enter_context(workshop(out / NEW)) / NEW
+            folder.mkdir()
+            yield folder
+            for path in sorted(folder.iterdir()):
+                os.replace(path, out / path.name)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+
+
 def _check_here(out: Path) -> None:
     """Refuse what no run could write, before anything is touched."""
     if os.path.islink(os.path.realpath(out)):
