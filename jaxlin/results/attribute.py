@@ -329,4 +329,4 @@ class Attribution(Result):
 
 def bar(share: float) -> str:
     """A bar as long as the share is large; negative ones are hollow."""
-    return ("█" if share > 0 else "░") * round(min(abs(share), 1.0) * _BAR)
+    return ("█" if share > 0 else "░") * round(min(abs(share), 1.0) * _BAR) if share == share else ""

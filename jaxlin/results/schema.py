@@ -38,7 +38,7 @@ COMMON: Mapping[str, Any] = {
     "predicted_peak_bytes": int | None,
     "device": str,
     "versions": dict[str, str],
-    "target": str | int | None,
+    "target": str | None,
     "chosen_by": str,
     "method": str,
     "method_reason": str | None,

@@ -178,10 +178,14 @@ def _summary_in(path: Path) -> dict[str, Any]:
     check_regular(path)
     if path.stat().st_size > _LONGEST_SUMMARY:
         raise ValueError(f"{SUMMARY} has more than {spell_size(_LONGEST_SUMMARY)}")
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
     if not isinstance(summary, dict):
         raise ValueError(f"{SUMMARY} holds no object")
     return summary
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _layout_in(path: Path) -> dict[str, Stored]:

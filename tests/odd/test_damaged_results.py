@@ -75,8 +75,7 @@ def test_tensors(folder: Path, kind: str, damage: str) -> None:
         changed = TENSOR_DAMAGES[damage](array)
         others = {other: arrays[other] for other in arrays if other != name}
         save_file(others | ({} if changed is None else {name: changed}), folder / TENSORS)
-        said = refused(folder)
-        assert name in said or "uint8" in said or "U8" in said or "F16" in said, (name, said)
+        assert "its tensor " in refused(folder)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "steer"])
@@ -98,7 +97,7 @@ def test_files_of_two_results(folder: Path, kind: str) -> None:
     ending = repeated.get(kind, "s")
     name = next(name for name in arrays if name == ending or name.endswith(f"_{ending}"))
     save_file(arrays | {name: arrays[name] + 1}, folder / TENSORS)
-    assert f"different results: {name} differ" in refused(folder)
+    assert f"different results: {name.removeprefix('demo-llama_')} differ" in refused(folder)
 
 
 #: What can be in place of result.json.
