@@ -24,7 +24,8 @@ from jaxlin.prompts.model import Model
 from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
-from jaxlin.solvers.choose import choose_method, uses
+from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.finished import INDEX, Entry, Index, asked_of, done_before, fingerprint, is_half
