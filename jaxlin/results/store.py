@@ -21,7 +21,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import solver_dtype
 from jaxlin.runtime.files import check_regular, flush
 from jaxlin.runtime.sizes import spell_size
-from jaxlin.runtime.workshop import workshop
+from jaxlin.runtime.workshop import clear, workshop
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 #: The format's names of what a result is made of.
@@ -140,6 +140,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Raises:
         JaxlinError: there is none, or it cannot be read.
     """
+    if not folder.exists():
+        clear(folder.parent)  # a run that was killed between two renames may have moved it away
     with _readable_or_else(folder):
         return _summary_in(folder / SUMMARY)
 

@@ -95,6 +95,17 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_run_no_trace(
     assert {path.name for path in tmp_path.iterdir()} == {"other", *(["out"] if out.exists() else [])}
 
 
+def test_reading_puts_back_what_a_kill_had_moved_away(tmp_path: Path, killed_at: Killed) -> None:
+    out = tmp_path / "out"
+    make(out, "old")
+    killed_at(out, between_two_renames, True)
+    assert not out.exists()
+    with pytest.raises(JaxlinError, match="cannot be read"):  # it says no more than "old"
+        jaxlin.read(out)
+    assert text_in(out) == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_names_swap_in_one_step(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
