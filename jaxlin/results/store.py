@@ -140,9 +140,9 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Raises:
         JaxlinError: there is none, or it cannot be read.
     """
-    if not folder.exists():
-        clear(folder.parent)  # a run that was killed between two renames may have moved it away
     with _readable_or_else(folder):
+        if not os.path.exists(folder):
+            clear(folder.parent)  # a run that was killed between two renames may have moved it away
         return _summary_in(folder / SUMMARY)
 
 
