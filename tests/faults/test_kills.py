@@ -51,7 +51,7 @@ def test_killed_before_every_change(tmp_path: Path, case: str) -> None:
     said = json.loads(child(tmp_path, case, "1" if LONG else "6").splitlines()[-1])
     print(case, said)
     assert said["failures"] == []
-    assert said["kills"] >= (15 if LONG else 4)
+    assert said["kills"] >= (8 if LONG else 3)
 
 
 @pytest.mark.skipif(not LONG, reason="make faults")
