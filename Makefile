@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-newer test-lowest coverage lint types docs wheel bench clean
+.PHONY: demo test test-all test-newer test-lowest faults soak coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
@@ -28,6 +28,14 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
 	.venv-lowest/bin/python $(PYTEST) -m "not demos" -W ignore::DeprecationWarning
+
+# SIGKILL before every change of the file system of svd, tokens, layers and many prompts, and at random moments.
+faults: $(VENV)/.installed-test
+	JAXLIN_FAULTS=all $(BIN)/python -m pytest -s -n 0 tests/faults
+
+# 500 prompts in one process: flat memory, and no program compiled beyond those of each bucket.
+soak: $(VENV)/.installed
+	$(BIN)/python scripts/soak.py
 
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test

@@ -20,9 +20,10 @@ def contributions(
 
     Over the positions they sum to ⟨u, y − c⟩.
     """
-    at = _rows(np.asarray(x, v.dtype))
-    along = np.stack([np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v])
-    contributed: np.ndarray = np.asarray(s)[:, None] * along
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers too large are seen in what comes out
+        at = _rows(np.asarray(x, v.dtype))
+        along = np.stack([np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v])
+        contributed: np.ndarray = np.asarray(s)[:, None] * along
     return contributed
 
 
@@ -31,7 +32,8 @@ def overlaps(
 ) -> Float[np.ndarray, "i j"]:
     """⟨a_i, b_j⟩ in float64, for vectors of any shape."""
     flat = [np.asarray(vectors, np.float64).reshape(len(vectors), -1) for vectors in (a, b)]
-    return flat[0] @ flat[1].T
+    with np.errstate(over="ignore", invalid="ignore"):
+        return flat[0] @ flat[1].T
 
 
 def _rows(vector: Float[np.ndarray, "t ..."]) -> Float[np.ndarray, "t d"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -102,7 +103,11 @@ class Files(Source):
         )
 
     def weights_sha256(self) -> str | None:
-        """sha256 over the names and contents of the weight files."""
+        """sha256 over the names and contents of the weight files, which are read for it once."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return models.weights_hash(self.located)
 
     @property

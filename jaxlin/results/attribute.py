@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jaxlin.linear.certificate import Check
+from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
@@ -20,6 +20,7 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View, card, few_enough, shade, table, tokens_of
 from jaxlin.results.pictures import Picture, bars_of_layers, bars_of_tokens
 from jaxlin.results.plain import restored
+from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import (
     WORDS,
@@ -33,13 +34,29 @@ from jaxlin.results.tables import (
     verdict_of,
     visible,
 )
-from jaxlin.results.triplets import UNKNOWN_COST, cost_entries, output_entries, triplet_entries
+from jaxlin.results.triplets import (
+    UNKNOWN_COST,
+    Cost,
+    Decoded,
+    cost_entries,
+    output_entries,
+    repeated_triplets,
+    triplet_entries,
+    triplet_tensors,
+)
 
 #: Tokens in the table, and cells of the longest bar; all tokens are in the files.
 _SHOWN, _BAR = 12, 16
 #: What the summary says of a target that nobody chose.
 MOST_LIKELY = "the model's own most likely next token"
 _DETAILS = ("checks", "holds", "per_token", "per_layer", "certificate", "per_direction", "svd")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a summary says of one token."""
+
+    contribution: float
 
 
 @jax.tree_util.register_dataclass
@@ -67,6 +84,14 @@ class Attribution(Result):
     """
 
     kind: ClassVar[str] = "attribute"
+    entries: ClassVar[Mapping[str, Any]] = {
+        "value": float,
+        "offset": float,
+        "embedding": float,
+        "seed": int,
+        "checks": tuple[Check, ...],
+        "per_token": tuple[Share, ...],
+    }
 
     value: Leaf
     offset: Leaf
@@ -151,6 +176,33 @@ class Attribution(Result):
         }
 
     @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors, sizes = of_map(summary)
+        labelled = "token_texts" in summary
+        tensors |= {
+            "target_row": Tensor("d", optional=not labelled),
+            "token_contributions": Tensor("T"),
+            "branch_contributions": Tensor("L 2"),
+        }
+        sizes |= {"T": len(summary["per_token"])}
+        if "per_direction" in summary:
+            restored(tuple[Decoded, ...], summary["per_direction"], "per_direction")
+            restored(Certificate, summary.get("certificate"), "certificate")
+            restored(Cost, summary.get("svd", UNKNOWN_COST), "svd")
+            tensors |= triplet_tensors() | {"direction_contributions": Tensor("k T")}
+            sizes |= {"k": len(summary["per_direction"])}
+        return Schema(tensors, sizes)
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        shares = [token["contribution"] for token in summary["per_token"]]
+        yield "token_contributions", shares, arrays["token_contributions"]
+        if "per_direction" in summary:
+            yield from repeated_triplets(arrays, summary["per_direction"])
+
+    @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Attribution:
         labels, svd = saved_labels(arrays, summary), None
         if "per_direction" in summary:
@@ -159,7 +211,7 @@ class Attribution(Result):
             svd = SVDResult.from_part(arrays, entry, summary["seed"], labels)
             svd = replace(svd, offset=arrays.get("offset"))
         return cls(
-            **{name: summary[name] for name in ("value", "offset", "embedding")},
+            **{name: restored(float, summary[name]) for name in ("value", "offset", "embedding")},
             tokens=arrays["token_contributions"],
             branches=arrays["branch_contributions"],
             directions=arrays.get("direction_contributions"),
@@ -277,4 +329,4 @@ class Attribution(Result):
 
 def bar(share: float) -> str:
     """A bar as long as the share is large; negative ones are hollow."""
-    return ("█" if share > 0 else "░") * round(min(abs(share), 1.0) * _BAR)
+    return ("█" if share > 0 else "░") * round(min(abs(share), 1.0) * _BAR) if share == share else ""

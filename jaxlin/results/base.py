@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View, facts_of
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain
+from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
+from jaxlin.results.staging import all_or_none, staged
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
 
@@ -73,6 +76,21 @@ class Result(ABC):
     @abstractmethod
     def details(self) -> dict[str, Any]:
         """Its long entries of the summary, which come last: certificates, and tensors in words."""
+
+    #: What its summary has to have beside :data:`jaxlin.results.schema.COMMON`, by name, and its type.
+    entries: ClassVar[Mapping[str, Any]]
+
+    @classmethod
+    @abstractmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        """What the tensors have to be beside a summary whose entries are what they have to be."""
+
+    @classmethod
+    @abstractmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        """What a summary says of its tensors once more: the name, the entries, the tensor."""
 
     @classmethod
     @abstractmethod
@@ -132,12 +150,12 @@ class Result(ABC):
         Raises:
             JaxlinError: ``out`` holds something already, or cannot be written.
         """
-        with store.staged(Path(out), overwrite=overwrite) as folder:
+        with staged(Path(out), overwrite=overwrite) as folder:
             self.write(folder)
         return Path(out)
 
     def write(self, folder: Path) -> None:
-        """Put the two files into a folder that is there, as :func:`jaxlin.results.store.staged` gives one.
+        """Put the two files into a folder that is there, as :func:`jaxlin.results.staging.staged` gives one.
 
         Raises:
             JaxlinError: there is no room.
@@ -151,29 +169,48 @@ class Result(ABC):
         Raises:
             JaxlinError: there is no result, one of another kind, or one that cannot be read.
         """
-        arrays, summary = store.read(Path(folder))
-        if summary.get("verb") != cls.kind:
-            raise JaxlinError(f"{folder} holds a result of {summary.get('verb')!r} and not of {cls.kind!r}")
-        return cls.restore(folder, arrays, summary)
+        return cls.restore(cls.look(folder))
 
     @classmethod
-    def restore(
-        cls: type[SomeResult],
-        folder: str | Path,
-        arrays: Mapping[str, np.ndarray],
-        summary: Mapping[str, Any],
-    ) -> SomeResult:
-        """:meth:`from_saved`, with an error in words where something is missing.
+    def look(cls, folder: str | Path) -> store.Saved:
+        """A saved result of this kind that was checked, its tensors not read yet.
 
         Raises:
-            JaxlinError: so it is.
+            JaxlinError: there is no result, one of another kind, or one that cannot be read.
         """
-        try:
-            return cls.from_saved(arrays, summary)
-        except (KeyError, TypeError, ValueError) as error:
-            raise JaxlinError(
-                f"the result in {folder} lacks something or holds something else ({error}): make it again"
-            ) from error
+        saved = store.look(Path(folder))
+        verb = saved.summary.get("verb")
+        if verb != cls.kind:
+            raise JaxlinError(f"{folder} holds a result of {str(verb)[:40]!r} and not of {cls.kind!r}")
+        cls.check(saved)
+        return saved
+
+    @classmethod
+    def check(cls, saved: store.Saved) -> None:
+        """See that the files are what a verb writes, before memory is taken for the tensors.
+
+        Raises:
+            JaxlinError: something is missing, or of another type or shape.
+        """
+        with _in_words(saved.folder):
+            check_entries(saved.summary, cls.entries)
+            check_tensors(saved.layout, cls.schema(saved.summary))
+
+    @classmethod
+    def restore(cls: type[SomeResult], saved: store.Saved) -> SomeResult:
+        """A result from one that was checked.
+
+        Raises:
+            JaxlinError: its tensors cannot be read, or are of another result than its summary.
+        """
+        arrays = saved.arrays()
+        with _in_words(saved.folder):
+            for what, entries, tensor in cls.repeated(arrays, saved.summary):
+                same_values(entries, tensor, what)
+            result = cls.from_saved(arrays, saved.summary)
+            if result.holds:
+                check_finite(arrays)
+            return result
 
     def without_model(self: SomeResult) -> SomeResult:
         """The same, read in tokens now, and no longer holding the model whose weights they are read with."""
@@ -187,7 +224,8 @@ class Result(ABC):
         """Its pictures.
 
         Args:
-            out: a folder, made if it is not there; files of the same names are replaced.
+            out: a folder, made if it is not there; files and links of the same names are replaced. All of the
+                pictures appear there or, where one cannot be made, none.
             formats: one or more of ``png``, ``pdf`` and ``svg``.
 
         Returns:
@@ -203,12 +241,9 @@ class Result(ABC):
             raise JaxlinError(f"this result of {self.kind!r} has no pictures: show its table instead")
         if out is None:
             return Figures(picture.figure() for picture in pictures)
-        out = Path(out)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            return [path for picture in pictures for path in picture.save(out, formats)]
-        except OSError as error:
-            raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
+        with all_or_none(Path(out)) as folder:
+            names = [path.name for picture in pictures for path in picture.save(folder, formats)]
+        return [Path(out) / name for name in names]
 
     def view(self, name: str) -> View:
         """It as the script of the report reads it, under the name that is shown.
@@ -241,6 +276,17 @@ class Result(ABC):
                 'tables of pandas need pandas, which is not installed: pip install "jaxlin[pandas]"'
             ) from error
         return pandas.DataFrame(self.rows())
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """An error in words where something is missing."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise JaxlinError(
+            f"the result in {folder} lacks something or holds something else ({error}): make it again"
+        ) from error
 
 
 def map_arrays(x: Any, y: Any, offset: Any, labels: Labels | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
@@ -22,6 +23,7 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, reconstruction
 from jaxlin.results.plain import restored
+from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import (
     Line,
@@ -32,11 +34,29 @@ from jaxlin.results.tables import (
     spell_map,
     verdict,
 )
-from jaxlin.results.triplets import cost_entries, output_entries, triplet_entries, triplet_rows
+from jaxlin.results.triplets import (
+    Cost,
+    Decoded,
+    cost_entries,
+    output_entries,
+    repeated_triplets,
+    triplet_entries,
+    triplet_rows,
+    triplet_tensors,
+)
 
 #: Directions and tokens in a table; all of them are in the files.
 _DIRECTIONS, _WORDS = 4, 5
 _SIDES = ("left_angles", "right_angles")
+
+
+@dataclass(frozen=True)
+class SideFigures(Dimensions, Cost):
+    """What a summary says of one map."""
+
+    reconstruction: float
+    certificate: Certificate
+    triplets: tuple[Decoded, ...]
 
 
 @jax.tree_util.register_dataclass
@@ -78,6 +98,7 @@ class Comparison(Result):
     """
 
     kind: ClassVar[str] = "compare"
+    entries: ClassVar[Mapping[str, Any]] = {"seed": int, "maps": dict[str, SideFigures]}
 
     policies: Mapping[str, Side]
     x: Leaf = None
@@ -138,6 +159,27 @@ class Comparison(Result):
         }
 
     @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors, sizes = of_map(summary)
+        if not summary["maps"]:
+            raise ValueError("it has no maps")
+        place = "T d" if "token_texts" in summary else "*in"
+        for name, entry in summary["maps"].items():
+            tensors |= triplet_tensors(v=place, prefix=f"{name}_")
+            tensors |= {f"{name}_{angles}": Tensor("k") for angles in _SIDES}
+            tensors[f"{name}_reconstructed"] = Tensor("m")
+            if sizes.setdefault("k", len(entry["triplets"])) != len(entry["triplets"]):
+                raise ValueError("its maps have different numbers of triplets")
+        return Schema(tensors, sizes)
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        for name, entry in summary["maps"].items():
+            yield from repeated_triplets(arrays, entry["triplets"], f"{name}_")
+
+    @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> Comparison:
         labels, seed = saved_labels(arrays, summary), summary["seed"]
         policies = {}
@@ -145,7 +187,7 @@ class Comparison(Result):
             policies[name] = Side(
                 SVDResult.from_part(arrays, entry, seed, labels, f"{name}_"),
                 restored(Dimensions, entry),
-                entry["reconstruction"],
+                restored(float, entry["reconstruction"]),
                 **{array: arrays[f"{name}_{array}"] for array in ("reconstructed", *_SIDES)},
             )
         return cls(

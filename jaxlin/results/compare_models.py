@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from jaxlin.results.layers import LayersResult
 from jaxlin.results.page.pieces import View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines, spectra
 from jaxlin.results.plain import as_plain
+from jaxlin.results.schema import Schema, Tensor, check_entries
 from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape
 
 #: Tokens of a direction in a table; all of them are in the files.
@@ -36,6 +37,7 @@ class ModelComparison(Result):
     """
 
     kind: ClassVar[str] = "compare"
+    entries: ClassVar[Mapping[str, Any]] = {"models": dict[str, dict[str, Any]]}
     labels = None  # each model has its own
 
     models: Mapping[str, LayersResult]
@@ -75,12 +77,33 @@ class ModelComparison(Result):
         return {"models": {name: result.summary() for name, result in self.models.items()}}
 
     @classmethod
-    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> ModelComparison:
-        models = {}
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        if not summary["models"]:
+            raise ValueError("it has no models")
+        tensors: dict[str, Tensor] = {}
+        sizes: dict[str, int] = {}
+        for number, (name, entries) in enumerate(summary["models"].items()):
+            check_entries(entries, LayersResult.entries)
+            if _PART not in entries["parts"]:
+                raise ValueError(f"its model {name} has no part {_PART}")
+            own = LayersResult.schema(entries).numbered(number)
+            tensors |= {f"{_prefix(name)}_{array}": tensor for array, tensor in own.tensors.items()}
+            sizes |= own.sizes
+        return Schema(tensors, sizes)
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
         for name, entries in summary["models"].items():
-            start = f"{_prefix(name)}_"
-            own = {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
-            models[name] = LayersResult.from_saved(own, entries)
+            yield from LayersResult.repeated(_own(arrays, name), entries)
+
+    @classmethod
+    def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> ModelComparison:
+        models = {
+            name: LayersResult.from_saved(_own(arrays, name), entries)
+            for name, entries in summary["models"].items()
+        }
         known = {entry: summary[entry] for entry in summary if entry not in ("verb", "models")}
         return cls(models, about=About(known))
 
@@ -153,6 +176,12 @@ class ModelComparison(Result):
 def _prefix(name: str) -> str:
     """A model's name as a part of the names of tensors and files."""
     return name.replace("/", "_")
+
+
+def _own(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """The tensors of one model, under the names they have without it."""
+    start = f"{_prefix(name)}_"
+    return {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
 
 
 def _figures(result: LayersResult, i: int) -> tuple[str, str]:

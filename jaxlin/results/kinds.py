@@ -29,11 +29,12 @@ def read(folder: str | Path) -> Result:
     Raises:
         JaxlinError: there is no result, one of an unknown kind, or one that cannot be read.
     """
-    arrays, summary = store.read(Path(folder))
-    verb = str(summary.get("verb"))
+    saved = store.look(Path(folder))
+    verb = str(saved.summary.get("verb"))
     if verb not in KINDS:
         raise JaxlinError(
-            f"{folder} cannot be shown (a result of {verb!r}): give one of {', '.join(sorted(KINDS))}"
+            f"{folder} cannot be shown (a result of {verb[:40]!r}): give one of {', '.join(sorted(KINDS))}"
         )
-    kind = ModelComparison if verb == ModelComparison.kind and "models" in summary else KINDS[verb]
-    return kind.restore(folder, arrays, summary)
+    kind = ModelComparison if verb == ModelComparison.kind and "models" in saved.summary else KINDS[verb]
+    kind.check(saved)
+    return kind.restore(saved)

@@ -14,7 +14,7 @@ from jaxlin.linear.operator import Leaf
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import TokenScore
 from jaxlin.results.plain import restored
-from jaxlin.results.triplets import saved_outputs
+from jaxlin.results.triplets import Decoded, saved_outputs
 
 #: What can be looked at in every layer: from the embeddings through it; it alone; from before it to the end;
 #: and its two branches.
@@ -26,6 +26,17 @@ PARTS: Mapping[str, str] = {
     "mlp": "before its MLP → what the MLP adds, last position alone",
 }
 Outputs = tuple[tuple[TokenScore, ...], ...]
+
+
+@dataclass(frozen=True)
+class LayerFigures(Dimensions):
+    """What a summary says of one layer."""
+
+    layer: int
+    method: str
+    passes_of_the_part: int
+    certificate: Certificate
+    triplets: tuple[Decoded, ...]
 
 
 @jax.tree_util.register_dataclass

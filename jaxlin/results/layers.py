@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -22,11 +22,12 @@ from jaxlin.results.calls import given
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels
-from jaxlin.results.layer import PARTS, LayerSVD, Outputs
+from jaxlin.results.layer import PARTS, LayerFigures, LayerSVD, Outputs
 from jaxlin.results.page.pieces import NUMBERS, View, card, chart, line, numbers, scores, tokens_of
 from jaxlin.results.pictures import Picture, lines, path, spectra
+from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.tables import Line, certificate_lines, new_table, panel, spell, spell_map, verdict
-from jaxlin.results.triplets import output_entries, triplet_entries, triplet_rows
+from jaxlin.results.triplets import output_entries, repeated_triplets, triplet_entries, triplet_rows
 from jaxlin.runtime.sizes import spell_size
 
 #: Directions, and tokens of each, in a table; directions in the grid of the report. All are in the files.
@@ -51,6 +52,12 @@ class LayersResult(Result):
     """
 
     kind: ClassVar[str] = "layers"
+    entries: ClassVar[Mapping[str, Any]] = {
+        "layers": tuple[int, ...],
+        "normed": bool,
+        "seed": int,
+        "parts": dict[str, tuple[LayerFigures, ...]],
+    }
 
     layers: tuple[int, ...] = field(metadata={"static": True})
     parts: Mapping[str, tuple[LayerSVD, ...]]
@@ -151,6 +158,38 @@ class LayersResult(Result):
                 for name, part in self.parts.items()
             },
         }
+
+    @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors, sizes = of_map(summary)
+        tensors["layers"] = Tensor("L", "i")
+        sizes |= {"L": len(summary["layers"])}
+        if not summary["parts"] or not summary["parts"].keys() <= PARTS.keys():
+            raise ValueError(f"its parts are not some of {', '.join(PARTS)}")
+        for name, entries in summary["parts"].items():
+            if [entry["layer"] for entry in entries] != summary["layers"]:
+                raise ValueError(f"its layers and those of {name} are not the same")
+            k, t = f"k_{name}", f"t_{name}"
+            shapes = {"s": k, "U": f"{k} d_{name}", "residuals": k, "weights": f"{k} {t}"}
+            shapes |= {"contributions": f"{k} {t}", "output": f"d_{name}"}
+            tensors |= {f"{name}_{array}": Tensor(f"L {shape}") for array, shape in shapes.items()}
+            if name == "cumulative":
+                tensors["cumulative_path"] = Tensor(f"L {k} {k}")
+            counts = {len(entry["triplets"]) for entry in entries}
+            if len(counts) != 1:
+                raise ValueError(f"its layers of {name} have different numbers of triplets")
+            sizes[k] = counts.pop()
+        return Schema(tensors, sizes)
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        yield "layers", summary["layers"], arrays["layers"]
+        for name, entries in summary["parts"].items():
+            for i, entry in enumerate(entries):
+                own = {f"{name}_{array}": arrays[f"{name}_{array}"][i] for array in ("s", "residuals")}
+                yield from repeated_triplets(own, entry["triplets"], f"{name}_")
 
     @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> LayersResult:

@@ -63,7 +63,7 @@ class Picture:
             for path in paths:
                 figure.savefig(path, dpi=160)
         numbers = folder / f"{self.name}.csv"
-        with numbers.open("w", newline="", encoding="utf-8") as file:
+        with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             lines = csv.writer(file)
             lines.writerow(self.numbers)
             lines.writerows(zip(*self.numbers.values(), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from jaxlin.linear.certificate import Certificate
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, saved_about
 from jaxlin.results.calls import given
@@ -18,9 +19,10 @@ from jaxlin.results.labels import Reader
 from jaxlin.results.page.pieces import View, card, table
 from jaxlin.results.pictures import Picture, spectrum
 from jaxlin.results.plain import restored
+from jaxlin.results.schema import Schema, Tensor
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import certificate_lines, new_table, verdict
-from jaxlin.results.triplets import UNKNOWN_COST, cost_entries
+from jaxlin.results.triplets import UNKNOWN_COST, Cost, cost_entries, triplet_tensors
 
 #: What the summary holds as it is.
 _FIELDS = ("prompt", "concept", "layer", "layers", "rank", "as_published", "temperature")
@@ -58,6 +60,17 @@ class SteeringResult(Result):
     """
 
     kind: ClassVar[str] = "steer"
+    entries: ClassVar[Mapping[str, Any]] = {
+        "prompt": str,
+        "concept": str,
+        "layer": int,
+        "layers": int,
+        "rank": int | None,
+        "as_published": bool,
+        "temperature": float,
+        "certificate": Certificate | None,
+        "continuations": tuple[Continuation, ...],
+    }
     labels = None  # the prompt is no map's input
 
     prompt_ids: tuple[int, ...] = field(metadata={"static": True})
@@ -118,13 +131,35 @@ class SteeringResult(Result):
         }
 
     @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors = {
+            "token_ids": Tensor("prompt", "i"),
+            "concept_ids": Tensor("concept", "i"),
+            "strengths": Tensor("n"),
+            "continuations": Tensor("n tokens", "i"),
+        }
+        if summary["certificate"] is not None:
+            restored(Cost, summary.get("svd", UNKNOWN_COST), "svd")
+            restored(int, summary.get("seed"), "seed")
+            tensors |= triplet_tensors(v="*in")
+        return Schema(tensors, {"n": len(summary["continuations"])})
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        entries = summary["continuations"]
+        yield "strengths", [entry["strength"] for entry in entries], arrays["strengths"]
+        yield "continuations", [entry["ids"] for entry in entries], arrays["continuations"]
+
+    @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> SteeringResult:
         svd = None
         if summary["certificate"] is not None:
             entry = {"certificate": summary["certificate"], **summary.get("svd", UNKNOWN_COST)}
             svd = SVDResult.from_part(arrays, entry, summary["seed"])
         return cls(
-            **{name: summary[name] for name in _FIELDS},
+            **{name: restored(cls.entries[name], summary[name], name) for name in _FIELDS},
             prompt_ids=tuple(arrays["token_ids"].tolist()),
             concept_ids=tuple(arrays["concept_ids"].tolist()),
             continuations=restored(tuple[Continuation, ...], summary["continuations"]),

@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+import psutil
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import solver_dtype
+from jaxlin.runtime.files import check_regular, flush
+from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.workshop import clear, workshop
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 #: The format's names of what a result is made of.
 _DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
-
-
-@contextmanager
-def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A folder beside ``out`` to write into, which becomes ``out`` at the end and only if all went well.
-
-    Enter it before the work starts, so that a folder that cannot be written is refused at once.
-
-    Raises:
-        JaxlinError: ``out`` holds something already, or cannot be written.
-    """
-    try:
-        _check_free(out, overwrite)
-        out = out.resolve()  # where a link points to
-        made = [parent for parent in out.parents if not parent.exists()]
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    with ExitStack() as leaving:
-        leaving.callback(_remove_empty, made)
-        workshop = _workshop(out.parent)
-        leaving.callback(shutil.rmtree, workshop, ignore_errors=True)
-        leaving.callback(_put_back, workshop / "old", out)
-        (workshop / "new").mkdir()
-        yield workshop / "new"
-        _publish(workshop, out, overwrite)
+#: A summary of more bytes than this is none that a verb has written.
+_LONGEST_SUMMARY = 2**29
+#: Characters of what a library says of a damaged file.
+_LONGEST_REASON = 200
 
 
 def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -56,6 +39,8 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
         write_tensors(tensors, folder / TENSORS)
         # The path of a model need not be UTF-8, and what is left of it JSON can escape.
         (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8", errors="backslashreplace")
+        for name in (TENSORS, SUMMARY):
+            flush(folder / name)
     except OSError as error:
         raise JaxlinError(f"the result cannot be written ({error}): free some space") from error
 
@@ -72,38 +57,149 @@ def beside(folder: Path, ending: str) -> Path:
     return folder.with_name(folder.name + ending)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A file of text that exists whole or not at all; :class:`JaxlinError` if it cannot be written."""
+def write_whole(path: Path, text: str, *, within: Path | None = None) -> None:
+    """A file of text that exists whole or not at all; a link of its name is replaced, not followed.
+
+    Args:
+        path: the file; its folders are made.
+        text: its content; what is no UTF-8 in it, as in names of files, is escaped.
+        within: a folder of this run in the same place, where it may grow; one is made if not given.
+
+    Raises:
+        JaxlinError: it cannot be written, or another run is writing it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=".jaxlin-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with workshop(path) if within is None else nullcontext(within) as folder:
+            part = folder / "part"
+            with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
-            os.chmod(part, 0o644)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
     except OSError as error:
         raise JaxlinError(f"cannot write {path} ({error.strerror}): choose another `out`") from error
 
 
-def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A result's tensors and summary.
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file that was not read yet: numpy's name of its type, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A result on disk: everything that is not a tensor, and what the tensors are.
+
+    Attributes:
+        folder: where it is.
+        summary: ``result.json``.
+        layout: the tensors of ``result.safetensors`` by name; what the file says of them fits its length.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    layout: Mapping[str, Stored]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors.
+
+        Raises:
+            JaxlinError: they cannot be read, or there is no memory for them.
+        """
+        needed = sum(math.prod(each.shape) * np.dtype(each.dtype).itemsize for each in self.layout.values())
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise JaxlinError(
+                f"the tensors of the result in {self.folder} take {spell_size(needed)} of memory and "
+                f"{spell_size(free)} are free: read it where there is more"
+            )
+        with _readable_or_else(self.folder):
+            return load_file(self.folder / TENSORS)
+
+
+def look(folder: Path) -> Saved:
+    """What is saved in a folder, without its tensors.
 
     Raises:
         JaxlinError: there is no result, or it cannot be read.
     """
+    summary = read_summary(folder)
+    with _readable_or_else(folder):
+        return Saved(folder, summary, _layout_in(folder / TENSORS))
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """``result.json`` alone, whatever it says.
+
+    Raises:
+        JaxlinError: there is none, or it cannot be read.
+    """
+    with _readable_or_else(folder):
+        if not os.path.exists(folder):
+            clear(folder.parent)  # a run that was killed between two renames may have moved it away
+        return _summary_in(folder / SUMMARY)
+
+
+def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A result's tensors and summary, whatever they are.
+
+    Raises:
+        JaxlinError: there is no result, or it cannot be read.
+    """
+    saved = look(folder)
+    return saved.arrays(), dict(saved.summary)
+
+
+def damaged(folder: Path, what: str) -> JaxlinError:
+    """The sentence about a result that is not what was written."""
+    what = what if len(what) <= _LONGEST_REASON else f"{what[:_LONGEST_REASON]}…"
+    return JaxlinError(f"the result in {folder} cannot be read ({what}): make it again")
+
+
+@contextmanager
+def _readable_or_else(folder: Path) -> Iterator[None]:
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return load_file(folder / TENSORS), summary
+        yield
     except FileNotFoundError as error:
         raise JaxlinError(
             f"{folder} holds no result: give a folder that a verb or a result's `save` has written"
         ) from error
-    except (OSError, ValueError, SafetensorError) as error:
-        raise JaxlinError(f"the result in {folder} cannot be read ({error}): make it again") from error
+    except OSError as error:
+        raise damaged(folder, error.strerror or str(error)) from error
+    except (ValueError, SafetensorError, RecursionError, MemoryError) as error:
+        raise damaged(folder, str(error)) from error
+
+
+def _summary_in(path: Path) -> dict[str, Any]:
+    check_regular(path)
+    if path.stat().st_size > _LONGEST_SUMMARY:
+        raise ValueError(f"{SUMMARY} has more than {spell_size(_LONGEST_SUMMARY)}")
+    summary = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
+    if not isinstance(summary, dict):
+        raise ValueError(f"{SUMMARY} holds no object")
+    return summary
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _layout_in(path: Path) -> dict[str, Stored]:
+    check_regular(path)
+    with safe_open(path, framework="numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        found = {name: (each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+    strange = [name for name, (dtype, _) in found.items() if dtype not in _DTYPES.values()]
+    if strange:
+        raise ValueError(f"its tensor {strange[0]} is of type {found[strange[0]][0]}")
+    names = {short: name for name, short in _DTYPES.items()}
+    return {name: Stored(names[dtype], shape) for name, (dtype, shape) in found.items()}
 
 
 def _readable(dtype: np.dtype) -> np.dtype:
@@ -124,56 +220,3 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, a in ordered:
             file.write(np.ascontiguousarray(a, a.dtype.newbyteorder("<")).data)
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise JaxlinError(f"{out} is a file: choose another `out`")
-    if out.is_mount() or out.samefile(Path.cwd()):
-        raise JaxlinError(f"{out} itself cannot be replaced: choose a folder inside it as `out`")
-    held = sorted(out.iterdir())
-    if not held:
-        return
-    others = [path.name for path in held if path.name not in (TENSORS, SUMMARY) or not path.is_file()]
-    if others:
-        raise JaxlinError(f"{out} holds other files ({others[0]}): choose an empty or new folder as `out`")
-    if not overwrite:
-        raise JaxlinError(f"{out} already holds a result: choose another `out`, or add `overwrite`")
-
-
-def _workshop(place: Path) -> Path:
-    """A new hidden folder in ``place``, where the new result grows and the old one waits."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".jaxlin-", dir=place))
-    except OSError as error:
-        raise _unwritable(place, error) from error
-
-
-def _unwritable(place: Path, error: OSError) -> JaxlinError:
-    return JaxlinError(f"cannot write to {place} ({error.strerror}): choose another `out`")
-
-
-def _publish(workshop: Path, out: Path, overwrite: bool) -> None:
-    new, old = workshop / "new", workshop / "old"
-    for file in new.iterdir():  # safetensors writes for the owner alone
-        file.chmod(new.stat().st_mode & 0o666)
-    try:
-        if overwrite and out.exists():
-            os.replace(out, old)
-        os.replace(new, out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _put_back(old: Path, out: Path) -> None:
-    if old.exists() and not out.exists():
-        os.replace(old, out)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:  # innermost first
-        with suppress(OSError):  # it was never made, or holds something
-            folder.rmdir()

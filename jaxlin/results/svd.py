@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from jaxlin.results.norms import LargeColumn, LargeRow, Norms, table_of_columns,
 from jaxlin.results.page.pieces import View, card, chart, line, tokens_of
 from jaxlin.results.pictures import Picture, heatmap, reconstruction, spectrum
 from jaxlin.results.plain import restored
+from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.tables import (
     certificate_lines,
     panel,
@@ -34,6 +35,8 @@ from jaxlin.results.tables import (
     verdict,
 )
 from jaxlin.results.triplets import (
+    Figures,
+    repeated_triplets,
     saved_fields,
     saved_outputs,
     shades,
@@ -41,6 +44,7 @@ from jaxlin.results.triplets import (
     table_of_target,
     triplet_entries,
     triplet_rows,
+    triplet_tensors,
 )
 
 #: Input positions of each direction that are read; of a target's row, which is one direction alone.
@@ -77,6 +81,14 @@ class SVDResult(Result):
     """
 
     kind: ClassVar[str] = "svd"
+    entries: ClassVar[Mapping[str, Any]] = {
+        "method": str,
+        "passes": int,
+        "seconds": float,
+        "seed": int,
+        "certificate": Certificate,
+        "triplets": tuple[Figures, ...],
+    }
 
     U: Leaf
     s: Leaf
@@ -216,6 +228,29 @@ class SVDResult(Result):
         if self.norms is not None:
             entries |= {"largest_rows": self.largest_rows, "largest_columns": self.largest_columns}
         return entries
+
+    @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors, sizes = of_map(summary)
+        labelled = "token_texts" in summary
+        if labelled:
+            restored(tuple[Direction, ...], summary["triplets"], "triplets")
+        rows = restored(tuple[LargeRow, ...] | None, summary.get("largest_rows"), "largest_rows")
+        restored(tuple[LargeColumn, ...] | None, summary.get("largest_columns"), "largest_columns")
+        place = "T d" if labelled else "*in"
+        tensors |= triplet_tensors(v=place)
+        tensors["jacobian"] = Tensor(f"*out {place}", optional=not summary.get("save_jacobian"))
+        tensors |= {
+            "row_norms": Tensor("rows", optional=rows is None),
+            "column_norms": Tensor(place, optional=rows is None),
+        }
+        return Schema(tensors, sizes | {"k": len(summary["triplets"])})
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        yield from repeated_triplets(arrays, summary["triplets"])
 
     @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> SVDResult:

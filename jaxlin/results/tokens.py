@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from jaxlin.results.labels import Labels, TokenScore
 from jaxlin.results.page.pieces import View, card, chart, line, scores, shade, tokens_of
 from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.tables import (
     WORDS,
     Line,
@@ -93,6 +94,15 @@ class TokenCertificate:
         return [Line("errors", errors, met), spot, *map(check_line, self.checks)]
 
 
+@dataclass(frozen=True)
+class TokenFigures:
+    """What a summary says of one position."""
+
+    s: tuple[float, ...]
+    errors: tuple[float, ...]
+    outputs: tuple[TokenScore, ...]
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class TokensResult(Result):
@@ -119,6 +129,15 @@ class TokensResult(Result):
     """
 
     kind: ClassVar[str] = "tokens"
+    entries: ClassVar[Mapping[str, Any]] = {
+        "method": str,
+        "rank": int,
+        "passes": int,
+        "seconds": float,
+        "seed": int,
+        "certificate": TokenCertificate,
+        "per_token": tuple[TokenFigures, ...],
+    }
 
     U: Leaf
     s: Leaf
@@ -199,11 +218,28 @@ class TokensResult(Result):
         }
 
     @classmethod
+    def schema(cls, summary: Mapping[str, Any]) -> Schema:
+        tensors, sizes = of_map(summary)
+        shapes = {"s": "T k", "U": "T k *out", "V": "T k d", "errors": "T k", "norms": "T"}
+        tensors |= {f"token_{name}": Tensor(shape) for name, shape in shapes.items()}
+        return Schema(tensors, sizes | {"T": len(summary["per_token"])})
+
+    @classmethod
+    def repeated(
+        cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+        for name in ("s", "errors"):
+            yield f"token_{name}", [token[name] for token in summary["per_token"]], arrays[f"token_{name}"]
+
+    @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> TokensResult:
         labels = saved_labels(arrays, summary)
         outputs = [token["outputs"] for token in summary["per_token"]]
         leaves: dict[str, Any] = {name: arrays[f"token_{name}"] for name in _LEAVES}
-        costs = {name: summary[name] for name in ("method", "rank", "passes", "seconds", "seed")}
+        costs = {
+            name: restored(cls.entries[name], summary[name])
+            for name in ("method", "rank", "passes", "seconds", "seed")
+        }
         return cls(
             **leaves,
             **costs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxlin.results.directions import Direction
 from jaxlin.results.labels import TokenScore
 from jaxlin.results.page.pieces import View, few_enough, numbers, shade
 from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.schema import Tensor
 from jaxlin.results.tables import WORDS, new_table, spell, spelled, visible
 
 if TYPE_CHECKING:
@@ -23,6 +25,47 @@ if TYPE_CHECKING:
 UNKNOWN_COST: Mapping[str, Any] = {"method": "unknown", "passes": 0, "seconds": 0.0}
 
 Outputs = Sequence[Sequence[TokenScore]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What every saved triplet says."""
+
+    s: float
+    residual: float
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a saved triplet says of its left vector alone."""
+
+    s: float
+    residual: float
+    outputs: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How a saved SVD was computed."""
+
+    method: str
+    passes: int
+    seconds: float
+
+
+def triplet_tensors(k: str = "k", u: str = "*out", v: str = "T d", prefix: str = "") -> dict[str, Tensor]:
+    """What the tensors of an SVD have to be, in words of sizes."""
+    shapes = {"U": f"{k} {u}", "s": k, "V": f"{k} {v}", "residuals": k}
+    named = {f"{prefix}{name}": Tensor(shape) for name, shape in shapes.items()}
+    return named | {f"{prefix}spectrum": Tensor(f"all_{prefix or 'values'}", optional=True)}
+
+
+def repeated_triplets(
+    arrays: Mapping[str, np.ndarray], triplets: Sequence[Mapping[str, Any]], prefix: str = ""
+) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
+    """What saved triplets say of the tensors of an SVD once more."""
+    for name, tensor in (("s", "s"), ("residual", "residuals")):
+        yield f"{prefix}{tensor}", [triplet[name] for triplet in triplets], arrays[f"{prefix}{tensor}"]
 
 
 def triplet_entries(s: Any, residuals: Any, words: Sequence[Any], **columns: Any) -> list[dict[str, Any]]:
@@ -55,9 +98,7 @@ def saved_fields(
     return {
         **{name: arrays[f"{prefix}{name}"] for name in ("U", "s", "V", "residuals")},
         "spectrum": arrays.get(f"{prefix}spectrum"),
-        "method": summary["method"],
-        "passes": summary["passes"],
-        "seconds": summary["seconds"],
+        **vars(restored(Cost, summary)),
         "seed": seed,
         "certificate": restored(Certificate, summary["certificate"]),
     }

@@ -10,26 +10,23 @@ whenever the process was killed. What was changed afterwards is refused.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Array, Shaped
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.interrupt import interruptions_wait
+from jaxlin.runtime.state_file import FILE, Shapes, identity_in, packed, read, step_in
 
-_FILE, _UNFINISHED = "state.safetensors", "unfinished-state.safetensors"
+_UNFINISHED = "unfinished-state.safetensors"
 #: Values longer than this are not spelled out when they differ.
 _SPELLED = 40
-#: What reading a file can raise that somebody has changed.
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError, safetensors.SafetensorError)
 
 
 class SolverState:
@@ -60,7 +57,7 @@ class SolverState:
         self._identity = json.loads(json.dumps(identity))
         self._unsaved: tuple[int, Mapping[str, Array | np.ndarray]] | None = None
         if resume:
-            _compare(folder, _read(folder)[0], self._identity)
+            _compare(folder, identity_in(folder), self._identity)
         self.steps = steps_in(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,13 +65,18 @@ class SolverState:
         except OSError as error:
             raise _unwritable(folder, error, self.steps) from error
 
-    def restore(self) -> dict[str, Shaped[np.ndarray, ...]] | None:
+    def restore(
+        self, check: Callable[[Shapes], None] | None = None
+    ) -> dict[str, Shaped[np.ndarray, ...]] | None:
         """The arrays of the last save by their names, or None if there was none.
 
+        Args:
+            check: is given their shapes before any memory is taken for them; what it raises ends it.
+
         Raises:
-            JaxlinError: they are damaged.
+            JaxlinError: they are damaged, or larger than the memory that is free.
         """
-        return None if self.steps is None else _read(self._folder)[1]
+        return None if self.steps is None else read(self._folder, check)
 
     def save(self, step: int, arrays: Mapping[str, Array | np.ndarray]) -> None:
         """Keep the arrays of this step if it is the turn of this step.
@@ -98,7 +100,7 @@ class SolverState:
 
     def discard(self) -> None:
         """Remove the folder. What cannot be removed stays, and the next run will say so."""
-        for name in (_UNFINISHED, _FILE):
+        for name in (_UNFINISHED, FILE):
             with suppress(OSError):
                 (self._folder / name).unlink(missing_ok=True)
         with suppress(OSError):
@@ -107,14 +109,14 @@ class SolverState:
     def _write(self, step: int, arrays: Mapping[str, Array | np.ndarray]) -> None:
         if step == self.steps:
             return
-        content = _packed(step, self._identity, {name: np.asarray(a) for name, a in arrays.items()})
+        content = packed(step, self._identity, {name: np.asarray(a) for name, a in arrays.items()})
         unfinished = self._folder / _UNFINISHED
         try:
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(unfinished, self._folder / _FILE)
+            os.replace(unfinished, self._folder / FILE)
         except OSError as error:
             self._unsaved = None  # or the next flush would fail once more
             with suppress(OSError):
@@ -140,7 +142,7 @@ def check(folder: Path, *, resume: bool) -> None:
             f"{folder} holds the state of an earlier run after {counted(steps)}: "
             f"add `resume` to go on, or remove it to start afresh"
         )
-    others = [name for name in names if name not in (_FILE, _UNFINISHED)]
+    others = [name for name in names if name not in (FILE, _UNFINISHED)]
     if others:
         raise JaxlinError(f"{folder} holds other files ({others[0]}): remove them, or choose another `out`")
 
@@ -151,49 +153,14 @@ def steps_in(folder: Path) -> int | None:
     Raises:
         JaxlinError: its file is damaged.
     """
-    if _FILE not in _names(folder):
+    if FILE not in _names(folder):
         return None
-    try:
-        with safetensors.safe_open(folder / _FILE, framework="numpy") as file:
-            return int(file.metadata()["step"])
-    except FileNotFoundError:  # removed since
-        return None
-    except _UNREADABLE as error:
-        raise _damaged(folder) from error
+    return step_in(folder)
 
 
 def counted(steps: int) -> str:
     """``1 step``, ``2 steps``."""
     return "1 step" if steps == 1 else f"{steps} steps"
-
-
-def _packed(step: int, identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of a file."""
-    metadata = {"step": str(step), "identity": json.dumps(identity)}
-    metadata["sha256"] = _checksum(metadata, arrays)
-    whole = {name: np.asarray(a, order="C") for name, a in arrays.items()}
-    return safetensors.numpy.save(whole, metadata)
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a state is of, and its arrays; :class:`JaxlinError` unless all is as it was written."""
-    try:
-        with safetensors.safe_open(folder / _FILE, framework="numpy") as file:
-            metadata = dict(file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        if metadata.pop("sha256") != _checksum(metadata, arrays):
-            raise ValueError("the checksum is another")
-        return json.loads(metadata["identity"]), arrays
-    except _UNREADABLE as error:
-        raise _damaged(folder) from error
-
-
-def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
-    described = {name: [str(a.dtype), a.shape] for name, a in arrays.items()}
-    total = hashlib.sha256(json.dumps([metadata, described], sort_keys=True).encode())
-    for name in sorted(arrays):
-        total.update(np.ascontiguousarray(arrays[name]).data)
-    return total.hexdigest()
 
 
 def _names(folder: Path) -> list[str]:
@@ -228,12 +195,6 @@ def _difference(name: str, theirs: Any, mine: Any) -> str:
 
 def _short(value: Any) -> bool:
     return not isinstance(value, (list, dict)) and len(str(value)) <= _SPELLED
-
-
-def _damaged(folder: Path) -> JaxlinError:
-    return JaxlinError(
-        f"the state in {folder} is damaged or cannot be read: remove it and run without `resume`"
-    )
 
 
 def _unwritable(folder: Path, error: OSError, steps: int | None) -> JaxlinError:

@@ -16,7 +16,7 @@ singular triplet (x, σ, z) of L gives u = U·x, for which Jᵀu = σv and ‖Jv
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -247,14 +247,22 @@ def _combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) ->
 def _restored(operator: DetachedJacobian, request: Request) -> LanczosState | None:
     if request.store is None:
         return None
-    arrays = request.store.restore()
+    m, n = operator.shape
+    other = JaxlinError("`store` holds the state of another map or block: give an empty one")
+
+    def wanted(room: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return vars(shapes(m, n, request.block, room, solver_dtype(operator.dtype)))
+
+    def check(stored: Mapping[str, tuple[int, ...]]) -> None:
+        (room, *_) = stored.get("basis") or (ROOM,)
+        most = math.ceil(m / request.block) + 2 + ROOM  # beyond all steps that there can be
+        if room > most or stored != {name: shape.shape for name, shape in wanted(room).items()}:
+            raise other
+
+    arrays = request.store.restore(check)
     if arrays is None:
         return None
-    m, n = operator.shape
-    room = len(arrays["basis"]) if "basis" in arrays else ROOM
-    wanted = vars(shapes(m, n, request.block, room, solver_dtype(operator.dtype)))
-    if {name: (a.shape, a.dtype) for name, a in arrays.items()} != {
-        name: (shape.shape, shape.dtype) for name, shape in wanted.items()
-    }:
-        raise JaxlinError("`store` holds the state of another map or block: give an empty one")
+    room = len(arrays["basis"])
+    if {name: a.dtype for name, a in arrays.items()} != {name: a.dtype for name, a in wanted(room).items()}:
+        raise other
     return LanczosState(**{name: jnp.asarray(a) for name, a in arrays.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -33,8 +33,13 @@ class Triplets:
 class StateStore(Protocol):
     """Where an iterative method leaves the arrays of its state, so that a killed run can go on."""
 
-    def restore(self) -> Mapping[str, Shaped[np.ndarray, ...]] | None:
-        """Those of the last whole state by their names, or None."""
+    def restore(
+        self, check: Callable[[Mapping[str, tuple[int, ...]]], None]
+    ) -> Mapping[str, Shaped[np.ndarray, ...]] | None:
+        """Those of the last whole state by their names, or None.
+
+        ``check`` is given their shapes before any memory is taken for them; what it raises ends it.
+        """
 
     def save(self, step: int, arrays: Mapping[str, Shaped[Array | np.ndarray, ...]]) -> None:
         """Keep those of this step."""

@@ -7,23 +7,49 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxlin.errors import JaxlinError
-from jaxlin.results.store import staged
+from jaxlin.results.staging import Claim, claimed
 from jaxlin.verbs.shared import Kept
 
 
 @contextmanager
-def kept(options: Kept) -> Iterator[Path | None]:
-    """A folder to write the result into, which becomes ``out`` at the end; None without ``out``.
+def reserved(options: Kept) -> Iterator[Claim | None]:
+    """``out`` for this run alone; None without ``out``.
 
     Enter it before the work starts, so that a folder that cannot be written is refused at once.
 
     Raises:
-        JaxlinError: ``out`` cannot be written or holds something, or ``overwrite`` without ``out``.
+        JaxlinError: ``out`` cannot be written, holds something or is another run's, or ``overwrite`` without
+            ``out``.
     """
     if options.out is None:
         if options.overwrite:
             raise JaxlinError("`overwrite` is about the folder `out`: give `out`, or leave `overwrite` out")
         yield None
         return
-    with staged(options.out, overwrite=options.overwrite) as folder:
+    with claimed(options.out, overwrite=options.overwrite) as claim:
+        yield claim
+
+
+@contextmanager
+def filled(claim: Claim | None) -> Iterator[Path | None]:
+    """A folder to write the result into, which becomes ``out`` at the end; None where nothing is kept.
+
+    Raises:
+        JaxlinError: ``out`` cannot be written, or holds something by now.
+    """
+    if claim is None:
+        yield None
+        return
+    with claim.filled() as folder:
+        yield folder
+
+
+@contextmanager
+def kept(options: Kept) -> Iterator[Path | None]:
+    """Both in one: enter it before the work starts.
+
+    Raises:
+        JaxlinError: see :func:`reserved`.
+    """
+    with reserved(options) as claim, filled(claim) as folder:
         yield folder

@@ -6,10 +6,10 @@ again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,27 +21,20 @@ from rich.text import Text
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
-from jaxlin.results.store import SUMMARY, staged, write_whole
+from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.workshop import workshop
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
-from jaxlin.verbs.declare import RESULT, STEP, declared_in
+from jaxlin.verbs.declare import declared_in
+from jaxlin.verbs.finished import INDEX, Entry, Index, asked_of, done_before, fingerprint, is_half
 from jaxlin.verbs.mapping import notes_of, plan_length
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
 
-INDEX = "index.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One prompt: its name, which is its folder's, and its tokens."""
-
-    name: str
-    ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -92,31 +85,51 @@ def svd_many(
     Raises:
         JaxlinError: a request that cannot be met, or a folder that holds a result of another request.
         KeyboardInterrupt: with how many prompts are done.
+
+    Another run into the same folder is refused for as long as this one goes on.
     """
     refuse_alone(options)
     if options.out is None:
         raise JaxlinError("many prompts need a folder for their results: give `out`")
+    out = options.out
+    with ExitStack() as leaving:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            shop = leaving.enter_context(workshop(out / INDEX))
+        except OSError as error:
+            raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
+        return _svd_many(model, entries, options, progress, shop)
+
+
+def _svd_many(
+    model: Model, entries: Sequence[Entry], options: Svd, progress: Progress, shop: Path
+) -> ManyResults:
+    """The same, where no other run is at work."""
+    assert options.out is not None
+    out, asked = options.out, asked_of(model, options)
+    index = Index(
+        out,
+        shop,
+        [entry.name for entry in entries],
+        done_before(out, asked, entries, overwrite=options.overwrite),
+    )
+    todo = [entry for entry in entries if entry.name not in index.rows]
+    progress("prompts", len(index.rows), len(entries), "done before" if index.rows else "")
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JaxlinError(
-            f"cannot write to {options.out} ({error.strerror}): choose another `out`"
-        ) from error
-    out, asked = options.out, _asked(model, options)
-    todo = [entry for entry in entries if not _done(out, asked, entry, overwrite=options.overwrite)]
-    finished = len(entries) - len(todo)
-    progress("prompts", finished, len(entries), "done before" if finished else "")
-    try:
-        for _ in _solve_all(model, todo, options, asked, progress):
-            finished += 1
-            progress("prompts", finished, len(entries), "done")
-            write_index(out, entries)
-    except KeyboardInterrupt as interrupt:
-        done = f"{finished} of {len(entries)} prompts"
-        raise KeyboardInterrupt(
-            f"interrupted after {done}; the same command goes on from there"
-        ) from interrupt
-    return ManyResults(out / INDEX, tuple(write_index(out, entries)))
+        for entry in _solve_all(model, todo, options, asked, progress):
+            index.add(entry.name)
+            progress("prompts", len(index.rows), len(entries), "done")
+    except BaseException as error:
+        with suppress(JaxlinError):  # what stopped the work is what is told; the next run writes the index
+            if index.rows:
+                index.write()
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{len(index.rows)} of {len(entries)} prompts"
+            raise KeyboardInterrupt(
+                f"interrupted after {done}; the same command goes on from there"
+            ) from error
+        raise
+    return ManyResults(out / INDEX, index.write())
 
 
 def refuse_alone(*given: PromptSource | Svd) -> None:
@@ -210,7 +223,8 @@ def solve_entry(
 ) -> None:
     """Solve one prompt, padded to ``length`` tokens, and write its result."""
     assert options.out is not None
-    with staged(options.out / entry.name, overwrite=options.overwrite) as folder:
+    out = options.out / entry.name
+    with staged(out, overwrite=options.overwrite or is_half(out), sweep=False) as folder:
         count = len(entry.ids)
         dial = forecast.dial if POLICIES[options.policy].linear else None
         operator = model.jacobian(
@@ -236,57 +250,6 @@ def solve_entry(
                 "resumed_from_step": None,
                 "id": entry.name,
                 "padded_to": length,
-                "request": _fingerprint(asked, entry),
+                "request": fingerprint(asked, entry),
             }
         ).write(folder)
-
-
-def _asked(model: Model, options: Svd) -> dict[str, Any]:
-    """What a result depends on, apart from the model's weights, whose hash is in it."""
-    alone = {declared.name for declared in declared_in(Svd) if not declared.option.many}
-    decided = {name: value for name, value in options.deciding(RESULT, STEP).items() if name not in alone}
-    return decided | {"model": model.name, "dtype": model.dtype_name, "precision": model.asked_precision}
-
-
-def _fingerprint(asked: Mapping[str, Any], entry: Entry) -> str:
-    return hashlib.sha256(json.dumps({**asked, "ids": entry.ids}, sort_keys=True).encode()).hexdigest()
-
-
-def _done(out: Path, asked: Mapping[str, Any], entry: Entry, *, overwrite: bool) -> bool:
-    """Whether this prompt's result is there; :class:`JaxlinError` if it is that of another request."""
-    file = out / entry.name / SUMMARY
-    if not file.exists():
-        return False
-    if json.loads(file.read_text(encoding="utf-8")).get("request") == _fingerprint(asked, entry):
-        return True
-    if overwrite:
-        return False
-    raise JaxlinError(
-        f"{file.parent} holds a result of another request: choose another `out`, or add `overwrite`"
-    )
-
-
-def write_index(out: Path, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """One line for each result that is there, in the order of the prompts."""
-    rows = []
-    for entry in entries:
-        file = out / entry.name / SUMMARY
-        if file.exists():
-            rows.append(_row(entry.name, json.loads(file.read_text(encoding="utf-8"))))
-    write_whole(out / INDEX, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return rows
-
-
-def _row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    certificate = summary["certificate"]
-    return {
-        "id": name,
-        "tokens": summary["tokens"],
-        "holds": certificate["holds"],
-        "worst_residual": certificate["worst_residual"],
-        "captured_energy": certificate["energy"]["captured"],
-        "s": [triplet["s"] for triplet in summary["triplets"]],
-        "writes": [score["text"] for score in summary["triplets"][0]["outputs"]],
-        "passes": summary["passes"],
-        "seconds": summary["seconds"],
-    }

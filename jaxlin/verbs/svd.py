@@ -14,7 +14,7 @@ from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import check_jacobian_fits, choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
-from jaxlin.verbs.keeping import kept
+from jaxlin.verbs.keeping import filled, reserved
 from jaxlin.verbs.mapping import make_map, notes_of, plan_map
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.resuming import resumable
@@ -30,7 +30,8 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
     if options.norms and options.target is not None:
         raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
     target = None if options.target is None else parse_target(options.target)
-    with resumable(options) as state, kept(options) as folder:
+    # The place first: whose state lies beside it is known once no other run can be there.
+    with reserved(options) as claim, resumable(options) as state, filled(claim) as folder:
         solver = Solver(options.k, options.method, options.block, given=given_in(options))
         planned = plan_map(model, prompt, options, solver, progress, target=target)
         forecast = planned.forecast

@@ -18,6 +18,7 @@ from jinja2 import Environment
 from jaxlin.errors import JaxlinError
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
+from jaxlin.results.plain import as_plain
 from jaxlin.results.store import write_whole
 
 __all__ = ["report"]
@@ -51,7 +52,8 @@ def report(
         here.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
     )
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(page)
-    data = json.dumps(views, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # What a certificate that fails may hold and JSON has no number for is text there.
+    data = json.dumps(as_plain(views), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     html = template.render(
         views=views,
         style=style,
