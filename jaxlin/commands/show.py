@@ -8,8 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console, RenderableType
 
-from jaxlin.commands.stdout import quiet_pipe, say
+from jaxlin.commands.stdout import say
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.store import summary_text
+from jaxlin.results.tables import Spelled
 from jaxlin.verbs.shared import Screen
 
 #: Columns where there is no terminal to be narrower.
@@ -26,14 +28,30 @@ class Shown(Protocol):
 
 
 def show(result: Shown, screen: Screen, wrote: Path | None = None) -> None:
-    """The result on stdout, and where it was written."""
+    """The result on stdout, and where it was written.
+
+    Raises:
+        JaxlinError: stdout cannot be written.
+    """
     if screen.json:
-        say(summary_text(result.summary()).rstrip("\n"))
-        return
-    with quiet_pipe():
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_WIDTH)
-        console.print(result.table())
-    if wrote is not None:
-        say(f"wrote {wrote}")
+        text = summary_text(result.summary()).rstrip("\n")
+    else:
+        text = _rendered(result.table())
+        text += "" if wrote is None else f"\nwrote {printable(str(wrote))}"
+    try:
+        say(text)
+    except JaxlinError as error:
+        if wrote is None:
+            raise
+        raise JaxlinError(f"{error}; the result itself is whole, in {wrote}") from error
+
+
+def _rendered(table: RenderableType) -> str:
+    """As a terminal shows it, in colour if stdout is one; written by nobody yet."""
+    as_it_is: Any = {"markup": False, "emoji": False}
+    console = Console(**as_it_is)
+    if not console.is_terminal:
+        console = Console(width=_WIDTH, **as_it_is)
+    with console.capture() as capture:
+        console.print(Spelled(table))
+    return capture.get().rstrip("\n")

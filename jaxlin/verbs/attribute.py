@@ -8,7 +8,7 @@ from jaxlin.analyses.attribution import attribute as split
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
-from jaxlin.prompts.target import LogitTarget, parse_target
+from jaxlin.prompts.target import LogitTarget, parse_target, parse_token_id
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.attribute import Attribution
 from jaxlin.runtime.progress import Progress, silent
@@ -71,4 +71,4 @@ def _target(options: Attribute) -> LogitTarget | None:
 def _token(token: str | int) -> str | int:
     """A token by its text, or by its id: a number, or like ``#42``."""
     by_id = isinstance(token, str) and token[:1] == "#" and token[1:].isdecimal()
-    return int(str(token)[1:]) if by_id else token
+    return parse_token_id(str(token)) if by_id else token

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,6 +14,7 @@ import jax
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
+from jaxlin.runtime.stderr import tell
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
 from jaxlin.solvers.choose import USED_BY, MethodChoice, uses
 from jaxlin.verbs.declare import STEP
@@ -116,10 +116,9 @@ def resumable(options: Svd) -> Iterator[Resumable]:
     if steps is None:
         state.discard()
     else:
-        print(
-            f"jaxlin: gave up after {counted(steps)}; the same command with --resume --overwrite and more "
-            f"--max-passes goes on from there",
-            file=sys.stderr,
+        tell(
+            f"gave up after {counted(steps)}; the same command with --resume --overwrite and more "
+            f"--max-passes goes on from there"
         )
 
 

@@ -7,15 +7,17 @@ in which ``<`` cannot occur.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
 from jaxlin.results.store import write_whole
@@ -45,7 +47,9 @@ def report(
         raise JaxlinError("no result is given: name one or more, or their folders")
     if out is not None and Path(out).exists() and not overwrite:
         raise JaxlinError(f"{out} is there already: choose another `out`, or add `overwrite`")
-    views = [_result(source).view(_name(source, i, len(sources))) for i, source in enumerate(sources)]
+    views = [
+        _spelled(_result(source).view(_name(source, i, len(sources)))) for i, source in enumerate(sources)
+    ]
     here = files(__package__)
     page, style, script = (
         here.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
@@ -56,12 +60,23 @@ def report(
         views=views,
         style=style,
         script=script,
-        data=data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
+        data=data.replace("<", "\\u003c"),
         version=version("jaxlin"),
     )
     if out is not None:
         write_whole(Path(out), html)
     return html
+
+
+def _spelled(shown: Any) -> Any:
+    """A view with what acts spelled out in all its words, and numbers that JSON has; None for the others."""
+    if isinstance(shown, str):
+        return printable(shown, keep="\n\t")
+    if isinstance(shown, Mapping):
+        return {name: _spelled(entry) for name, entry in shown.items()}
+    if isinstance(shown, list | tuple):
+        return [_spelled(entry) for entry in shown]
+    return None if isinstance(shown, float) and not math.isfinite(shown) else shown
 
 
 def _result(source: Source) -> Result:
