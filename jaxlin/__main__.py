@@ -1,7 +1,7 @@
 """The ``jaxlin`` command, also as ``python -m jaxlin``.
 
-Nothing is imported before Ctrl-C and SIGTERM are taken care of: amid imports they would end in a traceback, or
-be lost.
+Nothing is imported before Ctrl-C and SIGTERM are taken care of: amid imports they would end in a traceback,
+or be lost.
 """
 
 from __future__ import annotations

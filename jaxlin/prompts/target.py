@@ -47,8 +47,8 @@ def _token(text: str) -> str | int:
         return str(json.loads(text, strict=False))
     except ValueError as error:
         raise JaxlinError(
-            f"{shortened(text)} has a backslash that JSON does not know: write \\n, \\t, \\u00e9 or the letter "
-            f"itself, and two for a backslash"
+            f"{shortened(text)} has a backslash that JSON does not know: write \\n, \\t, \\u00e9 or the "
+            f"letter itself, and two for a backslash"
         ) from error
 
 

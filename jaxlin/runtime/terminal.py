@@ -45,7 +45,7 @@ class TerminalProgress:
     def __init__(self, mode: str = "auto") -> None:
         if mode not in MODES:
             raise JaxlinError(f"unknown progress {mode!r}: choose one of {', '.join(MODES)}")
-        self._console = Console(file=ForgivingStderr())
+        self._console = Console(file=ForgivingStderr())  # type: ignore[arg-type]
         self._lines = mode == "lines"
         self._bars = _bars(self._console) if mode == "auto" and self._console.is_terminal else None
         self._stages: dict[str, _Stage] = {}

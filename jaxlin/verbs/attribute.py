@@ -16,6 +16,7 @@ from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import make_recording, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Attribute
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progress = silent) -> Attribution:
@@ -28,10 +29,11 @@ def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progre
         raise JaxlinError("`tol` is for the singular directions: say how many with `k`")
     target = _target(options)
     with kept(options) as folder:
+        ids = tokenized(model, prompt, options)
         # The map itself is decomposed, and one row of it read.
         solver = Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
-        beside = stream_of(model, len(model.tokenize(prompt)))
-        planned = plan_map(model, prompt, options, solver, progress, beside=beside)
+        beside = stream_of(model, len(ids))
+        planned = plan_map(model, ids, options, solver, progress, beside=beside)
         recording, operator = make_recording(model, planned, progress, policy=options.policy)
         chosen_by = "the model's own most likely next token" if target is None else "--target"
         if target is None:

@@ -14,8 +14,8 @@ import jax
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
-from jaxlin.runtime.stderr import tell
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
+from jaxlin.runtime.stderr import tell
 from jaxlin.solvers.choose import USED_BY, MethodChoice, uses
 from jaxlin.verbs.declare import STEP
 from jaxlin.verbs.options import Svd
