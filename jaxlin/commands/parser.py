@@ -125,7 +125,7 @@ def _utf8(word: str) -> str:
         return os.fsencode(word).decode("utf-8")
     except UnicodeError as error:
         found = f" (byte 0x{error.object[error.start]:02x})" if isinstance(error, UnicodeDecodeError) else ""
-        raise argparse.ArgumentTypeError(f"it is no text in UTF-8{found}: write it in that") from error
+        raise argparse.ArgumentTypeError(f"no text in UTF-8{found}") from error
 
 
 def _parser(command: Command, options: Collection[Declared]) -> _Parser:
@@ -244,4 +244,5 @@ def _sentence(message: str) -> str:
     if invalid is not None:
         kinds = {"int": "a whole number", "float": "a number"}
         return f"{invalid[1]} takes {kinds.get(invalid[2], invalid[2])}, and {shortened(invalid[3])} is none"
-    return message.removeprefix("argument ")
+    unreadable = re.fullmatch(r"argument (\S+?)(?:/\S+)?: (no text in UTF-8.*)", message)
+    return f"{unreadable[1]} is {unreadable[2]}" if unreadable else message.removeprefix("argument ")

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import shortened
 from jaxlin.runtime.stderr import tell
 
 #: Other names of a platform.
@@ -33,7 +34,7 @@ def use_device(name: str) -> None:
     start()
     there = [f"{jax.default_backend()}:{i}" for i in range(jax.local_device_count())]
     if f"{platform}:{number or 0}" not in there:
-        raise JaxlinError(f"there is no device {name!r}: choose {' or '.join(there)}")
+        raise JaxlinError(f"there is no device {shortened(name)!r}: choose {' or '.join(there)}")
     jax.config.update("jax_default_device", jax.local_devices()[int(number or 0)])
 
 

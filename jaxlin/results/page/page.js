@@ -9,7 +9,10 @@ function element(name, text, className) {
   return made;
 }
 
-const visible = (text) => (text.trim() === "" ? JSON.stringify(text).slice(1, -1).replaceAll(" ", "▁") : text.trim());
+/** Text with what acts and is not seen spelled out: controls, reversals of direction, halves of pairs. */
+const spelled = (text) =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) => ("\n\t\u200c\u200d".includes(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`));
+const visible = (text) => (text.trim() === "" ? JSON.stringify(spelled(text)).slice(1, -1).replaceAll(" ", "▁") : spelled(text.trim()));
 /** A number in few letters; null stands for one that is not finite. */
 const short = (value) => (value === null ? "not finite" : Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
 
@@ -42,7 +45,7 @@ class Prompt {
     this.chosen = 0;
     const all = document.createDocumentFragment();
     this.spans = view.tokens.map(([position, text], i) => {
-      const span = element("span", text);
+      const span = element("span", spelled(text));
       span.dataset.i = i;
       all.append(span);
       return span;

@@ -6,7 +6,6 @@ in which ``<`` cannot occur.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from jinja2 import Environment
 from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
-from jaxlin.results.store import write_whole
+from jaxlin.results.store import spelled_json, write_whole
 
 __all__ = ["report"]
 
@@ -48,16 +47,16 @@ def report(
     if out is not None and Path(out).exists() and not overwrite:
         raise JaxlinError(f"{out} is there already: choose another `out`, or add `overwrite`")
     views = [
-        _spelled(_result(source).view(_name(source, i, len(sources)))) for i, source in enumerate(sources)
+        _finite(_result(source).view(_name(source, i, len(sources)))) for i, source in enumerate(sources)
     ]
     here = files(__package__)
     page, style, script = (
         here.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
     )
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(page)
-    data = json.dumps(views, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    data = spelled_json(views, separators=(",", ":"), allow_nan=False)
     html = template.render(
-        views=views,
+        views=_spelled(views),
         style=style,
         script=script,
         data=data.replace("<", "\\u003c"),
@@ -68,15 +67,22 @@ def report(
     return html
 
 
+def _finite(shown: Any) -> Any:
+    """A view with None, which JSON has, in place of numbers that are not finite, which it has not."""
+    if isinstance(shown, Mapping):
+        return {name: _finite(entry) for name, entry in shown.items()}
+    if isinstance(shown, list | tuple):
+        return [_finite(entry) for entry in shown]
+    return None if isinstance(shown, float) and not math.isfinite(shown) else shown
+
+
 def _spelled(shown: Any) -> Any:
-    """A view with what acts spelled out in all its words, and numbers that JSON has; None for the others."""
+    """The same with what acts spelled out in all words, for the template; the script spells for itself."""
     if isinstance(shown, str):
         return printable(shown, keep="\n\t")
     if isinstance(shown, Mapping):
         return {name: _spelled(entry) for name, entry in shown.items()}
-    if isinstance(shown, list | tuple):
-        return [_spelled(entry) for entry in shown]
-    return None if isinstance(shown, float) and not math.isfinite(shown) else shown
+    return [_spelled(entry) for entry in shown] if isinstance(shown, list) else shown
 
 
 def _result(source: Source) -> Result:
