@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import NoReturn, cast
 
 from jaxlin.commands.failure import in_words
+from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
 from jaxlin.errors import JaxlinError
@@ -46,7 +47,7 @@ def console() -> NoReturn:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    code = main()
+    code = supervised(main, _REFUSED) if is_limited() else main()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -98,7 +99,7 @@ def _run(words: list[str]) -> int:
             return run(parsed)
     except JaxlinError as error:
         tell(translate(str(error)))
-    except (MemoryError, OSError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
         tell(translate(in_words(error)))
     return _REFUSED
 
@@ -118,8 +119,12 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     device, computes = parsed.get("device"), parsed.has("device")
-    from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
-
+    try:
+        from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
+    except ValueError as error:
+        raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
+    if computes:
+        check_room()
     if device is not None:
         use_device(device)
     if computes:

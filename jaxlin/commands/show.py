@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -46,12 +48,18 @@ def show(result: Shown, screen: Screen, wrote: Path | None = None) -> None:
         raise JaxlinError(f"{error}; the result itself is whole, in {wrote}") from error
 
 
+class _Memory(io.StringIO):
+    """What will be written on stdout, in its encoding: tables have ASCII lines where it has no others."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
 def _rendered(table: RenderableType) -> str:
     """As a terminal shows it, in colour if stdout is one; written by nobody yet."""
-    as_it_is: Any = {"markup": False, "emoji": False}
-    console = Console(**as_it_is)
-    if not console.is_terminal:
-        console = Console(width=_WIDTH, **as_it_is)
-    with console.capture() as capture:
-        console.print(Spelled(table))
-    return capture.get().rstrip("\n")
+    stdout, written = Console(), _Memory()
+    width = stdout.width if stdout.is_terminal else _WIDTH
+    screen = Console(file=written, width=width, force_terminal=stdout.is_terminal, markup=False, emoji=False)
+    screen.print(Spelled(table))
+    return written.getvalue().rstrip("\n")

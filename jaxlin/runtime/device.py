@@ -46,8 +46,8 @@ def start() -> None:
     """
     try:
         jax.local_devices()
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ") or "no such device is here"
         asked = os.environ.get("JAX_PLATFORMS")
         hint = "choose another `device`" if not asked else f"JAX_PLATFORMS is {asked!r}: unset or mend it"
         raise JaxlinError(f"JAX cannot start ({reason}); {hint}") from error
