@@ -26,8 +26,10 @@ _PARENT_DIED = 1  # PR_SET_PDEATHSIG of Linux
 _INTERRUPTED = 130
 #: Seconds that an interrupted child has to end by itself.
 _PATIENCE = 30
-#: Address space of the libraries once they are loaded, and of the threads of each core: measured on two cores.
+#: Address space of the libraries once they are loaded, and of the threads of each core; measured on two.
 _TO_START, _EACH_CORE = 2_500_000_000, 64_000_000
+#: The same for what computes nothing.
+_TO_READ = 1_200_000_000
 
 
 def is_limited() -> bool:
@@ -44,11 +46,14 @@ def supervised(work: Callable[[], int], refused: int) -> int:
     if child == 0:
         _work_as_child(work)
 
+    impatient: list[int] = []
+
     def pass_on(number: int, frame: FrameType | None) -> None:
         os.kill(child, number)
         signal.alarm(_PATIENCE)
 
     def end(number: int, frame: FrameType | None) -> None:
+        impatient.append(number)
         os.kill(child, signal.SIGKILL)
 
     signal.signal(signal.SIGALRM, end)
@@ -60,13 +65,15 @@ def supervised(work: Callable[[], int], refused: int) -> int:
     if -code in _ABORTED or code == _NO_THREAD_MEMORY:
         tell(out_of_memory())
         return refused
-    return code if code >= 0 else _INTERRUPTED if code == -signal.SIGKILL else 128 - code
+    if code >= 0:
+        return code
+    return _INTERRUPTED if impatient else 128 - code
 
 
-def check_room() -> None:
+def check_room(*, computes: bool) -> None:
     """:class:`JaxlinError` where JAX would not even start, but wait for threads that never come."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    least = _TO_START + _EACH_CORE * (os.cpu_count() or 1)
+    least = _TO_START + _EACH_CORE * (os.cpu_count() or 1) if computes else _TO_READ
     if limit != resource.RLIM_INFINITY and limit < least:
         raise JaxlinError(f"{out_of_memory()}: about {spell_size(least)} are taken before any work begins")
 

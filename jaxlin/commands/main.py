@@ -119,12 +119,11 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     device, computes = parsed.get("device"), parsed.has("device")
+    check_room(computes=computes)
     try:
         from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
     except ValueError as error:
         raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
-    if computes:
-        check_room()
     if device is not None:
         use_device(device)
     if computes:
