@@ -149,7 +149,7 @@ def test_json_lines_end_at_line_feeds_alone(tmp_path: Path, gemma: Any, separato
         ('{"prompt": "a", "prompt": "b"}', "twice"),
         ('{"prompt": "a", "id": null}', '"id" is text or a whole number'),
         ('{"prompt": "a", "id": true}', '"id" is text or a whole number'),
-        ('{"prompt": "a", "id": "\x1b[31m"}'.replace("\x1b", "\\u001b"), r"\x1b\[31m"),
+        ('{"prompt": "a", "id": "\x1b[31m"}'.replace("\x1b", "\\u001b"), r"\x1b[31m"),
         ('["a"]', "no JSON object"),
         ('{"messages": []}', "messages"),
         ('{"messages": ["a"]}', "messages"),
