@@ -76,7 +76,7 @@ def svd(
 
     Raises:
         JaxlinError: k, method, tolerance, block or max_passes out of range, a method that does not use what
-            is given (see :data:`jaxlin.solvers.choose.USED_BY`), or one that does not fit into memory.
+            is given (see :data:`jaxlin.solvers.methods.USED_BY`), or one that does not fit into memory.
     """
     bare = operator.bare  # what is compiled for it serves every prompt of its length
     k = min(16, *operator.shape) if k is None else k
@@ -138,8 +138,8 @@ def _solve(
         residual = residuals(operator, u, s, v, request.progress)
         if not bool(jnp.isfinite(residual).all()):
             raise JaxlinError(
-                "the operator's passes return NaN, infinity, or numbers whose squares are infinite: check the "
-                "weights, or use a wider dtype"
+                "the operator's passes return NaN, infinity, or numbers whose squares are infinite: check "
+                "the weights, or use a wider dtype"
             )
         checked += 2 * k
         if bool((residual <= request.tolerance * s[0]).all()):

@@ -164,9 +164,7 @@ def test_a_bad_line_is_told_by_its_number(
         capsys, "svd", "--model", "demo-llama", "--prompts", str(file), "--out", str(tmp_path / "out")
     )
     assert "prompts.jsonl, line 2: " in told
-    assert (
-        any(part in told.replace("\\\\", "\\") for part in said.replace("\\", "").split("|")) or said in told
-    )
+    assert any(part in told for part in said.split("|"))
     assert not (tmp_path / "out").exists()
 
 
