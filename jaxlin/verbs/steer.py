@@ -55,7 +55,12 @@ def steer(model: Model, prompt: Prompt, options: Steer, progress: Progress = sil
         raise JaxlinError(f"there is no layer {layer}: choose from 0 to {config.num_layers - 1}")
     with kept(options) as folder:
         ids = tokenized(model, prompt, options)
-        concept_ids = tokenized(model, options.concept, options, chat=False)
+        concept = options.concept
+        concept_ids = (
+            tokenized(model, concept, options, chat=False)
+            if isinstance(concept, str)
+            else model.tokenize(concept)
+        )
         steering = steering_of(
             model,
             concept_ids,
