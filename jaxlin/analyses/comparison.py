@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -45,7 +46,7 @@ def compare(
         sides[name] = Side(
             result,
             dimensions(result),
-            float(np.linalg.norm(rebuilt - output) / np.linalg.norm(output)),
+            _relative(float(np.linalg.norm(rebuilt - output)), float(np.linalg.norm(output))),
             rebuilt,
             principal_angles(result.U, first.U),
             principal_angles(result.V, first.V),
@@ -53,6 +54,13 @@ def compare(
     if first is None:
         raise JaxlinError("no map is given: give two or more, by name")
     return Comparison(sides, x=first.x, y=first.y, offset=first.offset, seed=seed, labels=first.labels)
+
+
+def _relative(error: float, scale: float) -> float:
+    """error / scale; 0 / 0, which a model gives that says nothing, is no error."""
+    if scale == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / scale
 
 
 def reconstructed(operator: DetachedJacobian) -> Float[np.ndarray, " m"]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import NoReturn, cast
 
+from jaxlin.commands.failure import in_words
+from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
-from jaxlin.commands.stdout import say
+from jaxlin.commands.stdout import say, silence
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.interrupt import interruptible, without_words
+from jaxlin.runtime.sizes import shortened
+from jaxlin.runtime.stderr import tell
 from jaxlin.verbs.declare import did_you_mean
 from jaxlin.verbs.options import VERBS
 
@@ -38,10 +42,19 @@ example:
 def console() -> NoReturn:
     """The ``jaxlin`` command."""
     sys.unraisablehook = without_words
-    code = main()
+    for descriptor in (0, 1, 2):  # or the next file that is opened would stand in for one that is closed
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    code = supervised(main, _REFUSED) if is_limited() else main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            silence(stream)
     if code == _INTERRUPTED:  # compilation may go on in threads that do not survive an orderly end
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -52,12 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # escapes, not a crash, on a terminal without Unicode
             stream.reconfigure(errors="backslashreplace")
     try:
-        with interruptible():
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as shown:  # after the help of a verb
         return int(shown.code or 0)
     except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
+        tell(str(interrupt) or "interrupted; nothing was written", name="")
         return _INTERRUPTED
 
 
@@ -67,45 +79,66 @@ def command_of(verb: str) -> Command:
 
 
 def _run(words: list[str]) -> int:
-    if not words:
-        return _refuse(JaxlinError("no verb is given: see jaxlin --help"))
-    verb = words[0]
-    if verb in ("--help", "-h"):
-        say(_overview())
-        return _DONE
-    if verb == "--version":
-        from jaxlin.version import __version__
-
-        say(f"jaxlin {__version__}")
-        return _DONE
-    if verb not in VERBS:
-        hint = did_you_mean(verb, list(VERBS), "see jaxlin --help")
-        return _refuse(JaxlinError(f"jaxlin has no verb {verb!r}{hint}"))
-    command = command_of(verb)
+    translate: Callable[[str], str] = str
     try:
+        _check_place()
+        if not words:
+            raise JaxlinError("no verb is given: see jaxlin --help")
+        verb = words[0]
+        if verb in ("--help", "-h", "--version"):
+            say(_version() if verb == "--version" else _overview())
+            return _DONE
+        if verb not in VERBS:
+            hint = did_you_mean(verb, list(VERBS), "see jaxlin --help")
+            raise JaxlinError(f"jaxlin has no verb {shortened(verb)!r}{hint}")
+        command = command_of(verb)
+        translate = translated(command)
         parsed = parse(command, words[1:])
-        _prepare(parsed)
-        # A verb that asks one model about one prompt needs no command of its own.
-        own = f"jaxlin.commands.{verb}"
-        module = own if find_spec(own) is not None else "jaxlin.commands.ask"
-        return int(import_module(module).run(parsed))
+        run = _prepared(verb, parsed)
+        with interruptible():
+            return run(parsed)
     except JaxlinError as error:
-        return _refuse(JaxlinError(translated(command)(str(error))))
+        tell(translate(str(error)))
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        tell(translate(in_words(error)))
+    return _REFUSED
 
 
-def _prepare(parsed: Parsed) -> None:
-    """What has to be decided before JAX and transformers are used; an idle GPU is told of."""
+def _check_place() -> None:
+    """:class:`JaxlinError` where there is nothing to write to, or no folder to be in."""
+    if sys.stdout is None:
+        raise JaxlinError("stdout is closed: send it somewhere, be it to /dev/null")
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise JaxlinError("the working directory is gone: change to one that is there") from error
+
+
+def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
+    """The function of a verb, once it is decided what JAX and transformers go by; an idle GPU is told of."""
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    device = parsed.get("device")
+    device, computes = parsed.get("device"), parsed.has("device")
+    check_room(computes=computes)
+    try:
+        from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
+    except ValueError as error:
+        raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
     if device is not None:
-        from jaxlin.runtime.device import use_device
-
         use_device(device)
-    if parsed.has("device"):  # something will be computed
-        from jaxlin.runtime.device import tell_of_idle_gpu
-
+    if computes:
+        start()
         tell_of_idle_gpu()
+    # A verb that asks one model about one prompt needs no command of its own.
+    own = f"jaxlin.commands.{verb}"
+    module = import_module(own if find_spec(own) is not None else "jaxlin.commands.ask")
+    return cast("Callable[[Parsed], int]", module.run)
+
+
+def _version() -> str:
+    from jaxlin.version import __version__
+
+    return f"jaxlin {__version__}"
 
 
 def _overview() -> str:
@@ -122,8 +155,3 @@ def _overview() -> str:
 
 def _first_line(verb: str) -> str:
     return (VERBS[verb].__doc__ or "").strip().partition("\n")[0]
-
-
-def _refuse(error: JaxlinError) -> int:
-    print(f"jaxlin: {error}", file=sys.stderr)
-    return _REFUSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from jaxlin.commands.stdout import say
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import shortened
 from jaxlin.verbs.declare import GROUPS, Declared, Options, declared_in, did_you_mean
 
 _Kind = TypeVar("_Kind", bound=Options)
@@ -111,6 +113,21 @@ def translated(command: Command) -> Callable[[str], str]:
     return with_flags
 
 
+def _utf8(word: str) -> str:
+    """A word of the command line as text in UTF-8, whatever the locale took its bytes for.
+
+    Raises:
+        argparse.ArgumentTypeError: its bytes are none.
+    """
+    if not any("\ud800" <= letter <= "\udfff" for letter in word):
+        return word
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeError as error:
+        found = f" (byte 0x{error.object[error.start]:02x})" if isinstance(error, UnicodeDecodeError) else ""
+        raise argparse.ArgumentTypeError(f"no text in UTF-8{found}") from error
+
+
 def _parser(command: Command, options: Collection[Declared]) -> _Parser:
     about = inspect.cleandoc(command.takes[-1].__doc__ or "")
     description, _, example = about.partition("\n\nExample: ")
@@ -152,7 +169,7 @@ def _parser(command: Command, options: Collection[Declared]) -> _Parser:
                 declared.flag,
                 dest=declared.name,
                 metavar=declared.metavar,
-                type=declared.kind,
+                type=_utf8 if declared.option.text else declared.kind,
                 nargs="+" if declared.several else None,
                 required=declared.required,
                 default=MISSING,
@@ -185,7 +202,7 @@ def _refuse_unknown(command: Command, words: Sequence[str], flags: Mapping[str, 
         name = _flag_of(word)
         if re.fullmatch(r"--[A-Za-z][\w-]*", name) and name not in known and not _takes_next(previous):
             hint = did_you_mean(name, known, f"see jaxlin {command.name} --help")
-            raise JaxlinError(f"jaxlin {command.name} has no flag {name}{hint}")
+            raise JaxlinError(f"jaxlin {command.name} has no flag {shortened(name)}{hint}")
         previous = flags.get(name) if "=" not in word else None
 
 
@@ -226,5 +243,6 @@ def _sentence(message: str) -> str:
     invalid = re.fullmatch(r"argument (\S+?)(?:/\S+)?: invalid (\w+) value: (.*)", message)
     if invalid is not None:
         kinds = {"int": "a whole number", "float": "a number"}
-        return f"{invalid[1]} takes {kinds.get(invalid[2], invalid[2])}, and {invalid[3]} is none"
-    return message.removeprefix("argument ")
+        return f"{invalid[1]} takes {kinds.get(invalid[2], invalid[2])}, and {shortened(invalid[3])} is none"
+    unreadable = re.fullmatch(r"argument (\S+?)(?:/\S+)?: (no text in UTF-8.*)", message)
+    return f"{unreadable[1]} is {unreadable[2]}" if unreadable else message.removeprefix("argument ")

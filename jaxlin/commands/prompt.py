@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from jaxlin.errors import JaxlinError
+from jaxlin.prompts.files import read_text
+from jaxlin.runtime.sizes import parse_whole
 from jaxlin.verbs.shared import PromptSource
 
 
@@ -18,19 +20,14 @@ def read_prompt(source: PromptSource) -> str | list[int]:
     if source.prompt is not None:
         return source.prompt
     if source.prompt_file is not None:
-        try:
-            return source.prompt_file.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise JaxlinError(
-                f"cannot read {source.prompt_file} as UTF-8 text ({error}): check `prompt_file`"
-            ) from error
+        return read_text(source.prompt_file, "prompt_file")
     ids = source.token_ids or ""
     return [_token_id(text) for text in ids.split(",")] if ids.strip() else []
 
 
 def _token_id(text: str) -> int:
     try:
-        return int(text)
+        return parse_whole(text)
     except ValueError as error:
         raise JaxlinError(
             f"`token_ids` takes numbers with commas between, like 1,2,3, and {text[:20]!r} is no number"

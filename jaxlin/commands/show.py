@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console, RenderableType
 
-from jaxlin.commands.stdout import quiet_pipe, say
+from jaxlin.commands.stdout import say
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.store import summary_text
+from jaxlin.results.tables import Spelled
 from jaxlin.verbs.shared import Screen
 
 #: Columns where there is no terminal to be narrower.
@@ -26,14 +30,36 @@ class Shown(Protocol):
 
 
 def show(result: Shown, screen: Screen, wrote: Path | None = None) -> None:
-    """The result on stdout, and where it was written."""
+    """The result on stdout, and where it was written.
+
+    Raises:
+        JaxlinError: stdout cannot be written.
+    """
     if screen.json:
-        say(summary_text(result.summary()).rstrip("\n"))
-        return
-    with quiet_pipe():
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_WIDTH)
-        console.print(result.table())
-    if wrote is not None:
-        say(f"wrote {wrote}")
+        text = summary_text(result.summary()).rstrip("\n")
+    else:
+        text = _rendered(result.table())
+        text += "" if wrote is None else f"\nwrote {printable(str(wrote))}"
+    try:
+        say(text)
+    except JaxlinError as error:
+        if wrote is None:
+            raise
+        raise JaxlinError(f"{error}; the result itself is whole, in {wrote}") from error
+
+
+class _Memory(io.StringIO):
+    """What will be written on stdout, in its encoding: tables have ASCII lines where it has no others."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def _rendered(table: RenderableType) -> str:
+    """As a terminal shows it, in colour if stdout is one; written by nobody yet."""
+    stdout, written = Console(), _Memory()
+    width = stdout.width if stdout.is_terminal else _WIDTH
+    screen = Console(file=written, width=width, force_terminal=stdout.is_terminal, markup=False, emoji=False)
+    screen.print(Spelled(table))
+    return written.getvalue().rstrip("\n")

@@ -6,7 +6,8 @@ from jaxlin.commands import ask
 from jaxlin.commands.parser import Parsed
 from jaxlin.commands.show import show
 from jaxlin.runtime.terminal import TerminalProgress
-from jaxlin.verbs.many import read_entries, refuse_alone, svd_many
+from jaxlin.verbs.entries import read_entries
+from jaxlin.verbs.many import refuse_alone, svd_many
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import Load, ManyPrompts, PromptSource, Work
 
@@ -20,6 +21,6 @@ def run(parsed: Parsed) -> int:
     refuse_alone(parsed[PromptSource], options)
     with TerminalProgress(work.progress) as progress:
         model = ask.model_of(parsed[Load], progress)
-        results = svd_many(model, read_entries(prompts, model), options, progress)
+        results = svd_many(model, read_entries(prompts, model, options), options, progress)
     show(results, work)
     return 0 if results.holds else 3

@@ -25,7 +25,14 @@ def positions_in(span: Sequence[int] | Int[np.ndarray, " s"], length: int) -> In
     Raises:
         JaxlinError: an empty span, or positions that do not rise or lie outside.
     """
-    positions = np.asarray(span, np.int64).ravel()
+    if len(span) > length:  # before there is an array of it
+        raise JaxlinError(
+            f"the span has {len(span)} positions and the input {length}: choose from 0 to {length - 1}"
+        )
+    try:
+        positions = np.asarray(span, np.int64).ravel()
+    except OverflowError as error:
+        raise JaxlinError(f"a span's positions go from 0 to {length - 1}: choose from these") from error
     if positions.size == 0:
         raise JaxlinError(f"the span is empty: choose positions from 0 to {length - 1}")
     if np.any(np.diff(positions) <= 0):

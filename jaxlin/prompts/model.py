@@ -243,10 +243,11 @@ class Model(Readout):
         return Labels(tuple(ids), texts, tuple(range(len(ids))), len(ids) - 1, facts, self)
 
     def _check(self, y: Float[Array, " d"]) -> None:
-        if not bool(jnp.isfinite(y).all()):
+        wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+        if not bool(jnp.isfinite(jnp.vdot(wide, wide))):  # lengths are the least that is computed of it
             raise JaxlinError(
-                f"the model's output at this prompt is not finite in {self.source.dtype}: choose a wider "
-                f"`dtype`, or another checkpoint if it is float64 already"
+                f"the model's output at this prompt is not finite in {self.source.dtype}, or its length is "
+                f"not: choose a wider `dtype`, or another checkpoint if it is float64 already"
             )
 
 

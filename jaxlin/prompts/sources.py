@@ -52,6 +52,11 @@ class Source(ABC):
         return None
 
     @property
+    def bos(self) -> int | None:
+        """The id that texts begin with by its config; None where that says nothing, or several."""
+        return None
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether it brings a tokenizer of its own."""
         return False
@@ -109,6 +114,11 @@ class Files(Source):
     @cached_property
     def _sha256(self) -> str:
         return models.weights_hash(self.located)
+
+    @property
+    def bos(self) -> int | None:
+        """That of config.json."""
+        return _bos_of(self.located.hf_config)
 
     @property
     def has_tokenizer(self) -> bool:
@@ -169,3 +179,13 @@ class FromTorch(Source):
     def weights_sha256(self) -> str | None:
         """sha256 over the names and values of the tensors that were read, in that order."""
         return self.weights.sha256()
+
+    @property
+    def bos(self) -> int | None:
+        """That of its config."""
+        return _bos_of(self.hf_config)
+
+
+def _bos_of(hf_config: Any) -> int | None:
+    found = getattr(hf_config.get_text_config(), "bos_token_id", None)
+    return found if isinstance(found, int) else None

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import parse_whole, shortened
 
-_TOKEN = r'"(?:[^"\\]|\\.)*"|#\d+'
+_TOKEN = r'"(?:[^"\\]|\\.)*"|#[0-9]+'
 _LOGITS = re.compile(rf"logits:\s*({_TOKEN})(?:\s*-\s*({_TOKEN}))?\s*")
 
 
@@ -21,7 +22,9 @@ class LogitTarget:
 
 
 def parse_target(text: str) -> LogitTarget:
-    """``logits:" Paris"``, ``logits:" Paris"-" Rome"``; a token is quoted text or ``#id``.
+    r"""``logits:" Paris"``, ``logits:" Paris"-" Rome"``; a token is quoted text or ``#id``.
+
+    Text is quoted as JSON has it (``\"``, ``\n``, ``\u00e9``), but may hold tabs and line breaks as they are.
 
     Raises:
         JaxlinError: no such syntax.
@@ -30,7 +33,7 @@ def parse_target(text: str) -> LogitTarget:
     if match is None:
         raise JaxlinError(
             f'`target` takes logits:" Paris" or logits:" Paris"-" Rome" (in single quotes in a shell), '
-            f"and {text!r} is neither"
+            f"and {shortened(text)!r} is neither"
         )
     plus, minus = (None if token is None else _token(token) for token in match.groups())
     assert plus is not None
@@ -38,4 +41,24 @@ def parse_target(text: str) -> LogitTarget:
 
 
 def _token(text: str) -> str | int:
-    return int(text[1:]) if text.startswith("#") else json.loads(text)
+    if text.startswith("#"):
+        return parse_token_id(text)
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError as error:
+        raise JaxlinError(
+            f"{shortened(text)} has a backslash that JSON does not know: write \\n, \\t, \\u00e9 or the "
+            f"letter itself, and two for a backslash"
+        ) from error
+
+
+def parse_token_id(text: str) -> int:
+    """The number of ``#42``.
+
+    Raises:
+        JaxlinError: it has more digits than any.
+    """
+    try:
+        return parse_whole(text[1:])
+    except ValueError as error:
+        raise JaxlinError(f"{shortened(text)} is the id of no token: there are not that many") from error

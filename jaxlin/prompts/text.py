@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import jaxlin_models as models
 import numpy as np
@@ -12,12 +14,16 @@ from jaxlin_models.huggingface import PreTrainedTokenizerBase
 from jaxtyping import Int
 
 from jaxlin.errors import JaxlinError
+from jaxlin.prompts.chat import Message, in_template, is_messages
 from jaxlin.prompts.sources import Source
 from jaxlin.prompts.target import LogitTarget
+from jaxlin.runtime.sizes import shortened, spell_number
 
-#: A prompt as text, or as token ids.
-Prompt = str | Sequence[int] | Int[np.ndarray, " t"]
+#: A prompt as text, as token ids, or as messages of a chat.
+Prompt = str | Sequence[int] | Int[np.ndarray, " t"] | Sequence[Message]
 
+#: Tokens of a wrong target that a message names.
+_PIECES = 8
 _EMPTY = "the prompt is empty: give some text, or `token_ids`"
 
 
@@ -53,13 +59,49 @@ class Text:
         """
         return self.source.tokenizer() if self.own_tokenizer is None else self.own_tokenizer
 
-    def tokenize(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
+    def tokenize(self, prompt: Prompt, *, chat: bool = False, special_tokens: bool = True) -> list[int]:
+        """Token ids of a prompt; ids are only checked.
+
+        Args:
+            prompt: text, token ids, or messages (dictionaries with ``role`` and ``content``), which go
+                through the checkpoint's own chat template.
+            chat: whether text is one message of a user, and goes through it as well.
+            special_tokens: whether the tokenizer adds its own to text, as the one that texts begin with. A
+                chat template writes them itself.
 
         Raises:
-            JaxlinError: an empty prompt, an id out of range, or more tokens than positions.
+            JaxlinError: an empty prompt, text that is none, an id out of range, more tokens than positions,
+                messages that the template cannot take, or ``chat`` or ``special_tokens`` with ids.
         """
-        return _token_ids(self.config, prompt, lambda: self.tokenizer)
+        if isinstance(prompt, str) and chat:
+            _check_text(prompt)
+            prompt = [{"role": "user", "content": prompt}]
+        if is_messages(prompt):
+            if not special_tokens:
+                raise JaxlinError(
+                    "a chat template writes its own special tokens: leave `no_special_tokens` out"
+                )
+            prompt, special_tokens = in_template(self.tokenizer, prompt), False
+        elif chat:
+            raise JaxlinError("token ids are used as they are: leave `chat` out, or give text")
+        if isinstance(prompt, str):
+            _check_text(prompt)
+            ids = list(self.tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"])
+        elif special_tokens:
+            ids = [int(token) for token in cast("Sequence[int]", prompt)]
+        else:
+            raise JaxlinError("token ids are used as they are: leave `no_special_tokens` out, or give text")
+        _check_ids(ids, self.config)
+        return ids
+
+    @property
+    def bos(self) -> int | None:
+        """The token that texts begin with: the tokenizer's, or without one that of config.json; if any."""
+        return self.tokenizer.bos_token_id if self.has_tokenizer else self.source.bos
+
+    def begins_twice(self, ids: Sequence[int]) -> bool:
+        """Whether a prompt begins with the token that texts begin with, and then with it again."""
+        return len(ids) > 1 and ids[0] == ids[1] == self.bos
 
     def token_text(self, token: int) -> str:
         """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
@@ -82,53 +124,73 @@ class Text:
         vocab = self.config.vocab_size
         if isinstance(token, int):
             if not 0 <= token < vocab:
-                raise JaxlinError(f"token id {token} is out of range: ids go from 0 to {vocab - 1} here")
+                raise JaxlinError(
+                    f"token id {spell_number(token)} is out of range: ids go from 0 to {vocab - 1} here"
+                )
             return token
+        _check_target(token)
         ids: list[int] = self.tokenizer(token, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
             spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
             if isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id:
                 ids = [spelled]
         if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            pieces = ", ".join(repr(self.token_text(i)) for i in ids)
+            few = [repr(self.token_text(i)) for i in ids[:_PIECES]]
+            pieces = ", ".join([*few, "…"] if len(ids) > _PIECES else few)
             raise JaxlinError(
-                f"the target {token!r} is {len(ids)} tokens ({pieces}): choose a single one, blank included"
+                f"the target {shortened(token)!r} is {len(ids)} tokens ({pieces}): choose a single one, "
+                f"blank included"
             )
         return ids[0]
 
     def spell_target(self, target: LogitTarget) -> str:
-        """A target as text, its tokens by their text: ``logits:" Paris"-" Rome"``.
+        """A target as text, its tokens by their text as JSON has it: ``logits:" Paris"-" Rome"``.
 
         Raises:
             JaxlinError: a token that is several, or an id out of range.
         """
         plus, minus = (
-            None if token is None else f'"{self.token_text(self.token_id(token))}"'
+            None if token is None else json.dumps(self.token_text(self.token_id(token)), ensure_ascii=False)
             for token in (target.plus, target.minus)
         )
         return f"logits:{plus}" if minus is None else f"logits:{plus}-{minus}"
 
 
-def _token_ids(
-    config: models.DecoderConfig,
-    prompt: Prompt,
-    tokenizer: Callable[[], PreTrainedTokenizerBase],
-) -> list[int]:
-    if isinstance(prompt, str) and not prompt.strip():
+def _check_text(prompt: str) -> None:
+    if not prompt.strip():
         raise JaxlinError(_EMPTY)
-    ids = tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else [int(token) for token in prompt]
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = prompt[error.start]
+        raise JaxlinError(
+            f"the prompt is no text (letter {error.start + 1} is {half}, half of a surrogate pair or a byte "
+            f"that is no UTF-8): write it in UTF-8, and pairs whole"
+        ) from error
+
+
+def _check_target(token: str) -> None:
+    try:
+        token.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise JaxlinError(
+            f"the target {token!r} is no text (half of a surrogate pair): write it in UTF-8, and pairs whole"
+        ) from error
+
+
+def _check_ids(ids: Sequence[int], config: models.DecoderConfig) -> None:
     if not ids:
         raise JaxlinError(_EMPTY)
-    wrong = [token for token in ids if not 0 <= token < config.vocab_size]
-    if wrong:
+    wrong = next((token for token in ids if not 0 <= token < config.vocab_size), None)
+    if wrong is not None:
         raise JaxlinError(
-            f"token id {wrong[0]} is out of range: this model's ids go from 0 to {config.vocab_size - 1}"
+            f"token id {spell_number(wrong)} is out of range: this model's ids go from 0 to "
+            f"{config.vocab_size - 1}"
         )
     if len(ids) > config.max_positions:
         raise JaxlinError(
             f"the prompt has {len(ids)} tokens and the model {config.max_positions} positions: shorten it"
         )
-    return ids
 
 
 def up_to(ids: list[int], position: int | None, config: models.DecoderConfig) -> list[int]:
@@ -141,7 +203,7 @@ def up_to(ids: list[int], position: int | None, config: models.DecoderConfig) ->
         return ids
     if not -len(ids) <= position < len(ids):
         raise JaxlinError(
-            f"output position {position} is outside the prompt: choose from 0 to {len(ids) - 1}"
+            f"output position {spell_number(position)} is outside the prompt: choose from 0 to {len(ids) - 1}"
         )
     seen = ids[: position % len(ids) + 1]
     if config.rope_full.differs_between(len(seen), len(ids)):

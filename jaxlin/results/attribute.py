@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
@@ -232,7 +233,7 @@ class Attribution(Result):
         chosen = f", {MOST_LIKELY}" if self.entry("chosen_by") == MOST_LIKELY else ""
         shown: list[RenderableType] = [
             panel(lines, failed, spell_map(self.summary())),
-            Text(f"{self.target} = {float(self.value):.5g}{chosen}"),
+            Text(printable(f"{self.target} = {float(self.value):.5g}{chosen}")),
             self._tokens_table(),
             self._layers_table(),
         ]

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 #: What verbs have in common, by their names in a summary, with their defaults.
-_SHARED: Mapping[str, Any] = {"policy": "detached", "span": None, "seed": 0}
+_SHARED: Mapping[str, Any] = {
+    "policy": "detached",
+    "span": None,
+    "seed": 0,
+    "chat": False,
+    "no_special_tokens": False,
+}
 
 
 def python_calls(

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from jaxlin.errors import printable
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import arguments, loading
@@ -111,7 +112,7 @@ class ModelComparison(Result):
         held = [self._line(name, result) for name, result in self.models.items()]
         made = new_table("embeddings → after the layer", "layer")
         for name in self.models:
-            made.add_column(f"{name}\nσ₁", justify="right")
+            made.add_column(Text(f"{printable(name)}\nσ₁"), justify="right")
             made.add_column("stable\nrank", justify="right")
             made.add_column("left vector 1 writes", ratio=1)
         for i in range(max(len(result.layers) for result in self.models.values())):

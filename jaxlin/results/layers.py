@@ -306,7 +306,12 @@ class LayersResult(Result):
                 for name, part in self.parts.items()
             ),
         ]
-        return pictures if self.path is None else [*pictures, path(self.layers, self.path)]
+        if self.path is None:
+            return pictures
+        turning = path(self.layers, self.path)
+        if not any(np.any(np.asarray(layer.s) > 0) for layer in self.parts["cumulative"]):
+            turning = replace(turning, nothing="every map is 0, and any vectors would do as its left ones")
+        return [*pictures, turning]
 
     def call(self) -> dict[str, Any]:
         noted = given(self.about.entries, method="auto", tol=None)

@@ -6,7 +6,8 @@ import base64
 import csv
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.tables import visible
 
 #: Numbers by name: columns of one length.
@@ -24,7 +25,14 @@ Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
 #: Directions and tokens in a heat map, tokens in a bar chart; all of them are in the numbers.
 _DIRECTIONS, _TOKENS_WITH_NAMES, _BARS = 16, 48, 24
-_SETTINGS: Any = {"svg.hashsalt": "jaxlin", "axes.spines.top": False, "axes.spines.right": False}
+_SETTINGS: Any = {
+    "svg.hashsalt": "jaxlin",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.usetex": False,  # tokens and names are words, never markup
+}
+#: What a cell of a spreadsheet must not begin with, or it would be computed: also as wide letters.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,14 @@ class Picture:
         draw: draws it into matplotlib's axes.
         numbers: what it shows, as columns of one length.
         size: in inches.
+        nothing: why there is nothing to draw, which then stands in place of it; empty where there is.
     """
 
     name: str
     draw: Callable[[Any], None]
     numbers: Columns
     size: tuple[float, float] = field(default=(6.4, 4.0))
+    nothing: str = ""
 
     def figure(self) -> Any:
         """It as a :class:`matplotlib.figure.Figure`."""
@@ -50,7 +60,13 @@ class Picture:
 
         with mpl.rc_context(_SETTINGS):
             figure = Figure(figsize=self.size, layout="constrained")
-            self.draw(figure.add_subplot())
+            axes = figure.add_subplot()
+            if self.nothing:
+                axes.set_axis_off()
+                words = literal(f"{self.name}: there is nothing to draw,\n{self.nothing}", keep="\n")
+                axes.text(0.5, 0.5, words, ha="center", va="center", wrap=True)
+            else:
+                self.draw(axes)
         return figure
 
     def save(self, folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -65,9 +81,20 @@ class Picture:
         numbers = folder / f"{self.name}.csv"
         with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             lines = csv.writer(file)
-            lines.writerow(self.numbers)
-            lines.writerows(zip(*self.numbers.values(), strict=True))
+            lines.writerow(map(cell, self.numbers))
+            lines.writerows(map(cell, row) for row in zip(*self.numbers.values(), strict=True))
         return [*paths, numbers]
+
+
+def cell(value: Any) -> Any:
+    """What stands in a CSV: numbers as they are, text spelled out, and so that no spreadsheet computes it.
+
+    Text that would be computed, and text that begins with ``'`` itself, gets a ``'`` before it.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if value.startswith((*_FORMULA, "'")) else text
 
 
 class Figures(tuple[Any, ...]):
@@ -87,12 +114,15 @@ def _as_image(figure: Any) -> str:
 
 @contextmanager
 def _silent_about_fonts() -> Iterator[None]:
-    """matplotlib logs that a font lacks some letter of some prompt, which nobody can help."""
+    """matplotlib logs and warns that a font lacks some letter of some prompt, which nobody can help."""
     logger = logging.getLogger("matplotlib")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            for words in ("Glyph .* missing from", "Matplotlib currently does not support"):
+                warnings.filterwarnings("ignore", words, UserWarning)
+            yield
     finally:
         logger.setLevel(before)
 
@@ -113,13 +143,16 @@ def spectrum(
 
     def draw(axes: Any) -> None:
         if whole is not None:
-            axes.plot(np.arange(1, len(whole) + 1), whole, color="lightgrey", label="whole spectrum")
-        axes.errorbar(k, s, yerr=residuals, fmt=".", label="σ ± residual")
+            every = np.arange(1, len(whole) + 1)
+            axes.plot(every, _drawable(whole), color="lightgrey", label="whole spectrum")
+        errors = np.nan_to_num(_drawable(residuals))
+        axes.errorbar(k, _drawable(s), yerr=errors, fmt=".", label="σ ± residual")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log")
         _whole_numbers(axes)
         axes.legend(frameon=False)
 
-    return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals})
+    nothing = _nothing([s], log=True, zero="no singular value is above 0")
+    return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals}, nothing=nothing)
 
 
 def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"]) -> Picture:
@@ -127,15 +160,18 @@ def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Val
     output = np.asarray(output)
 
     def draw(axes: Any) -> None:
-        ends = [float(output.min()), float(output.max())]
+        ends = [float(np.nanmin(_drawable(output))), float(np.nanmax(_drawable(output)))]
         axes.plot(ends, ends, color="lightgrey", zorder=0)
         for name, values in rebuilt.items():
-            error = np.linalg.norm(values - output) / np.linalg.norm(output)
-            axes.plot(output, values, ".", markersize=3, label=f"{name}: relative error {error:.1e}")
+            wide = np.asarray(values, np.float64)
+            error = np.linalg.norm(wide - output) / np.linalg.norm(np.asarray(output, np.float64))
+            label = literal(f"{name}: relative error {error:.1e}")
+            axes.plot(_drawable(output), _drawable(wide), ".", markersize=3, label=label)
         axes.set(xlabel="y, the model's own output", ylabel="J·x + c")
         axes.legend(frameon=False)
 
-    return Picture("reconstruction", draw, {"y": output, **rebuilt}, (4.8, 4.4))
+    nothing = _nothing([output], zero="the output is 0") or _nothing(rebuilt.values(), zero="J·x + c is 0")
+    return Picture("reconstruction", draw, {"y": output, **rebuilt}, (4.8, 4.4), nothing)
 
 
 def heatmap(
@@ -145,8 +181,8 @@ def heatmap(
     shown = weights[:_DIRECTIONS]
 
     def draw(axes: Any) -> None:
-        image = axes.imshow(shown, aspect="auto", interpolation="nearest", cmap="viridis")
-        axes.figure.colorbar(image, ax=axes, label=label)
+        image = axes.imshow(_drawable(shown), aspect="auto", interpolation="nearest", cmap="viridis")
+        axes.figure.colorbar(image, ax=axes, label=literal(label))
         axes.set_yticks(range(len(shown)), [str(i + 1) for i in range(len(shown))], fontsize=7)
         axes.set(ylabel="direction")
         if tokens and len(tokens) <= _TOKENS_WITH_NAMES:
@@ -158,7 +194,7 @@ def heatmap(
 
     columns: Columns = {"position": positions, **({"token": list(tokens)} if tokens else {})}
     directions = {f"direction_{i + 1}": row for i, row in enumerate(weights)}
-    return Picture(name, draw, columns | directions, (7.2, 3.6))
+    return Picture(name, draw, columns | directions, (7.2, 3.6), _nothing([weights]))
 
 
 def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Picture:
@@ -171,14 +207,14 @@ def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Pi
 
     def draw(axes: Any) -> None:
         for i in range(shown):
-            along = overlaps[:, i, :2]
+            along = _drawable(overlaps[:, i, :2])
             axes.plot(along[:, 0], along[:, -1], "o-", markersize=3, linewidth=0.8, label=f"u{i + 1}")
             for layer, (a, b) in zip(layers, along[:, [0, -1]], strict=True):
                 axes.annotate(str(layer), (a, b), fontsize=6, textcoords="offset points", xytext=(2, 2))
         axes.set(xlabel="⟨u, first of the last layer⟩", ylabel="⟨u, second of the last layer⟩")
         axes.legend(frameon=False)
 
-    return Picture("path", draw, columns, (4.8, 4.4))
+    return Picture("path", draw, columns, (4.8, 4.4), _nothing([overlaps]))
 
 
 def lines(
@@ -195,13 +231,14 @@ def lines(
 
     def draw(axes: Any) -> None:
         for title, values in series.items():
-            axes.plot(x, values, "o-", markersize=3, linewidth=0.9, label=title)
-        axes.set(xlabel=across, ylabel=label, yscale="log" if log else "linear")
+            axes.plot(x, _drawable(values), "o-", markersize=3, linewidth=0.9, label=literal(title))
+        axes.set(xlabel=literal(across), ylabel=literal(label), yscale="log" if log else "linear")
         _whole_numbers(axes)
         if len(series) > 1:
             axes.legend(frameon=False)
 
-    return Picture(name, draw, {across: x, **(columns or {}), **series})
+    nothing = _nothing(series.values(), log=log)
+    return Picture(name, draw, {across: x, **(columns or {}), **series}, nothing=nothing)
 
 
 def spectra(name: str, title: str, layers: Sequence[int], s: Float[np.ndarray, "layers k"]) -> Picture:
@@ -213,14 +250,14 @@ def spectra(name: str, title: str, layers: Sequence[int], s: Float[np.ndarray, "
 
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
         for layer, values, colour in zip(layers, s, colours, strict=True):
-            axes.plot(k, values, ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
+            axes.plot(k, _drawable(values), ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log", title=literal(title))
         _whole_numbers(axes)
         if len(layers) <= 12:
             axes.legend(frameon=False, fontsize=7)
 
     columns = {f"layer_{layer}": values for layer, values in zip(layers, s, strict=True)}
-    return Picture(name, draw, {"number": k, **columns})
+    return Picture(name, draw, {"number": k, **columns}, nothing=_nothing([s], log=True))
 
 
 def bars_of_tokens(
@@ -231,12 +268,13 @@ def bars_of_tokens(
 
     def draw(axes: Any) -> None:
         names = [f"{positions[i]} {_word(tokens[i])}" for i in order]
-        axes.bar(range(len(order)), shares[order])
+        axes.bar(range(len(order)), _drawable(shares[order]))
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
         axes.set(ylabel="contribution", title=literal(title))
 
-    return Picture(name, draw, {"position": positions, "text": tokens, "contribution": shares})
+    numbers = {"position": positions, "text": tokens, "contribution": shares}
+    return Picture(name, draw, numbers, nothing=_nothing([shares]))
 
 
 def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: str) -> Picture:
@@ -246,22 +284,37 @@ def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: st
 
     def draw(axes: Any) -> None:
         for shift, (part, shares) in zip((-0.2, 0.2), series.items(), strict=True):
-            axes.bar(layers + shift, shares, 0.4, label=part)
+            axes.bar(layers + shift, _drawable(shares), 0.4, label=part)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set(xlabel="layer", ylabel="contribution", title=literal(title))
         _whole_numbers(axes)
         axes.legend(frameon=False)
 
-    return Picture(name, draw, {"layer": layers, **series})
+    return Picture(name, draw, {"layer": layers, **series}, nothing=_nothing([branches]))
 
 
-def literal(text: str) -> str:
-    """Text without what matplotlib would take for mathematics."""
-    return text.replace("$", r"\$")
+def literal(text: str, *, keep: str = "") -> str:
+    """Text spelled out, without what matplotlib would take for mathematics; ``keep`` as in ``printable``."""
+    return printable(text, keep=keep).replace("$", r"\$")
 
 
 def _word(text: str) -> str:
     return literal(visible(text))
+
+
+def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:
+    """Why numbers cannot be drawn; empty where they can. On a logarithmic scale nothing below 0 can."""
+    flat = np.concatenate([np.ravel(np.asarray(each, np.float64)) for each in values] or [np.zeros(0)])
+    known = flat[np.isfinite(flat)]
+    if not known.size:
+        return "no value is finite"
+    return zero if not (known > 0).any() and (log or not known.any()) else ""
+
+
+def _drawable(values: Any) -> Any:
+    """The same numbers in float64, without those that are not finite, which matplotlib would warn of."""
+    wide = np.asarray(values, np.float64)
+    return np.where(np.isfinite(wide), wide, np.nan)
 
 
 def _whole_numbers(axes: Any) -> None:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jaxlin.errors import printable
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.sizes import spell_size
 
@@ -121,9 +122,11 @@ class PlanResult:
         for column, words in _COLUMNS.items():
             table.add_column(column, justify="left" if words else "right", overflow="fold")
         for job in self.jobs:
-            table.add_row(*job.cells(self.memory))
+            table.add_row(*(Text(printable(cell)) for cell in job.cells(self.memory)))
         refused = [
-            Text(f"{job.model}, {job.tokens} tokens: {job.refusal}") for job in self.jobs if not job.fits
+            Text(printable(f"{job.model}, {job.tokens} tokens: {job.refusal}"))
+            for job in self.jobs
+            if not job.fits
         ]
         return Group(table, *refused)
 

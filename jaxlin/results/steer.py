@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, saved_about
@@ -178,8 +179,9 @@ class SteeringResult(Result):
         made = new_table(None, "λ", show_lines=True)
         made.add_column("continuation", ratio=1)
         for entry in self.continuations:
-            made.add_row(f"{entry.strength:g}", Text(self.prompt, style="dim") + Text(entry.text))
-        return Group(Text(f"{self._what()}{held}"), made)
+            prompt, more = (printable(text, keep="\n") for text in (self.prompt, entry.text))
+            made.add_row(f"{entry.strength:g}", Text(prompt, style="dim") + Text(more))
+        return Group(Text(printable(f"{self._what()}{held}")), made)
 
     def shown(self) -> View:
         rows = [[f"{entry.strength:g}", self.prompt + entry.text] for entry in self.continuations]

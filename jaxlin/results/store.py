@@ -17,7 +17,7 @@ import psutil
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, spell_acting
 from jaxlin.linear.operator import solver_dtype
 from jaxlin.runtime.files import check_regular, flush
 from jaxlin.runtime.sizes import spell_size
@@ -37,8 +37,7 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
     tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
     try:
         write_tensors(tensors, folder / TENSORS)
-        # The path of a model need not be UTF-8, and what is left of it JSON can escape.
-        (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8", errors="backslashreplace")
+        (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8")
         for name in (TENSORS, SUMMARY):
             flush(folder / name)
     except OSError as error:
@@ -46,8 +45,15 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """A summary as JSON, in UTF-8."""
-    return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    """A summary as JSON, in UTF-8 but for what would act on a terminal, which JSON can spell."""
+    return spelled_json(summary, indent=2) + "\n"
+
+
+def spelled_json(value: Any, **settings: Any) -> str:
+    """JSON in which no character acts (controls, halves of surrogate pairs, reversals of direction …)."""
+    text = json.dumps(value, ensure_ascii=False, **settings)
+    # What is left of control characters between values are the line breaks of ``indent``.
+    return spell_acting(text, lambda character: json.dumps(character)[1:-1], keep="\n")
 
 
 def beside(folder: Path, ending: str) -> Path:

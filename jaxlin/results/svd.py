@@ -338,10 +338,13 @@ class SVDResult(Result):
         labels = self.labels
         positions = range(shares.shape[1]) if labels is None else labels.positions
         texts = () if labels is None else labels.texts
+        directions = heatmap("directions", self.weights, positions, texts, "‖v_t‖")
+        if not np.any(np.asarray(self.s) > 0):
+            directions = replace(directions, nothing="J is 0, and any vectors would do as its right ones")
         return [
             *pictures,
             reconstruction({f"{len(self.s)} directions": rebuilt}, np.ravel(self.y)),
-            heatmap("directions", self.weights, positions, texts, "‖v_t‖"),
+            directions,
         ]
 
     def call(self) -> dict[str, Any]:

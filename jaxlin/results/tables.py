@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.energy import Energy
 from jaxlin.results.labels import TokenScore
@@ -90,12 +92,12 @@ def panel(lines: Sequence[Line], verdict: str, *notes: str) -> Panel:
     width = max((len(line.name) for line in lines), default=0)
     text = Text()
     for line in lines:
-        text.append(f"{line.name:<{width}}  {line.text}\n", style="" if line.holds else "bold red")
-    text.append("\n".join(note for note in notes if note))
+        text.append(printable(f"{line.name:<{width}}  {line.text}"), style="" if line.holds else "bold red")
+        text.append("\n")
+    text.append("\n".join(printable(note) for note in notes if note))
     text.rstrip()
-    return Panel(
-        text, title=f"certificate: {verdict}", border_style="green" if holds else "red", expand=False
-    )
+    title = Text(f"certificate: {printable(verdict)}")
+    return Panel(text, title=title, border_style="green" if holds else "red", expand=False)
 
 
 def spell_map(summary: Mapping[str, Any], *more: str) -> str:
@@ -121,9 +123,10 @@ def spell_cost(summary: Mapping[str, Any], *more: str) -> str:
 
 def new_table(title: str | None, *columns: str, **settings: Any) -> Table:
     """An empty table; columns of numbers stand on the right."""
-    table = Table(title=title, title_justify="left", **settings)
+    name = None if title is None else Text(printable(title))
+    table = Table(title=name, title_justify="left", **settings)
     for column in columns:
-        table.add_column(column, justify="left" if column in _WORDS else "right")
+        table.add_column(Text(printable(column, keep="\n")), justify="left" if column in _WORDS else "right")
     return table
 
 
@@ -142,12 +145,28 @@ def visible(text: str) -> str:
     return repr(text)[1:-1].replace(" ", "▁")
 
 
+class Spelled:
+    """Something to show, with whatever would act on a terminal spelled out and nothing taken for markup.
+
+    Tables spell what they are made of themselves, so that their columns fit; this is for what they forget.
+    """
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._shown, options.update(markup=False)):
+            text = segment.text if segment.control else printable(segment.text, keep="\n")
+            yield Segment(text, segment.style, segment.control)
+
+
 def as_html(renderable: RenderableType) -> str:
     """What a terminal would show, for a notebook."""
     console = Console(
-        record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False, color_system="truecolor"
-    )
-    console.print(renderable)
+        record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False, color_system="truecolor",
+        markup=False, emoji=False,
+    )  # fmt: skip
+    console.print(Spelled(renderable))
     style = (
         "white-space:pre;overflow-x:auto;line-height:normal;font-family:Menlo,'DejaVu Sans Mono',monospace"
     )

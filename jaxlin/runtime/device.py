@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import jax
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import shortened
+from jaxlin.runtime.stderr import tell
 
 #: Other names of a platform.
 _ALIASES = {"cuda": "gpu", "rocm": "gpu"}
@@ -30,10 +31,26 @@ def use_device(name: str) -> None:
     platform = _ALIASES.get(platform, platform)
     if platform == "cpu":  # else JAX would take hold of a GPU only to leave it idle
         jax.config.update("jax_platforms", "cpu")
+    start()
     there = [f"{jax.default_backend()}:{i}" for i in range(jax.local_device_count())]
     if f"{platform}:{number or 0}" not in there:
-        raise JaxlinError(f"there is no device {name!r}: choose {' or '.join(there)}")
+        raise JaxlinError(f"there is no device {shortened(name)!r}: choose {' or '.join(there)}")
     jax.config.update("jax_default_device", jax.local_devices()[int(number or 0)])
+
+
+def start() -> None:
+    """Let JAX take hold of its device now, where it can still be said in words that it cannot.
+
+    Raises:
+        JaxlinError: there is no such platform as ``JAX_PLATFORMS`` asks for, or it cannot be used.
+    """
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ") or "no such device is here"
+        asked = os.environ.get("JAX_PLATFORMS")
+        hint = "choose another `device`" if not asked else f"JAX_PLATFORMS is {asked!r}: unset or mend it"
+        raise JaxlinError(f"JAX cannot start ({reason}); {hint}") from error
 
 
 def device() -> jax.Device:
@@ -76,5 +93,4 @@ def gpu_is_idle(probes: Sequence[Callable[[], bool]] = (driver_is_loaded, smi_li
 def tell_of_idle_gpu() -> None:
     """One line on stderr, once in a process, where :func:`gpu_is_idle`. Call it after :func:`use_device`."""
     if gpu_is_idle():
-        line = 'there is an NVIDIA GPU here and JAX runs on the CPU: pip install "jaxlin[cuda12]"'
-        print(f"jaxlin: {line}", file=sys.stderr)
+        tell('there is an NVIDIA GPU here and JAX runs on the CPU: pip install "jaxlin[cuda12]"')

@@ -12,10 +12,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.runtime.environment import held_bytes
 from jaxlin.runtime.interrupt import raise_if_interrupted
 from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.stderr import ForgivingStderr
 
 MODES = ("auto", "lines", "none")
 #: Seconds between two lines of a stage that goes on.
@@ -35,6 +36,8 @@ class _Stage:
 class TerminalProgress:
     """Tells the stages of long work in one of the :data:`MODES`; ``auto`` is silent without a terminal.
 
+    Where stderr cannot be written, nothing is told and the work goes on.
+
     Raises:
         JaxlinError: an unknown mode.
     """
@@ -42,7 +45,7 @@ class TerminalProgress:
     def __init__(self, mode: str = "auto") -> None:
         if mode not in MODES:
             raise JaxlinError(f"unknown progress {mode!r}: choose one of {', '.join(MODES)}")
-        self._console = Console(stderr=True)
+        self._console = Console(file=ForgivingStderr())  # type: ignore[arg-type]
         self._lines = mode == "lines"
         self._bars = _bars(self._console) if mode == "auto" and self._console.is_terminal else None
         self._stages: dict[str, _Stage] = {}
@@ -62,6 +65,7 @@ class TerminalProgress:
         raise_if_interrupted()
         if self._bars is None and not self._lines:
             return
+        stage, note = printable(stage), printable(note)
         now = time.monotonic()
         known = self._stages.setdefault(stage, _Stage(now, done, -math.inf))
         seconds = now - known.began
@@ -95,11 +99,11 @@ def _bars(console: Console) -> Progress:
     """A line a stage; where the terminal is narrow it is the note, which comes last, that is cut."""
     whole, rest = Column(no_wrap=True), Column(no_wrap=True, ratio=1, overflow="ellipsis")
     return Progress(
-        TextColumn("{task.description}", table_column=whole),
+        TextColumn("{task.description}", table_column=whole, markup=False),
         BarColumn(bar_width=16),
         TextColumn("{task.completed:.0f}/{task.total:.0f}", justify="right", table_column=whole),
         TextColumn("{task.fields[state]}", table_column=whole),
-        TextColumn("{task.fields[note]}", style="dim", table_column=rest),
+        TextColumn("{task.fields[note]}", style="dim", table_column=rest, markup=False),
         console=console,
         expand=True,
     )

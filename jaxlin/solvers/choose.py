@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -173,7 +174,11 @@ def free_bytes() -> int:
     stats = device().memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
-    return psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:  # as ``ulimit -v`` sets it
+        free = min(free, max(0, limit - psutil.Process().memory_info().vms))
+    return int(free)
 
 
 def refuse_if_too_large(needed: int, free: int, what: str, way_out: str) -> None:

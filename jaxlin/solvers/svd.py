@@ -136,6 +136,11 @@ def _solve(
     for triplets in SOLVERS[method](operator, request):
         u, s, v = _shaped(operator, triplets)
         residual = residuals(operator, u, s, v, request.progress)
+        if not bool(jnp.isfinite(residual).all()):
+            raise JaxlinError(
+                "the operator's passes return NaN, infinity, or numbers whose squares are infinite: check "
+                "the weights, or use a wider dtype"
+            )
         checked += 2 * k
         if bool((residual <= request.tolerance * s[0]).all()):
             break

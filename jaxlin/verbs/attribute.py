@@ -8,7 +8,7 @@ from jaxlin.analyses.attribution import attribute as split
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
-from jaxlin.prompts.target import LogitTarget, parse_target
+from jaxlin.prompts.target import LogitTarget, parse_target, parse_token_id
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.attribute import Attribution
 from jaxlin.runtime.progress import Progress, silent
@@ -16,6 +16,7 @@ from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import make_recording, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Attribute
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progress = silent) -> Attribution:
@@ -28,10 +29,11 @@ def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progre
         raise JaxlinError("`tol` is for the singular directions: say how many with `k`")
     target = _target(options)
     with kept(options) as folder:
+        ids = tokenized(model, prompt, options)
         # The map itself is decomposed, and one row of it read.
         solver = Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
-        beside = stream_of(model, len(model.tokenize(prompt)))
-        planned = plan_map(model, prompt, options, solver, progress, beside=beside)
+        beside = stream_of(model, len(ids))
+        planned = plan_map(model, ids, options, solver, progress, beside=beside)
         recording, operator = make_recording(model, planned, progress, policy=options.policy)
         chosen_by = "the model's own most likely next token" if target is None else "--target"
         if target is None:
@@ -71,4 +73,4 @@ def _target(options: Attribute) -> LogitTarget | None:
 def _token(token: str | int) -> str | int:
     """A token by its text, or by its id: a number, or like ``#42``."""
     by_id = isinstance(token, str) and token[:1] == "#" and token[1:].isdecimal()
-    return int(str(token)[1:]) if by_id else token
+    return parse_token_id(str(token)) if by_id else token

@@ -21,6 +21,7 @@ from jaxlin.verbs.layers import layers
 from jaxlin.verbs.mapping import make_map, names_in, notes_of, plan_map
 from jaxlin.verbs.options import Compare, Layers
 from jaxlin.verbs.shared import POLICIES, Mapped
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def compare(
@@ -68,8 +69,9 @@ def compare_policies(
         if name not in POLICIES:
             raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
     with kept(options) as folder:
+        ids = tokenized(model, prompt, options)
         solver = Solver(options.k, "auto")
-        planned = {name: plan_map(model, prompt, options, solver, progress, policy=name) for name in names}
+        planned = {name: plan_map(model, ids, options, solver, progress, policy=name) for name in names}
 
         def operators() -> Iterator[tuple[str, DetachedJacobian]]:
             for name in names:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import spell_number
 
 _Kind = TypeVar("_Kind", bound="Options")
 
@@ -19,6 +20,9 @@ _Kind = TypeVar("_Kind", bound="Options")
 #: the solver. Runs that differ in what decides the result are different requests; a solver's state can go on
 #: in a run that differs in anything but what decides a step.
 NOTHING, RESULT, STEP = "nothing", "result", "step"
+
+#: No count, position or seed of anything comes near, and messages that quote it would be long.
+_BEYOND = 10**40
 
 #: The groups of ``--help``, in their order.
 GROUPS = ("prompt", "map", "solver", "memory", "output")
@@ -38,6 +42,7 @@ class Option:
         most: the largest value of a number.
         many: whether it has a meaning for many prompts at once.
         positional: whether the command line takes its values without a flag.
+        text: whether it is text for the tokenizer, which is in UTF-8 whatever the locale.
     """
 
     help: str
@@ -49,6 +54,7 @@ class Option:
     most: int | float | None = None
     many: bool = True
     positional: bool = False
+    text: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """:class:`JaxlinError` if this cannot be its value, whatever else is asked for."""
@@ -60,12 +66,14 @@ class Option:
                 self._check_number(name, given)
 
     def _check_number(self, name: str, value: int | float) -> None:
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise JaxlinError(f"`{name}` is {value}: give a finite number")
         low, high = self.least, self.most
         if (low is not None and value < low) or (high is not None and value > high):
             limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
-            raise JaxlinError(f"`{name}` is {value}: give {limits}")
+            raise JaxlinError(f"`{name}` is {spell_number(value)}: give {limits}")
+        if isinstance(value, int) and abs(value) >= _BEYOND:
+            raise JaxlinError(f"`{name}` is {spell_number(value)}: no number here is that large")
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,10 @@ class Declared:
         if self.kind is Path and isinstance(value, str):
             return Path(value)
         whole = self.kind is float and isinstance(value, int) and not isinstance(value, bool)
-        return float(value) if whole else value
+        try:
+            return float(value) if whole else value
+        except OverflowError as error:
+            raise JaxlinError(f"`{self.name}` is {spell_number(value)}: give a smaller number") from error
 
     @property
     def metavar(self) -> str:

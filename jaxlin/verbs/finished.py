@@ -24,22 +24,14 @@ from jaxlin.linear.certificate import Certificate
 from jaxlin.prompts.model import Model
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.staging import check_free
-from jaxlin.results.store import SUMMARY, TENSORS, Saved, read_summary, write_whole
+from jaxlin.results.store import SUMMARY, TENSORS, Saved, read_summary, spelled_json, write_whole
 from jaxlin.results.svd import SVDResult
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
+from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.options import Svd
 
-INDEX = "index.jsonl"
 #: The most of the time that goes into writing the index while there is work to do.
 _SHARE = 0.02
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One prompt: its name, which is its folder's, and its tokens."""
-
-    name: str
-    ids: list[int]
 
 
 def asked_of(model: Model, options: Svd) -> dict[str, Any]:
@@ -160,7 +152,7 @@ class Index:
         rows = tuple(self.rows[name] for name in self.order if name in self.rows)
         if self._stale:
             began = time.monotonic()
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            text = "".join(spelled_json(row) + "\n" for row in rows)
             write_whole(self.out / INDEX, text, within=self.shop)
             self._written, self._stale = time.monotonic(), False
             self._pause = (self._written - began) / _SHARE

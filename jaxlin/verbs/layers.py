@@ -13,6 +13,7 @@ from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import make_recording, names_in, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Layers
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = silent) -> LayersResult:
@@ -22,6 +23,7 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
         JaxlinError: a request that cannot be met.
     """
     with kept(options) as folder:
+        ids = tokenized(model, prompt, options)
         parts = names_in(options.parts)
         check_parts(parts)
         config = model.config
@@ -29,8 +31,8 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
         if isinstance(at, str):
             at = parse_layers(at, config.num_layers)
         solver = Solver(min(options.k, config.embed_dim), options.method)
-        beside = stream_of(model, len(model.tokenize(prompt)))
-        planned = plan_map(model, prompt, options, solver, progress, beside=beside)
+        beside = stream_of(model, len(ids))
+        planned = plan_map(model, ids, options, solver, progress, beside=beside)
         recording, operator = make_recording(
             model, planned, progress, policy=options.policy, normed=not options.raw
         )

@@ -6,9 +6,7 @@ again.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,13 +26,12 @@ from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import declared_in
-from jaxlin.verbs.finished import INDEX, Entry, Index, asked_of, done_before, fingerprint, is_half
+from jaxlin.verbs.entries import INDEX, Entry
+from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
 from jaxlin.verbs.mapping import notes_of, plan_length
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def svd_many(
 
     Args:
         model: the model; its weights are read if there is anything left to do.
-        entries: the prompts, see :func:`read_entries`.
+        entries: the prompts, see :func:`jaxlin.verbs.entries.read_entries`.
         options: as for one prompt; those that have no meaning for many are refused.
         progress: told of every prompt.
 
@@ -140,57 +137,6 @@ def refuse_alone(*given: PromptSource | Svd) -> None:
         } & set(options.given)
         for name in sorted(meaningless):
             raise JaxlinError(f"`prompts` takes many prompts: leave out `{name}`")
-
-
-def read_entries(path: Path, model: Model) -> list[Entry]:
-    """The prompts of a JSONL file: ``prompt`` or ``token_ids`` on every line, and an optional ``id``.
-
-    Raises:
-        JaxlinError: a file or line that cannot be read or used, by its number; a name twice.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise JaxlinError(f"cannot read {path} as UTF-8 text ({error}): check `prompts`") from error
-    entries: dict[str, Entry] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = _entry(line, number, model)
-        except JaxlinError as error:
-            raise JaxlinError(f"{path}, line {number}: {error}") from error
-        if entry.name in entries:
-            raise JaxlinError(f"{path}, line {number}: the id {entry.name!r} was there before: give another")
-        entries[entry.name] = entry
-    if not entries:
-        raise JaxlinError(f'{path} has no prompts: give one JSON object a line, like {{"prompt": "Hello"}}')
-    return list(entries.values())
-
-
-def entries_of(prompts: Iterable[str | Sequence[int]], model: Model) -> list[Entry]:
-    """Prompts in memory, named by their numbers from 1."""
-    return [Entry(f"{number:06d}", model.tokenize(prompt)) for number, prompt in enumerate(prompts, 1)]
-
-
-def _entry(line: str, number: int, model: Model) -> Entry:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise JaxlinError(f"this is no JSON ({error}): write one object a line") from error
-    prompts = (
-        [entry[key] for key in ("prompt", "token_ids") if key in entry] if isinstance(entry, dict) else []
-    )
-    if len(prompts) != 1 or set(entry) - {"prompt", "token_ids", "id"}:
-        raise JaxlinError('give "prompt" or "token_ids", and "id" if you like, and nothing else')
-    (prompt,) = prompts
-    numbers = isinstance(prompt, list) and all(isinstance(token, int) for token in prompt)
-    if not (isinstance(prompt, str) if "prompt" in entry else numbers):
-        raise JaxlinError('"prompt" is text and "token_ids" a list of numbers')
-    name = str(entry.get("id", f"{number:06d}"))
-    if _NAME.fullmatch(name) is None or name == INDEX:
-        raise JaxlinError(f"the id {name[:40]!r} cannot be a folder: use letters, digits, dots and dashes")
-    return Entry(name, model.tokenize(prompt))
 
 
 def bucket(length: int, config: DecoderConfig, policy: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ class Model(PromptModel):
 
     def svd_many(
         self,
-        prompts: str | Path | Iterable[str | Sequence[int]],
+        prompts: str | Path | Iterable[Prompt],
         *,
         progress: Progress = silent,
         **options: Any,
@@ -52,13 +52,14 @@ class Model(PromptModel):
             progress: told of every prompt.
             options: as for :meth:`svd`; ``out`` is needed.
         """
-        from jaxlin.verbs.many import entries_of, read_entries, svd_many
+        from jaxlin.verbs.entries import entries_of, read_entries
+        from jaxlin.verbs.many import svd_many
 
         asked = Svd.of(**options)
         if isinstance(prompts, str | Path):
-            entries = read_entries(Path(prompts), self)
+            entries = read_entries(Path(prompts), self, asked)
         else:
-            entries = entries_of(prompts, self)
+            entries = entries_of(prompts, self, asked)
         return svd_many(self, entries, asked, progress)
 
 

@@ -29,6 +29,7 @@ from jaxlin.verbs.shared import (
     PromptSource,
     Screen,
     Seeded,
+    Tokenized,
     Verb,
     Work,
 )
@@ -65,6 +66,7 @@ class Svd(Mapped, verb="svd"):
             metavar="TARGET",
             decides=STEP,
             many=False,
+            text=True,
             help='logits:" Paris" or logits:" Paris"-" Rome": one logit, or the difference of two, instead '
             "of the hidden state",
         ),
@@ -247,6 +249,7 @@ class Attribute(Mapped, verb="attribute"):
             group="map",
             metavar="TARGET",
             decides=RESULT,
+            text=True,
             help='the token whose logit is split, like " Paris" or #42, or logits:" Paris"-" Rome"; '
             "the token that the model predicts by default",
         ),
@@ -257,6 +260,7 @@ class Attribute(Mapped, verb="attribute"):
             group="map",
             metavar="TOKEN",
             decides=RESULT,
+            text=True,
             help="the token whose logit is subtracted",
         ),
     ] = None
@@ -298,7 +302,7 @@ class Compare(Mapped, verb="compare"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steer(Frozen, Seeded, Kept, verb="steer"):
+class Steer(Tokenized, Frozen, Seeded, Kept, verb="steer"):
     """Continue a prompt while the map of another prompt, the concept, acts on its tokens.
 
     The map goes from the embeddings of the concept to the residual stream after a layer. It is applied to the
@@ -313,7 +317,13 @@ class Steer(Frozen, Seeded, Kept, verb="steer"):
 
     concept: Annotated[
         str | Sequence[int],
-        Option(group="prompt", metavar="TEXT", decides=RESULT, help="the prompt whose map steers"),
+        Option(
+            group="prompt",
+            metavar="TEXT",
+            decides=RESULT,
+            text=True,
+            help="the prompt whose map steers; `chat` does not apply to it",
+        ),
     ]
     layer: Annotated[
         int | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import jax
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
+from jaxlin.runtime.stderr import tell
 from jaxlin.solvers.choose import MethodChoice
 from jaxlin.solvers.methods import USED_BY, uses
 from jaxlin.verbs.declare import STEP
@@ -117,10 +117,9 @@ def resumable(options: Svd) -> Iterator[Resumable]:
     if steps is None:
         state.discard()
     else:
-        print(
-            f"jaxlin: gave up after {counted(steps)}; the same command with --resume --overwrite and more "
-            f"--max-passes goes on from there",
-            file=sys.stderr,
+        tell(
+            f"gave up after {counted(steps)}; the same command with --resume --overwrite and more "
+            f"--max-passes goes on from there"
         )
 
 

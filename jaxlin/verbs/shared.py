@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from jaxlin.verbs.declare import STEP, Option, Options
+from jaxlin.verbs.declare import RESULT, STEP, Option, Options
 
 DTYPES = ("float32", "float64", "bfloat16")
 PRECISIONS = ("float32", "tf32", "bf16x3", "bfloat16", "float64")
@@ -113,11 +113,18 @@ class PromptSource(Options):
         Option(
             group="prompt",
             many=False,
+            text=True,
             help="the prompt; the tokenizer adds its own special tokens",
         ),
     ] = None
     prompt_file: Annotated[
-        Path | None, Option(group="prompt", metavar="FILE", many=False, help="a UTF-8 file with the prompt")
+        Path | None,
+        Option(
+            group="prompt",
+            metavar="FILE",
+            many=False,
+            help="a UTF-8 file with the prompt, which is all of it: a line break at its end is part of it",
+        ),
     ] = None
     token_ids: Annotated[
         str | None,
@@ -139,9 +146,9 @@ class ManyPrompts(Options):
         Option(
             group="prompt",
             metavar="JSONL",
-            help='many prompts, one JSON object a line: {"prompt": "…"} or {"token_ids": […]}, with '
-            'an optional "id". Each gets a folder in `out`, and index.jsonl lists them. Run the '
-            "same command again after an interruption: it skips the prompts that are done",
+            help='many prompts, one JSON object a line: {"prompt": "…"}, {"token_ids": […]} or '
+            '{"messages": […]}, with an optional "id". Each gets a folder in `out`, and index.jsonl lists '
+            "them. Run the same command again after an interruption: it skips the prompts that are done",
         ),
     ] = None
 
@@ -184,6 +191,30 @@ class Kept(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokenized(Verb):
+    """How text becomes tokens."""
+
+    chat: Annotated[
+        bool,
+        Option(
+            group="prompt",
+            decides=RESULT,
+            help="put the prompt, as one message of a user, through the checkpoint's own chat template, "
+            "which writes its own special tokens",
+        ),
+    ] = False
+    no_special_tokens: Annotated[
+        bool,
+        Option(
+            group="prompt",
+            decides=RESULT,
+            help="leave out the special tokens that the tokenizer adds to text, for text that has them "
+            "already",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seeded(Verb):
     """Random vectors."""
 
@@ -210,7 +241,7 @@ class Frozen(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapped(Frozen, Seeded, Kept):
+class Mapped(Tokenized, Frozen, Seeded, Kept):
     """Which map of a prompt is meant, and how it is held."""
 
     span: Annotated[

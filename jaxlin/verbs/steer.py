@@ -19,6 +19,7 @@ from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.options import Steer
+from jaxlin.verbs.tokenizing import tokenized
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,13 @@ def steer(model: Model, prompt: Prompt, options: Steer, progress: Progress = sil
     if not 0 <= layer < config.num_layers:
         raise JaxlinError(f"there is no layer {layer}: choose from 0 to {config.num_layers - 1}")
     with kept(options) as folder:
-        ids, concept_ids = model.tokenize(prompt), model.tokenize(options.concept)
+        ids = tokenized(model, prompt, options)
+        concept = options.concept
+        concept_ids = (
+            tokenized(model, concept, options, chat=False)
+            if isinstance(concept, str)
+            else model.tokenize(concept)
+        )
         steering = steering_of(
             model,
             concept_ids,

@@ -18,6 +18,7 @@ from jaxlin.verbs.keeping import filled, reserved
 from jaxlin.verbs.mapping import make_map, notes_of, plan_map
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.resuming import resumable
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent) -> SVDResult:
@@ -32,8 +33,9 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
     target = None if options.target is None else parse_target(options.target)
     # The place first: whose state lies beside it is known once no other run can be there.
     with reserved(options) as claim, resumable(options) as state, filled(claim) as folder:
+        ids = tokenized(model, prompt, options)
         solver = Solver(options.k, options.method, options.block, given=given_in(options))
-        planned = plan_map(model, prompt, options, solver, progress, target=target)
+        planned = plan_map(model, ids, options, solver, progress, target=target)
         forecast = planned.forecast
         operator = make_map(model, planned, progress, policy=options.policy)
         k = min(16, *operator.shape) if options.k is None else options.k

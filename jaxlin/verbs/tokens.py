@@ -15,6 +15,7 @@ from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import make_map, notes_of, plan_map
 from jaxlin.verbs.options import Tokens
+from jaxlin.verbs.tokenizing import tokenized
 
 
 def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = silent) -> TokensResult:
@@ -24,8 +25,9 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
         JaxlinError: a request that cannot be met.
     """
     with kept(options) as folder:
-        beside = _result_bytes(model, len(model.tokenize(prompt)), options)
-        planned = plan_map(model, prompt, options, Solver(1, "gram"), progress, beside=beside)
+        ids = tokenized(model, prompt, options)
+        beside = _result_bytes(model, len(ids), options)
+        planned = plan_map(model, ids, options, Solver(1, "gram"), progress, beside=beside)
         operator = make_map(model, planned, progress, policy=options.policy)
         result = solve(
             operator,

@@ -9,8 +9,12 @@ function element(name, text, className) {
   return made;
 }
 
-const visible = (text) => (text.trim() === "" ? JSON.stringify(text).slice(1, -1).replaceAll(" ", "▁") : text.trim());
-const short = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
+/** Text with what acts and is not seen spelled out: controls, reversals of direction, halves of pairs. */
+const spelled = (text) =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) => ("\n\t\u200c\u200d".includes(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`));
+const visible = (text) => (text.trim() === "" ? JSON.stringify(spelled(text)).slice(1, -1).replaceAll(" ", "▁") : spelled(text.trim()));
+/** A number in few letters; null stands for one that is not finite. */
+const short = (value) => (value === null ? "not finite" : Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
 
 /** The shade of a value: warm or cold by its sign, and the fuller the nearer it is to the most. */
 function colour(value, most) {
@@ -41,7 +45,7 @@ class Prompt {
     this.chosen = 0;
     const all = document.createDocumentFragment();
     this.spans = view.tokens.map(([position, text], i) => {
-      const span = element("span", text);
+      const span = element("span", spelled(text));
       span.dataset.i = i;
       all.append(span);
       return span;
@@ -90,7 +94,8 @@ class Prompt {
   show(shade) {
     this.shade = shade;
     const most = Math.max(...shade.values.map(Math.abs), Number.MIN_VALUE);
-    this.label.textContent = `${shade.label}; strongest: ${short(most)}`;
+    const nothing = shade.values.every((value) => value === 0);
+    this.label.textContent = nothing ? `${shade.label}; there is nothing to shade: every value is 0` : `${shade.label}; strongest: ${short(most)}`;
     this.spans.forEach((span, i) => {
       const value = shade.values[i];
       span.classList.toggle("strong", Math.abs(value) > 0.6 * most);
@@ -229,6 +234,10 @@ function chart({ title, across, labels, series, log, note }) {
     svg.append(made);
   };
   const every = series.flatMap((one) => one.values).filter((value) => !log || value > 0);
+  if (every.length === 0) {
+    section.append(element("p", `there is nothing to draw: no value is ${log ? "above 0" : "known"}`, "legend"));
+    return section;
+  }
   const to = (value) => (log ? Math.log10(value) : value);
   let [low, high] = [Math.min(...every.map(to)), Math.max(...every.map(to))];
   if (log) low = Math.max(low, high - 8);

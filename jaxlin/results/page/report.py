@@ -6,20 +6,21 @@ in which ``<`` cannot occur.
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
 from jaxlin.results.plain import as_plain
-from jaxlin.results.store import write_whole
+from jaxlin.results.store import spelled_json, write_whole
 
 __all__ = ["report"]
 
@@ -46,24 +47,44 @@ def report(
         raise JaxlinError("no result is given: name one or more, or their folders")
     if out is not None and Path(out).exists() and not overwrite:
         raise JaxlinError(f"{out} is there already: choose another `out`, or add `overwrite`")
-    views = [_result(source).view(_name(source, i, len(sources))) for i, source in enumerate(sources)]
+    views = [
+        _finite(_result(source).view(_name(source, i, len(sources)))) for i, source in enumerate(sources)
+    ]
     here = files(__package__)
     page, style, script = (
         here.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
     )
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(page)
     # What a certificate that fails may hold and JSON has no number for is text there.
-    data = json.dumps(as_plain(views), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    data = spelled_json(as_plain(views), separators=(",", ":"), allow_nan=False)
     html = template.render(
-        views=views,
+        views=_spelled(views),
         style=style,
         script=script,
-        data=data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
+        data=data.replace("<", "\\u003c"),
         version=version("jaxlin"),
     )
     if out is not None:
         write_whole(Path(out), html)
     return html
+
+
+def _finite(shown: Any) -> Any:
+    """A view with None, which JSON has, in place of numbers that are not finite, which it has not."""
+    if isinstance(shown, Mapping):
+        return {name: _finite(entry) for name, entry in shown.items()}
+    if isinstance(shown, list | tuple):
+        return [_finite(entry) for entry in shown]
+    return None if isinstance(shown, float) and not math.isfinite(shown) else shown
+
+
+def _spelled(shown: Any) -> Any:
+    """The same with what acts spelled out in all words, for the template; the script spells for itself."""
+    if isinstance(shown, str):
+        return printable(shown, keep="\n\t")
+    if isinstance(shown, Mapping):
+        return {name: _spelled(entry) for name, entry in shown.items()}
+    return [_spelled(entry) for entry in shown] if isinstance(shown, list) else shown
 
 
 def _result(source: Source) -> Result:

@@ -1,0 +1,102 @@
+"""A process whose address space is limited (``ulimit -v``): what is not Python ends it without a word.
+
+Where a limit is set, the work is done in a child, and the parent puts into a sentence how it ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from jaxlin.commands.failure import out_of_memory
+from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.stderr import tell
+
+#: How C++ ends where there is no memory, and the C library's own way of it.
+_ABORTED, _NO_THREAD_MEMORY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL), 127
+_PARENT_DIED = 1  # PR_SET_PDEATHSIG of Linux
+_INTERRUPTED = 130
+#: Seconds that an interrupted child has to end by itself.
+_PATIENCE = 30
+#: Address space of the libraries once they are loaded, and of the threads of each core; measured on two.
+_TO_START, _EACH_CORE = 2_500_000_000, 64_000_000
+#: The same for what computes nothing.
+_TO_READ = 1_200_000_000
+
+
+def is_limited() -> bool:
+    """Whether this process may have less than the whole address space."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def supervised(work: Callable[[], int], refused: int) -> int:
+    """Do work in a child and return its exit code; ``refused``, with a sentence, where memory ended it.
+
+    To be called before there are threads.
+    """
+    child = os.fork()
+    if child == 0:
+        _work_as_child(work)
+
+    impatient: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+        signal.alarm(_PATIENCE)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        impatient.append(number)
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if -code in _ABORTED or code == _NO_THREAD_MEMORY:
+        tell(out_of_memory())
+        return refused
+    if code >= 0:
+        return code
+    return _INTERRUPTED if impatient else 128 - code
+
+
+def check_room(*, computes: bool) -> None:
+    """:class:`JaxlinError` where JAX would not even start, but wait for threads that never come."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    least = _TO_START + _EACH_CORE * (os.cpu_count() or 1) if computes else _TO_READ
+    if limit != resource.RLIM_INFINITY and limit < least:
+        raise JaxlinError(f"{out_of_memory()}: about {spell_size(least)} are taken before any work begins")
+
+
+def _work_as_child(work: Callable[[], int]) -> NoReturn:
+    """Python's own words go where they went; those of C++ before it ends the process go nowhere."""
+    code: Any = 1
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PARENT_DIED, signal.SIGKILL)
+        if sys.stderr is not None:
+            words = io.FileIO(os.dup(sys.stderr.fileno()), "w")
+            settings: Any = {"errors": "backslashreplace", "encoding": sys.stderr.encoding}
+            sys.stderr = io.TextIOWrapper(words, **settings, write_through=True)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+        code = work()
+    except BaseException:  # noqa: BLE001
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):  # there is none, or nobody can be told
+                continue
+        os._exit(code)
