@@ -4,8 +4,9 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
-from .checkpoint import Checkpoint, config_of, find, find_config, has_tokenizer, load_tokenizer
+from .checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
 from .config import DecoderConfig, RopeConfig
+from .config_file import config_of
 from .decoder import Decoder, record
 from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
 from .dial import Dial
