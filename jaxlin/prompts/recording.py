@@ -126,6 +126,8 @@ class Recording:
     ) -> DetachedJacobian:
         traced = None if layers is None else tuple(jnp.asarray(layer, jnp.int32) for layer in layers)
         labels = self.labels
+        if labels is not None and y is not self.y:  # what the model predicts from is another output
+            labels = replace(labels, prediction=None)
         if labels is not None and "final" not in recorded:
             labels = replace(labels, facts={**labels.facts, "normed": False})
         return recorded_operator(

@@ -6,12 +6,15 @@ What a source knows at once is enough for a refusal or a plan; its weights are r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import jaxlin_models as models
+import numpy as np
 from jaxlin_models.huggingface import PreTrainedTokenizerBase
+from jaxlin_models.tensors import FileTensors, Tensors
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
@@ -43,6 +46,13 @@ class Source(ABC):
 
     def weights_sha256(self) -> str | None:
         """sha256 of the weights, as hex, once they are read; None where they come from nowhere."""
+        return None
+
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray | None:
+        """Logits [vocab] after these tokens by NumPy, from tensors that are read again.
+
+        See :mod:`jaxlin_models.second_path`. None where there are no tensors but those of the decoder itself.
+        """
         return None
 
     @property
@@ -100,6 +110,10 @@ class Files(Source):
             offload=self.offload,
             progress=self.progress,
         )
+
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits after these tokens, from the files."""
+        return _second(self, FileTensors(self.located.directory), ids)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files."""
@@ -161,6 +175,15 @@ class FromTorch(Source):
             progress=self.progress,
         )
 
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits after these tokens, from the torch model's tensors as they are now."""
+        return _second(self, self.weights.again(), ids)
+
     def weights_sha256(self) -> str | None:
         """sha256 over the names and values of the tensors that were read, in that order."""
         return self.weights.sha256()
+
+
+def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
+    dtype = "float64" if source.dtype == "float64" else "float32"
+    return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)

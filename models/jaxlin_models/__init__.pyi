@@ -16,6 +16,7 @@ from .generation import Addition, generate
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
+from .second_path import second_logits
 from .tensors import StateTensors, weights_hash
 from .weights import decoder_of, load_decoder
 
@@ -49,6 +50,7 @@ __all__ = [
     "record_flops",
     "replay",
     "replay_transpose",
+    "second_logits",
     "stacks_as_bits",
     "stream",
     "unit_roundoff",

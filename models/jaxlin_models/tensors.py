@@ -186,6 +186,10 @@ class StateTensors:
         self._read = True
         return values
 
+    def again(self) -> StateTensors:
+        """The same tensors, to be read once more; that does not count in :meth:`sha256` here."""
+        return StateTensors(self._state, self._owner)
+
     def sha256(self) -> str | None:
         """sha256 over names, dtypes and values of what was read, in that order; None before."""
         return self._digest.hexdigest() if self._read else None
