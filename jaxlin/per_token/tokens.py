@@ -77,6 +77,7 @@ def tokens(
         confidence=triplets.confidence,
         spot_residual=_spot_residual(bare, triplets.s, triplets.u, triplets.v, spots, seed),
         checks=checks,
+        zero=not triplets.s.any(),
     )
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return TokensResult(
