@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
 from jaxlin_models.errors import ModelError
+from jaxlin_models.quantised import refuse_quantised_tensors
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -104,6 +105,7 @@ class FileTensors:
                 for name in file.keys():  # noqa: SIM118 (not a dict)
                     header = file.get_slice(name)
                     self._place[name] = (path, tuple(header.get_shape()), header.get_dtype())
+        refuse_quantised_tensors({name: dtype for name, (_, _, dtype) in self._place.items()}, directory)
 
     def __contains__(self, name: str) -> bool:
         return name in self._place
