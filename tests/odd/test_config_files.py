@@ -208,7 +208,8 @@ def test_scales_of_caches_are_no_quantised_weights() -> None:
         {"num_labels": 3 * 10**7}, {"num_labels": 10**24}, {"id2label": {str(i): "x" for i in range(1000)}},
         {"torch_dtype": ["float32"]}, {"dtype": {"a": 1}}, {"dtype": "no_such_dtype"},
         {"output_attentions": True, "attn_implementation": "sdpa"}, {"pad_token_id": -1},
-        {"problem_type": "nope"}, {"use_return_dict": False}, {"label2id": [1]}, {"task_specific_params": json.loads("[" * 900 + "]" * 900)},
+        {"problem_type": "nope"}, {"use_return_dict": False}, {"label2id": [1]},
+        {"task_specific_params": json.loads("[" * 900 + "]" * 900)},
     ],
     ids=lambda values: next(iter(values)),
 )  # fmt: skip
