@@ -1,4 +1,4 @@
-"""Odd config.json files of every family: quantised, of hostile size or form, with keys that change a model."""
+"""Odd config.json files of every family: quantised, of hostile size or form, keys that change a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def written(tmp_path: Path) -> Write:
-    """A checkpoint by name, whose config.json has other values, in its text part (if there is one) if asked."""
+    """A checkpoint by name, whose config.json, or its text part if there is one, has other values."""
 
     def write(name: str, *, text: bool = False, **values: Any) -> Path:
         directory = write_checkpoint(name, tmp_path / name)
@@ -66,6 +66,16 @@ def test_attention_that_sees_both_ways(written: Write, name: str, text: bool) ->
     assert "use_bidirectional_attention" in refusal(
         written(name, is_causal=True, use_bidirectional_attention=True, text=text)
     ) or name.startswith("gemma")
+
+
+def test_keys_that_reach_into_transformers_own_code(written: Write) -> None:
+    """Stock would read another key's value for the epsilon."""
+    for key, value in (
+        ("attribute_map", {"rms_norm_eps": "initializer_range"}),
+        ("get_text_config", "x"),
+        ("_heterogeneity_spec", {"per_layer_overrides": {}}),
+    ):
+        assert key in refusal(written("llama", **{key: value}))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -161,7 +171,8 @@ def test_quantised_by_a_file_beside(written: Write, file: str) -> None:
 @pytest.mark.parametrize(
     ("tensor", "method"),
     [("qweight", "gptq"), ("weight_packed", "compressed-tensors"), ("weight_scale_inv", "fp8"),
-     ("scales", "MLX"), ("weight.absmax", "bitsandbytes"), ("SCB", "bitsandbytes"), ("W_q", "hqq"), ("trellis", "exl3"),
+     ("scales", "MLX"), ("weight.absmax", "bitsandbytes"), ("SCB", "bitsandbytes"), ("W_q", "hqq"),
+     ("trellis", "exl3"),
      ("weight.quant_state.bitsandbytes__nf4", "bitsandbytes")],
 )  # fmt: skip
 def test_quantised_by_the_names_of_its_tensors(written: Write, tensor: str, method: str) -> None:

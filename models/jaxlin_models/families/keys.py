@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxlin_models.errors import ModelError
+from jaxlin_models.huggingface import PreTrainedConfig
 
 #: What every family uses; ``transformers_weights`` names the file with the weights.
 COMMON = frozenset(
@@ -40,7 +41,7 @@ _HARMLESS: Mapping[str, tuple[str, ...]] = {
     ),
     "what a forward pass hands out beside its result": (
         "output_hidden_states", "output_attentions", "output_router_logits", "return_dict", "use_return_dict",
-        "tie_last_hidden_states", "num_logits_to_keep",
+        "tie_last_hidden_states", "_output_attentions", "output_loading_info", "num_logits_to_keep",
     ),
     "classes of a classifier, whose head is not used": ("id2label", "label2id", "num_labels"),
     "in what pieces or by what kernel the same numbers are computed": (
@@ -74,6 +75,7 @@ _HARMLESS: Mapping[str, tuple[str, ...]] = {
     "code of the checkpoint, which is never run, as stock transformers does not unless told": ("auto_map",),
     "a part of a multimodal checkpoint that no text goes through": (
         "vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index",
+        "vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio",
         "boi_token_id", "eoi_token_id", "image_token_id",
     ),
     "settings of transformers 4 for other kinds of model, at which no decoder looks": (
@@ -84,6 +86,7 @@ _HARMLESS: Mapping[str, tuple[str, ...]] = {
         "sliding_window_pattern",
         "rope_local_base_freq",
     ),
+    "what transformers' config looks at to check itself": ("_post_init_done", "num_heads"),
     "lengths of training texts": ("max_sequence_length", "seq_length", "n_ctx"),
 }  # fmt: skip
 HARMLESS: Mapping[str, str] = {key: reason for reason, keys in _HARMLESS.items() for key in keys}
@@ -116,6 +119,10 @@ REFUSED: Mapping[str, tuple[_Harmless, str]] = {
     "fusion_config": (_off, "fused modules, which are not supported; remove the key"),
     "configuration_files": (_off, "another config in place of this file; put that one here as config.json"),
     "layer_types": (_all_full, _NOT_THERE),
+    **dict.fromkeys(
+        ("_heterogeneity_spec", "_rope_type_labels"),
+        (_off, "which only transformers itself sets; remove the key"),
+    ),
     **dict.fromkeys(
         (
             # settings of sibling families
@@ -185,6 +192,8 @@ def check(
     """
     unknown = []
     for key, value in config.items():
+        if key == "architectures":  # see jaxlin_models.families
+            continue
         if key in used:
             if key in ("rope_parameters", "rope_scaling"):
                 unknown += [f"{key}.{name}" for name in _check_rope(value)]
@@ -199,6 +208,11 @@ def check(
             harmless, why = REFUSED[key]
             if not harmless(value):
                 raise ModelError(f"config.json sets {key} to {shown(value)}, {why.format(type=model_type)}")
+        elif hasattr(PreTrainedConfig, key):  # such as attribute_map, which renames keys
+            raise ModelError(
+                f"config.json sets {shown(key)}, which is a part of transformers' own code and no setting of a "
+                f"model; remove the key"
+            )
         else:
             unknown.append(key)
     return tuple(unknown)
