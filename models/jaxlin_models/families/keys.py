@@ -210,8 +210,8 @@ def check(
                 raise ModelError(f"config.json sets {key} to {shown(value)}, {why.format(type=model_type)}")
         elif hasattr(PreTrainedConfig, key):  # such as attribute_map, which renames keys
             raise ModelError(
-                f"config.json sets {shown(key)}, which is a part of transformers' own code and no setting of a "
-                f"model; remove the key"
+                f"config.json sets {shown(key)}, which is a part of transformers' own code and no setting "
+                f"of a model; remove the key"
             )
         else:
             unknown.append(key)
