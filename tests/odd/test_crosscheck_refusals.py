@@ -1,4 +1,4 @@
-"""scripts/crosscheck_torch.py never ends in a traceback: what goes wrong is one sentence and exit status 2."""
+"""scripts/crosscheck_torch.py never ends in a traceback: what goes wrong is a sentence and exit status 2."""
 
 from __future__ import annotations
 
