@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
 from jaxlin_models.huggingface import PreTrainedTokenizerBase
-from jaxlin_models.tensors import FileTensors, Tensors
+from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
@@ -119,7 +119,7 @@ class Files(Source):
 
     def recomputed(self, ids: Sequence[int]) -> np.ndarray:
         """Logits after these tokens, from the files."""
-        return _second(self, FileTensors(self.located.directory), ids)
+        return _second(self, tensors_of(self.located), ids)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files."""

@@ -135,6 +135,11 @@ class FileTensors:
             return file.get_slice(name)[rows]
 
 
+def tensors_of(checkpoint: Checkpoint) -> FileTensors:
+    """The tensors of a checkpoint's files."""
+    return FileTensors(checkpoint.directory)
+
+
 class StateTensors:
     """The tensors of a torch ``state_dict``, converted one by one.
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jaxlin_models import find, second_logits
-from jaxlin_models.tensors import FileTensors
+from jaxlin_models.tensors import tensors_of
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
@@ -35,8 +35,8 @@ def test_the_second_path_is_stock(name: str, tmp_path: Path) -> None:
     """It is right by itself: no line of it is shared with stock or with the decoder."""
     oracle = pytest.importorskip("torch_oracle")
     directory, ids = write_checkpoint(name, tmp_path), prompt_ids(name)
-    config = find(str(directory)).config
-    ours = second_logits(FileTensors(directory), config, ids, np.float64, np.float64)
+    checkpoint = find(str(directory))
+    ours = second_logits(tensors_of(checkpoint), checkpoint.config, ids, np.float64, np.float64)
     stock = oracle.logits(oracle.load_stock(directory), ids)[-1].numpy()
     assert np.linalg.norm(ours - stock) < 1e-13 * np.linalg.norm(stock)
 
@@ -83,11 +83,11 @@ def test_a_head_in_the_file_is_the_files_prediction(tmp_path: Path) -> None:
     """Whatever the config says of it."""
     directory, ids = write_checkpoint("llama-tied", tmp_path), [1, 2, 3]
     tensors = load_file(directory / "model.safetensors")
-    config = find(str(directory)).config
-    tied = second_logits(FileTensors(directory), config, ids, np.float32, np.float32)
+    checkpoint = find(str(directory))
+    tied = second_logits(tensors_of(checkpoint), checkpoint.config, ids, np.float32, np.float32)
     tensors["lm_head.weight"] = 2 * tensors["model.embed_tokens.weight"]
     save_file(tensors, directory / "model.safetensors")
-    own = second_logits(FileTensors(directory), config, ids, np.float32, np.float32)
+    own = second_logits(tensors_of(checkpoint), checkpoint.config, ids, np.float32, np.float32)
     np.testing.assert_allclose(own, 2 * tied, rtol=1e-5)
 
 
