@@ -5,16 +5,21 @@ What a source knows at once is enough for a refusal or a plan; its weights are r
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import jaxlin_models as models
-from jaxlin_models.huggingface import PreTrainedTokenizerBase
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
+
+
+def tell(sentence: str) -> None:
+    """One line on stderr."""
+    print(f"jaxlin: {sentence}", file=sys.stderr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,7 @@ class Source(ABC):
         """Whether it brings a tokenizer of its own."""
         return False
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """Its own tokenizer.
 
         Raises:
@@ -99,6 +104,7 @@ class Files(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
 
     def weights_sha256(self) -> str | None:
@@ -110,13 +116,13 @@ class Files(Source):
         """Whether there is one among the files."""
         return models.has_tokenizer(self.located)
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """The checkpoint's own.
 
         Raises:
-            models.ModelError: none, or none that can be read.
+            models.ModelError: none, none that can be read, or one of which transformers makes another.
         """
-        return models.load_tokenizer(self.located)
+        return models.load_codec(self.located)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,7 @@ class FromTorch(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
 
     def weights_sha256(self) -> str | None:

@@ -4,7 +4,8 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
-from .checkpoint import Checkpoint, config_of, find, find_config, has_tokenizer, load_tokenizer
+from .checkpoint import Checkpoint, config_of, find, find_config
+from .codec import Codec
 from .config import DecoderConfig, RopeConfig
 from .decoder import Decoder, record
 from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
@@ -16,6 +17,7 @@ from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, w
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .tensors import StateTensors, weights_hash
+from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "PRECISIONS",
     "Addition",
     "Checkpoint",
+    "Codec",
     "Decoder",
     "DecoderConfig",
     "Dial",
@@ -41,8 +44,8 @@ __all__ = [
     "find_config",
     "generate",
     "has_tokenizer",
+    "load_codec",
     "load_decoder",
-    "load_tokenizer",
     "pass_flops",
     "record",
     "record_flops",
