@@ -97,15 +97,20 @@ class Codec:
         if piece is None:
             return f"#{token}"
         once, twice = self.decode([token]), self.decode([token, token])
-        if _REPLACEMENT in once:  # bytes, which may be text beside others
+        if once == piece or _REPLACEMENT in once:  # it is as it is, or bytes that are text beside others
             return once
         # At the beginning of a text its blank may be left out; behind something else it is there.
         return twice.removeprefix(once) or once or str(piece)
 
 
 @contextmanager
-def guarded(owner: str) -> Iterator[None]:
-    """Whatever a tokenizer ends in is a :class:`ModelError`, in one sentence; ``owner`` says whose it is."""
+def guarded(owner: str, trouble: str = "cannot be used") -> Iterator[None]:
+    """Whatever a tokenizer ends in is a :class:`ModelError`, in one sentence.
+
+    Args:
+        owner: whose it is.
+        trouble: what is said of it.
+    """
     try:
         with quiet():
             yield
@@ -115,5 +120,5 @@ def guarded(owner: str) -> Iterator[None]:
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0][:160]}".rstrip(". :")
         raise ModelError(
-            f"the tokenizer of {owner} cannot be used ({reason}); fetch it anew, or give `token_ids`"
+            f"the tokenizer in {owner} {trouble} ({reason}); fetch it anew, or remove it and give `token_ids`"
         ) from error

@@ -56,8 +56,8 @@ def require_small(path: Path) -> None:
         )
 
 
-def read_json(path: Path) -> Any:
-    """The contents of a small JSON file.
+def read_json(path: Path, what: str) -> Any:
+    """The contents of a small JSON file; ``what`` it is said not to be where it is none.
 
     Raises:
         ModelError: no such file, no regular one, too large, or no JSON.
@@ -66,4 +66,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON ({type(error).__name__}); fetch it again") from error
+        raise ModelError(f"{path} is not {what}; fetch it anew") from error

@@ -44,15 +44,12 @@ def load_codec(checkpoint: Checkpoint) -> Codec:
     """
     directory = checkpoint.directory
     if not has_tokenizer(checkpoint):
-        raise ModelError(
-            f"{directory} has no tokenizer ({_WHOLE}, {' with '.join(_PAIR)}, or {_SENTENCEPIECE}); give the "
-            f"prompt as `token_ids` instead"
-        )
+        raise ModelError(f"{directory} has no {_WHOLE}; give the prompt as `token_ids` instead")
     for name in _FILES:
         if kind_of(directory / name) is not None:
             require_small(directory / name)
     reference = _reference(directory)
-    with guarded(str(directory)):
+    with guarded(str(directory), "cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     codec = Codec(tokenizer, str(directory), reference)
     for text in PROBE:
@@ -66,7 +63,7 @@ def load_codec(checkpoint: Checkpoint) -> Codec:
 
 def _reference(directory: Path) -> Reference | None:
     """What the ids can be compared with; two files of byte-level BPE do not say how text is taken apart."""
-    with guarded(str(directory)):
+    with guarded(str(directory), "cannot be read"):
         if kind_of(directory / _WHOLE) is not None:
             return of_tokenizer_json(directory / _WHOLE)
         if all(kind_of(directory / name) is not None for name in _PAIR):
@@ -74,7 +71,7 @@ def _reference(directory: Path) -> Reference | None:
         if find_spec("sentencepiece") is None:
             raise ModelError(
                 f"the tokenizer in {directory} is a SentencePiece model ({_SENTENCEPIECE}), and the package "
-                f"for it is not installed: pip install sentencepiece, or give `token_ids`"
+                f"for it is not installed: pip install jaxlin[sentencepiece], or give `token_ids`"
             )
         return of_sentencepiece(directory / _SENTENCEPIECE)
 

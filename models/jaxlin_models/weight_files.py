@@ -87,23 +87,26 @@ def _named(directory: Path, named: Any) -> Path:
 
 
 def _shards(directory: Path, index: Path) -> list[Path]:
-    content = read_json(index)
+    content = read_json(index, "a safetensors index")
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
+    names = set(weight_map.values()) if _is_table(weight_map) else set()
+    if not names:
         raise ModelError(f"{index} is not a safetensors index; fetch it anew")
-    names = set()
-    for name in weight_map.values():
-        if not isinstance(name, str) or not name.endswith(".safetensors") or not _is_inside(name):
+    for name in sorted(names):
+        if not name.endswith(".safetensors") or not _is_inside(name):
             raise ModelError(
-                f"{index} is not a safetensors index: it names {str(name)[:80]!r}, which is no safetensors "
-                f"file in its folder; fetch it anew"
+                f"{index} is not a safetensors index: it names {name[:80]!r}, which is no safetensors file "
+                f"in its folder; fetch it anew"
             )
-        names.add(name)
     paths = [directory / name for name in sorted(names)]
     for path in paths:
         if kind_of(path) is None:
             raise ModelError(f"{path} is missing although {index.name} names it; fetch it again")
     return paths
+
+
+def _is_table(weight_map: Any) -> bool:
+    return isinstance(weight_map, dict) and all(isinstance(name, str) for name in weight_map.values())
 
 
 def _is_inside(name: str) -> bool:
