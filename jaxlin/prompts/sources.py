@@ -14,7 +14,6 @@ from typing import Any
 import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
-from jaxlin_models.huggingface import PreTrainedTokenizerBase
 from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
@@ -71,7 +70,7 @@ class Source(ABC):
         """Whether it brings a tokenizer of its own."""
         return False
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """Its own tokenizer.
 
         Raises:
@@ -115,6 +114,7 @@ class Files(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
 
     def recomputed(self, ids: Sequence[int]) -> np.ndarray:
@@ -130,13 +130,13 @@ class Files(Source):
         """Whether there is one among the files."""
         return models.has_tokenizer(self.located)
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """The checkpoint's own.
 
         Raises:
-            models.ModelError: none, or none that can be read.
+            models.ModelError: none, none that can be read, or one of which transformers makes another.
         """
-        return models.load_tokenizer(self.located)
+        return models.load_codec(self.located)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +179,7 @@ class FromTorch(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
 
     def recomputed(self, ids: Sequence[int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,15 +43,23 @@ class Text:
         """Whether prompts may be text, and tokens are spelled."""
         return self.own_tokenizer is not None or self.source.has_tokenizer
 
-    @cached_property
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, the checkpoint's own if none was given.
 
         Raises:
             JaxlinError: a model in memory that came without one.
-            models.ModelError: a checkpoint that has none, or none that can be read.
+            models.ModelError: a checkpoint that has none, none that can be read, or one of which transformers
+                makes another.
         """
-        return self.source.tokenizer() if self.own_tokenizer is None else self.own_tokenizer
+        return self.codec.tokenizer
+
+    @cached_property
+    def codec(self) -> models.Codec:
+        """The tokenizer, every failure of which is one sentence; errors as of :attr:`tokenizer`."""
+        if self.own_tokenizer is None:
+            return self.source.codec()
+        return models.Codec(self.own_tokenizer, self.source.name)
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt, with the tokenizer's own special tokens; ids are only checked.
@@ -59,42 +67,45 @@ class Text:
         Raises:
             JaxlinError: an empty prompt, an id out of range, or more tokens than positions.
         """
-        return _token_ids(self.config, prompt, lambda: self.tokenizer)
+        if isinstance(prompt, str) and not prompt.strip():
+            raise JaxlinError(_EMPTY)
+        ids = self.codec.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+        return _checked(ids, self.config)
 
     def token_text(self, token: int) -> str:
-        """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
-        if not self.has_tokenizer:
-            return f"#{token}"
-        return str(self.tokenizer.decode([token]))
+        """What a token adds to a text, its blank included; ``#id`` where there is no tokenizer."""
+        return self.codec.spelling(token) if self.has_tokenizer else f"#{token}"
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of several tokens, special tokens included; ``#id`` where there is no tokenizer."""
         if not self.has_tokenizer:
             return " ".join(f"#{token}" for token in ids)
-        return str(self.tokenizer.decode(list(ids)))
+        return self.codec.decode(ids)
 
     def token_id(self, token: str | int) -> int:
         """The id of a token given as text, with the blank it begins with, or as a number.
 
         Raises:
-            JaxlinError: text that is several tokens or none, or a number out of range.
+            JaxlinError: text that no single token adds as it stands, or a number out of range.
         """
         vocab = self.config.vocab_size
         if isinstance(token, int):
             if not 0 <= token < vocab:
                 raise JaxlinError(f"token id {token} is out of range: ids go from 0 to {vocab - 1} here")
             return token
-        ids = self.tokenizer(token, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
-            spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
-            known = isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id
-            ids = [spelled] if known else ids
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            pieces = ", ".join(repr(self.token_text(i)) for i in ids)
+        found = self.codec.only(token)
+        if found is not None:
+            return found
+        ids = self.codec.encode(token, special_tokens=False, compare=False)
+        pieces = ", ".join(f"{self.token_text(i)!r}" for i in ids)
+        if len(ids) == 1:
             raise JaxlinError(
-                f"the target {token!r} is {len(ids)} tokens ({pieces}): choose a single one, blank included"
+                f"the target {token!r} is no token of this model, which reads it as {pieces}: choose that, "
+                f"or one by its number (#{ids[0]})"
             )
-        return ids[0]
+        raise JaxlinError(
+            f"the target {token!r} is {len(ids)} tokens ({pieces}): choose a single one, blank included"
+        )
 
     def spell_target(self, target: LogitTarget) -> str:
         """A target as text, its tokens by their text: ``logits:" Paris"-" Rome"``.
@@ -109,14 +120,7 @@ class Text:
         return f"logits:{plus}" if minus is None else f"logits:{plus}-{minus}"
 
 
-def _token_ids(
-    config: models.DecoderConfig,
-    prompt: Prompt,
-    tokenizer: Callable[[], PreTrainedTokenizerBase],
-) -> list[int]:
-    if isinstance(prompt, str) and not prompt.strip():
-        raise JaxlinError(_EMPTY)
-    ids = tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else [int(token) for token in prompt]
+def _checked(ids: list[int], config: models.DecoderConfig) -> list[int]:
     if not ids:
         raise JaxlinError(_EMPTY)
     wrong = [token for token in ids if not 0 <= token < config.vocab_size]

@@ -4,7 +4,8 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
-from .checkpoint import Checkpoint, find, find_config, has_tokenizer, load_tokenizer
+from .checkpoint import Checkpoint, find, find_config
+from .codec import Codec
 from .config import DecoderConfig, RopeConfig
 from .config_file import config_of
 from .decoder import Decoder, record
@@ -18,6 +19,7 @@ from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .second_path import second_logits
 from .tensors import StateTensors, weights_hash
+from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "PRECISIONS",
     "Addition",
     "Checkpoint",
+    "Codec",
     "Decoder",
     "DecoderConfig",
     "Dial",
@@ -43,8 +46,8 @@ __all__ = [
     "find_config",
     "generate",
     "has_tokenizer",
+    "load_codec",
     "load_decoder",
-    "load_tokenizer",
     "pass_flops",
     "record",
     "record_flops",

@@ -1,4 +1,4 @@
-"""Where a checkpoint is and what it says of itself: paths, hub ids, the demos; config.json; tokenizer."""
+"""Where a checkpoint is and what it says of itself: paths, hub ids, the demos; config.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.config_file import one_line, read_config
 from jaxlin_models.errors import ModelError
-from jaxlin_models.huggingface import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from jaxlin_models.huggingface import PreTrainedConfig
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
 #: Published checkpoints of which only the config.json is here, for what needs no weights.
@@ -53,7 +53,7 @@ CONFIGS = {
     )
 }
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
-_SMALL_FILES = ["*.json", "tokenizer.model", "*.jinja", "*.txt"]
+_SMALL_FILES = ["*.json", "*.model", "*.jinja", "*.txt"]
 _HUB_FILES = ["*.safetensors", *_SMALL_FILES]
 
 
@@ -106,28 +106,6 @@ def find_config(name: str) -> DecoderConfig:
     """
     directory, _ = _locate(name, ["config.json"], without_weights=True)
     return read_config(directory)[1]
-
-
-def has_tokenizer(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has a tokenizer."""
-    return any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model"))
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The checkpoint's own tokenizer; :class:`ModelError` if it has none that can be read."""
-    if not has_tokenizer(checkpoint):
-        raise ModelError(
-            f"{checkpoint.directory} has no tokenizer.json; give the prompt as `token_ids` instead"
-        )
-    try:
-        return AutoTokenizer.from_pretrained(
-            checkpoint.directory, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ModelError(
-            f"the tokenizer in {checkpoint.directory} cannot be read ({one_line(error)}); "
-            f"fetch it anew, or remove it and give `token_ids`"
-        ) from error
 
 
 def _locate(name: str, files: list[str], *, without_weights: bool = False) -> tuple[Path, str | None]:
