@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -147,7 +149,7 @@ def compare(ours: Decomposition, theirs: Decomposition) -> list[Figure]:
         ),
         Figure(
             f"the {k} largest σ, largest relative error",
-            float(np.max(np.abs(ours.s_k - theirs.s_k) / theirs.s_k)),
+            float(np.max(_relative_each(ours.s_k, theirs.s_k))),
             SINGULAR_VALUE_LIMIT,
         ),
         Figure(f"left {k}-subspaces, largest principal angle (rad)", float(angles["left"].max())),
@@ -158,10 +160,16 @@ def compare(ours: Decomposition, theirs: Decomposition) -> list[Figure]:
 
 
 def relative(value: Floats, reference: Floats) -> float:
-    """‖value − reference‖ / ‖reference‖ over all entries."""
+    """‖value − reference‖ / ‖reference‖ over all entries; 0 / 0 is 0."""
     if value.shape != reference.shape:
         raise ValueError(f"shapes differ: {value.shape} and {reference.shape}")
-    return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
+    size = np.linalg.norm(reference)
+    return float(np.linalg.norm(value - reference) / (size if size > 0 else 1))
+
+
+def _relative_each(value: Any, reference: Any) -> Floats:
+    """|value − reference| / reference of every entry, all of which are 0 or more; 0 / 0 is 0."""
+    return np.abs(value - reference) / np.where(np.asarray(reference) > 0, reference, 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,17 +178,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        model = jaxlin.load(options.model, dtype="float64")
-        token_ids = model.tokenize(_prompt(options))
-        _require_memory(model.decoder.config.embed_dim, len(token_ids))
-        ours = by_jaxlin(model, token_ids, options.k)
+        figures = _compared(options)
+    except KeyboardInterrupt:
+        return _refused("interrupted; nothing was written", 130)
+    except jaxlin.JaxlinError as error:
+        return _refused(str(error))
+    except MemoryError:
+        return _refused("the memory does not suffice; use a shorter prompt")
+    except Exception as error:  # noqa: BLE001 (torch, transformers and what they call raise errors of any type)
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        return _refused(f"{options.model} cannot be compared ({type(error).__name__}: {lines[0][:200]})")
+    return 0 if all(figure.passed for figure in figures) else 1
+
+
+def _compared(options: argparse.Namespace) -> list[Figure]:
+    model = jaxlin.load(options.model, dtype="float64")
+    token_ids = model.tokenize(_prompt(options))
+    _require_memory(model.decoder.config.embed_dim, len(token_ids))
+    ours = by_jaxlin(model, token_ids, options.k)
+    with _at_stock():
         theirs = by_torch(model.checkpoint.directory, token_ids, options.k)
-    except (ModelError, jaxlin.JaxlinError, oracle.IncompleteCheckpoint, OSError) as error:
-        print(f"crosscheck_torch: {error}", file=sys.stderr)
-        return 2
     figures = compare(ours, theirs)
     _print(options.model, ours, theirs, figures)
-    return 0 if all(figure.passed for figure in figures) else 1
+    return figures
+
+
+@contextmanager
+def _at_stock() -> Iterator[None]:
+    """Say of an error of torch or transformers that it is theirs."""
+    try:
+        yield
+    except (oracle.IncompleteCheckpoint, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ModelError(
+            f"stock transformers cannot compute this model ({type(error).__name__}: {reason[:200]}); "
+            f"there is nothing to compare with"
+        ) from error
+
+
+def _refused(why: str, status: int = 2) -> int:
+    with suppress(OSError, ValueError):  # stderr may be closed or full
+        print(f"crosscheck_torch: {why}".encode("ascii", "backslashreplace").decode(), file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -249,7 +290,7 @@ def _print(name: str, ours: Decomposition, theirs: Decomposition, figures: list[
 
 def _value_rows(ours: Floats, theirs: Floats) -> Iterator[tuple[str, str, str, str]]:
     for i, (mine, reference) in enumerate(zip(ours, theirs, strict=True), start=1):
-        yield str(i), f"{reference:.12g}", f"{mine:.12g}", f"{abs(mine - reference) / reference:.1e}"
+        yield str(i), f"{reference:.12g}", f"{mine:.12g}", f"{float(_relative_each(mine, reference)):.1e}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from jaxlin.linear.certificate import Check, check_operator
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.vectors import contributions
 from jaxlin.results.attribute import Attribution
+from jaxlin.results.labels import prompt_checks
 from jaxlin.results.svd import SVDResult
 
 #: Units of roundoff, and of the sum of all shares' sizes, by which a split may miss what it splits.
@@ -67,7 +68,7 @@ def attribute(
         _sum_check("tokens", [*tokens, offset], value, limit),
         _sum_check("branches", [float(embedding), *split.ravel()], value, limit),
     )
-    checks = (*sums, *check_operator(operator, seed))
+    checks = (*sums, *check_operator(operator, seed), *prompt_checks(operator.labels))
     return Attribution(
         value=value,
         offset=offset,

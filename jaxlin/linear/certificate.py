@@ -52,6 +52,7 @@ class Certificate:
             ``reconstruction`` (where c was found without y), ``stagnation`` (of iterative methods),
             ``second seed`` (where asked for).
         energy: Σσ² / ‖J‖_F² with its standard error.
+        zero: whether σ₁ is 0. Everything holds of the zero map, and says nothing.
     """
 
     tolerance: float
@@ -60,6 +61,7 @@ class Certificate:
     wanted: int
     checks: tuple[Check, ...]
     energy: Energy
+    zero: bool = False
 
     def __repr__(self) -> str:
         failed = [f"{self.wanted - self.converged} of {self.wanted} triplets"] * (
@@ -67,6 +69,7 @@ class Certificate:
         )
         failed += [check.name for check in self.failed]
         verdict = f"FAILS at {', '.join(failed)}" if failed else "holds"
+        verdict += ", THE MAP IS ZERO" * self.zero
         return (
             f"Certificate({verdict}, worst residual {self.worst_residual:.1e}·σ₁ of {self.tolerance:.0e}, "
             f"captured energy {repr(self.energy)[7:-1]})"
@@ -132,6 +135,7 @@ def certify(
         wanted=len(s),
         checks=checks,
         energy=energy,
+        zero=not bool(s[0] != 0),
     )
 
 

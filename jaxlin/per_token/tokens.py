@@ -19,6 +19,7 @@ from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.per_token.exact import exact_tokens
 from jaxlin.per_token.result import TokenRequest
 from jaxlin.per_token.shared import shared_tokens
+from jaxlin.results.labels import prompt_checks
 from jaxlin.results.tokens import TokenCertificate, TokensResult
 from jaxlin.runtime.progress import Progress, silent
 
@@ -65,7 +66,7 @@ def tokens(
     request = TokenRequest(k, checked_tolerance(bare, tolerance), seed, progress, scratch)
     started = time.perf_counter()
     triplets = (exact_tokens if method == "exact" else shared_tokens)(bare, request)
-    checks = check_operator(bare, seed)
+    checks = (*check_operator(bare, seed), *prompt_checks(operator.labels))
     spots = min(_SPOTS, operator.input_shape[0])
     first = np.where(triplets.s[:, 0] > 0, triplets.s[:, 0], 1)
     certificate = TokenCertificate(
@@ -76,6 +77,7 @@ def tokens(
         confidence=triplets.confidence,
         spot_residual=_spot_residual(bare, triplets.s, triplets.u, triplets.v, spots, seed),
         checks=checks,
+        zero=not triplets.s.any(),
     )
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return TokensResult(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     AnyModel = TypeVar("AnyModel", bound=Model, default=Model)
 
+#: Unknown keys of a config.json that are named.
+_KEYS_NAMED, _LONGEST = 5, 300
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -126,11 +128,18 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     import jaxlin_models as models
     from jaxlin_models.huggingface import PreTrainedConfig
 
-    from jaxlin.prompts.sources import Files, FromTorch
+    from jaxlin.prompts.sources import Files, FromTorch, tell
 
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
+        if checkpoint.unknown_keys:
+            keys = ", ".join(map(repr, checkpoint.unknown_keys[:_KEYS_NAMED]))
+            more = " and others" * (len(checkpoint.unknown_keys) > _KEYS_NAMED)
+            tell(
+                f"config.json has keys that neither jaxlin nor stock transformers knows, and that change "
+                f"nothing: {keys[:_LONGEST]}{more}"
+            )
         return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress)
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):

@@ -5,7 +5,7 @@ Knows both :mod:`jaxlin_models` and the engine.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
+from jaxlin.prompts.prediction import prediction_check
 from jaxlin.prompts.readout import Readout
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.text import Prompt, up_to
@@ -145,7 +146,8 @@ class Model(Readout):
         else:
             operator = ordinary_operator(*nnx.split(self.decoder), x, labels)
         self._check(operator.y)
-        return operator
+        labels = replace(labels, prediction=prediction_check(self, ids, operator.y))
+        return replace(operator, labels=labels)
 
     def record(
         self,
@@ -168,6 +170,7 @@ class Model(Readout):
         graphdef, weights = self._split()
         y, recorded = record(graphdef, weights, x, dial, policy)
         self._check(y)
+        labels = self._labels(ids, policy, dial)
         return Recording(
             graphdef,
             weights,
@@ -176,7 +179,7 @@ class Model(Readout):
             y,
             self.config.num_layers,
             **self._arithmetic(),
-            labels=self._labels(ids, policy, dial),
+            labels=replace(labels, prediction=prediction_check(self, ids, y)),
         )
 
     def generate(

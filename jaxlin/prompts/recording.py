@@ -133,6 +133,8 @@ class Recording:
             first, last = (jnp.asarray(layer, jnp.int32) for layer in layers)
             traced = first, last
         labels = self.labels
+        if labels is not None and y is not self.y:  # what the model predicts from is another output
+            labels = replace(labels, prediction=None)
         if labels is not None and "final" not in recorded:
             labels = replace(labels, facts={**labels.facts, "normed": False})
         return recorded_operator(

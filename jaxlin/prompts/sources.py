@@ -5,17 +5,25 @@ What a source knows at once is enough for a refusal or a plan; its weights are r
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
 import jaxlin_models as models
-from jaxlin_models.huggingface import PreTrainedTokenizerBase
+import numpy as np
+from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
+
+
+def tell(sentence: str) -> None:
+    """One line on stderr."""
+    print(f"jaxlin: {sentence}", file=sys.stderr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,13 @@ class Source(ABC):
         """sha256 of the weights, as hex, once they are read; None where they come from nowhere."""
         return None
 
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray | None:
+        """Logits [vocab] after these tokens by NumPy, from tensors that are read again.
+
+        See :mod:`jaxlin_models.second_path`. None where there are no tensors but those of the decoder itself.
+        """
+        return None
+
     @property
     def checkpoint(self) -> models.Checkpoint | None:
         """The files; None where there are none."""
@@ -61,7 +76,7 @@ class Source(ABC):
         """Whether it brings a tokenizer of its own."""
         return False
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """Its own tokenizer.
 
         Raises:
@@ -105,7 +120,12 @@ class Files(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
+
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits after these tokens, from the files."""
+        return _second(self, tensors_of(self.located), ids)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files, which are read for it once."""
@@ -125,13 +145,13 @@ class Files(Source):
         """Whether there is one among the files."""
         return models.has_tokenizer(self.located)
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def codec(self) -> models.Codec:
         """The checkpoint's own.
 
         Raises:
-            models.ModelError: none, or none that can be read.
+            models.ModelError: none, none that can be read, or one of which transformers makes another.
         """
-        return models.load_tokenizer(self.located)
+        return models.load_codec(self.located)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +194,12 @@ class FromTorch(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
+            tell=tell,
         )
+
+    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits after these tokens, from the torch model's tensors as they are now."""
+        return _second(self, self.weights.again(), ids)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and values of the tensors that were read, in that order."""
@@ -189,3 +214,8 @@ class FromTorch(Source):
 def _bos_of(hf_config: Any) -> int | None:
     found = getattr(hf_config.get_text_config(), "bos_token_id", None)
     return found if isinstance(found, int) else None
+
+
+def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
+    dtype = "float64" if source.dtype == "float64" else "float32"
+    return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)

@@ -49,15 +49,23 @@ class Text:
         """Whether prompts may be text, and tokens are spelled."""
         return self.own_tokenizer is not None or self.source.has_tokenizer
 
-    @cached_property
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, the checkpoint's own if none was given.
 
         Raises:
             JaxlinError: a model in memory that came without one.
-            models.ModelError: a checkpoint that has none, or none that can be read.
+            models.ModelError: a checkpoint that has none, none that can be read, or one of which transformers
+                makes another.
         """
-        return self.source.tokenizer() if self.own_tokenizer is None else self.own_tokenizer
+        return self.codec.tokenizer
+
+    @cached_property
+    def codec(self) -> models.Codec:
+        """The tokenizer, every failure of which is one sentence; errors as of :attr:`tokenizer`."""
+        if self.own_tokenizer is None:
+            return self.source.codec()
+        return models.Codec(self.own_tokenizer, self.source.name)
 
     def tokenize(self, prompt: Prompt, *, chat: bool = False, special_tokens: bool = True) -> list[int]:
         """Token ids of a prompt; ids are only checked.
@@ -86,7 +94,7 @@ class Text:
             raise JaxlinError("token ids are used as they are: leave `chat` out, or give text")
         if isinstance(prompt, str):
             _check_text(prompt)
-            ids = list(self.tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"])
+            ids = self.codec.encode(prompt, special_tokens=special_tokens)
         elif special_tokens:
             ids = [int(token) for token in cast("Sequence[int]", prompt)]
         else:
@@ -104,22 +112,20 @@ class Text:
         return len(ids) > 1 and ids[0] == ids[1] == self.bos
 
     def token_text(self, token: int) -> str:
-        """The text of one token as its tokenizer spells it, or ``#id`` where there is no tokenizer."""
-        if not self.has_tokenizer:
-            return f"#{token}"
-        return str(self.tokenizer.decode([token]))
+        """What a token adds to a text, its blank included; ``#id`` where there is no tokenizer."""
+        return self.codec.spelling(token) if self.has_tokenizer else f"#{token}"
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of several tokens, special tokens included; ``#id`` where there is no tokenizer."""
         if not self.has_tokenizer:
             return " ".join(f"#{token}" for token in ids)
-        return str(self.tokenizer.decode(list(ids)))
+        return self.codec.decode(ids)
 
     def token_id(self, token: str | int) -> int:
         """The id of a token given as text, with the blank it begins with, or as a number.
 
         Raises:
-            JaxlinError: text that is several tokens or none, or a number out of range.
+            JaxlinError: text that no single token adds as it stands, or a number out of range.
         """
         vocab = self.config.vocab_size
         if isinstance(token, int):
@@ -129,19 +135,21 @@ class Text:
                 )
             return token
         _check_target(token)
-        ids: list[int] = self.tokenizer(token, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
-            spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
-            if isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id:
-                ids = [spelled]
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            few = [repr(self.token_text(i)) for i in ids[:_PIECES]]
-            pieces = ", ".join([*few, "…"] if len(ids) > _PIECES else few)
+        found = self.codec.only(token)
+        if found is not None:
+            return found
+        ids = self.codec.encode(token, special_tokens=False, compare=False)
+        few = [repr(self.token_text(i)) for i in ids[:_PIECES]]
+        pieces = ", ".join([*few, "…"] if len(ids) > _PIECES else few)
+        if len(ids) == 1:
             raise JaxlinError(
-                f"the target {shortened(token)!r} is {len(ids)} tokens ({pieces}): choose a single one, "
-                f"blank included"
+                f"the target {shortened(token)!r} is no token of this model, which reads it as {pieces}: "
+                f"choose that, or one by its number (#{ids[0]})"
             )
-        return ids[0]
+        raise JaxlinError(
+            f"the target {shortened(token)!r} is {len(ids)} tokens ({pieces}): choose a single one, "
+            f"blank included"
+        )
 
     def spell_target(self, target: LogitTarget) -> str:
         """A target as text, its tokens by their text as JSON has it: ``logits:" Paris"-" Rome"``.

@@ -5,12 +5,14 @@ The engine carries it as one opaque static field and never looks inside; program
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from jaxlin.linear.certificate import Check
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Labels:
             and ``normed``, which is false where the output is a hidden state before the final norm.
         reader: reads hidden states and embeddings; None where there is no model.
         hidden: whether the output is a hidden state, so that left vectors can be read.
+        prediction: recomputes the model's prediction by another path, for the certificate; None where the
+            output is not what the model predicts from, or there is no model.
     """
 
     ids: tuple[int, ...]
@@ -60,6 +64,7 @@ class Labels:
     facts: Mapping[str, Any] = field(default_factory=dict)
     reader: Reader | None = None
     hidden: bool = True
+    prediction: Callable[[], Check] | None = None
 
     def of_numbers(self) -> Labels:
         """Those of a map whose output is no hidden state but some numbers made of one."""
@@ -73,3 +78,8 @@ class Labels:
             texts=tuple(self.texts[i] for i in chosen),
             positions=tuple(self.positions[i] for i in chosen),
         )
+
+
+def prompt_checks(labels: Labels | None) -> tuple[Check, ...]:
+    """What a certificate checks of the prompt behind a map, beside the map itself."""
+    return () if labels is None or labels.prediction is None else (labels.prediction(),)

@@ -214,18 +214,19 @@ class LayersResult(Result):
     def table(self) -> RenderableType:
         """The certificates in one panel, then a table for each part."""
         summary = self.summary()
-        failed = [
+        odd = [
             f"{name}: {verdict(certificate)}"
             for name, certificate in self.certificates
-            if not certificate.holds
+            if certificate.zero or not certificate.holds
         ]
-        count = f"{len(failed)} of {len(self.certificates)} maps"
+        failed = sum(not certificate.holds for _, certificate in self.certificates)
+        count = f"{failed} of {len(self.certificates)} maps"
         norm = "through the final norm" if self.normed else "as they are in the residual stream"
         where = spell_map(summary, f"outputs {norm}")
         shown = panel(
             self.lines(),
             f"FAILS in {count}" if failed else "holds",
-            *failed,
+            *odd,
             f"{where} · peak {spell_size(summary['peak_bytes'])}",
         )
         return Group(shown, *(self._table(name) for name in self.parts))

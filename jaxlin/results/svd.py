@@ -112,7 +112,7 @@ class SVDResult(Result):
     about: About = field(default=About(), metadata={"static": True})
 
     def __repr__(self) -> str:
-        certificate = "holds" if self.holds else "FAILS"
+        certificate = ("holds" if self.holds else "FAILS") + ", THE MAP IS ZERO" * self.certificate.zero
         traced = isinstance(self.s, jax.core.Tracer)
         values = "" if traced else f"σ {float(self.s[0]):.4g} … {float(self.s[-1]):.4g}, "
         cost = f"{self.passes} passes, {self.seconds:.1f} s"

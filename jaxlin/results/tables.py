@@ -21,6 +21,8 @@ from jaxlin.runtime.sizes import spell_size
 
 #: Output tokens of a direction in a table; all of them are in the files.
 WORDS = 6
+#: Said of a map that takes everything to 0, whose certificate holds and says nothing.
+ZERO = "σ₁ is 0: THIS MAP IS ZERO, it takes every input to 0"
 #: Columns of text in a notebook.
 _WIDTH = 120
 #: Headers of columns that hold words and not numbers, which stand on the left.
@@ -46,7 +48,8 @@ def certificate_lines(certificate: Certificate, unit: str = "triplets") -> list[
     lines = [Line("residuals", residuals, converged == wanted), *map(check_line, certificate.checks)]
     if certificate.check("reconstruction") is None:
         lines.append(Line("reconstruction", "not tested: c is y − J·x by definition for this map"))
-    return [*lines, Line("captured energy", spell_energy(certificate.energy))]
+    lines.append(Line("captured energy", spell_energy(certificate.energy)))
+    return [Line("size", ZERO, holds=False), *lines] if certificate.zero else lines
 
 
 def check_line(check: Check) -> Line:
@@ -73,12 +76,16 @@ class Certified(Protocol):
     @property
     def failed(self) -> tuple[Check, ...]: ...
 
+    @property
+    def zero(self) -> bool: ...
+
 
 def verdict(certificate: Certified, unit: str = "triplets") -> str:
     """``holds``, or what does not."""
     names = [check.name for check in certificate.failed]
     missed = certificate.wanted - certificate.converged
-    return verdict_of([f"{missed} of {certificate.wanted} {unit} NOT converged", *names] if missed else names)
+    said = verdict_of([f"{missed} of {certificate.wanted} {unit} NOT converged", *names] if missed else names)
+    return f"{said}, but THE MAP IS ZERO" if certificate.zero else said
 
 
 def verdict_of(failed: Sequence[str]) -> str:

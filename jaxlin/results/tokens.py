@@ -25,6 +25,7 @@ from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.tables import (
     WORDS,
+    ZERO,
     Line,
     check_line,
     new_table,
@@ -56,6 +57,7 @@ class TokenCertificate:
         spot_residual: largest residual of some triplets recomputed from fresh passes, as a multiple of the
             position's σ₁. Of a shared basis it may exceed the error of σ, which is of second order in it.
         checks: of the operator, by name; see :class:`jaxlin.linear.certificate.Certificate`.
+        zero: whether every σ of every position is 0.
     """
 
     tolerance: float
@@ -65,11 +67,13 @@ class TokenCertificate:
     confidence: float
     spot_residual: float
     checks: tuple[Check, ...]
+    zero: bool = False
 
     def __repr__(self) -> str:
         failed = [f"{self.wanted - self.converged} of {self.wanted} tokens"] * (self.converged < self.wanted)
         failed += [check.name for check in self.failed]
         verdict = f"FAILS at {', '.join(failed)}" if failed else "holds"
+        verdict += ", THE MAP IS ZERO" * self.zero
         return f"TokenCertificate({verdict}, worst error {self.worst_error:.1e}·σ₁ of {self.tolerance:.0e})"
 
     @property
@@ -91,7 +95,8 @@ class TokenCertificate:
         )
         spot = Line("spot residual", f"{self.spot_residual:.1e}·σ₁")
         met = self.converged == self.wanted
-        return [Line("errors", errors, met), spot, *map(check_line, self.checks)]
+        lines = [Line("errors", errors, met), spot, *map(check_line, self.checks)]
+        return [Line("size", ZERO, holds=False), *lines] if self.zero else lines
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class TokensResult(Result):
     about: About = field(default=About(), metadata={"static": True})
 
     def __repr__(self) -> str:
-        certificate = "holds" if self.holds else "FAILS"
+        certificate = ("holds" if self.holds else "FAILS") + ", THE MAP IS ZERO" * self.certificate.zero
         return (
             f"TokensResult({self.s.shape[0]} tokens, k={self.s.shape[1]}, {self.method}, rank {self.rank}, "
             f"{self.passes} passes, {self.seconds:.1f} s, certificate {certificate})"

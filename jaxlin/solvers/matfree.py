@@ -2,6 +2,10 @@
 
 matfree takes a fixed number of steps and keeps every left and right vector. It is restarted with twice
 the steps for as long as a better answer is asked for.
+
+It starts on the smaller side, that is on the transpose of a wide map, as maps of prompts are. From the larger
+side as many steps as the smaller one has numbers would leave the last coefficient of the bidiagonal out, and
+with it any hope of the smallest values.
 """
 
 from __future__ import annotations
@@ -70,15 +74,20 @@ def _round(
     on_pass = None if progress is silent else tick
     with jax.default_matmul_precision("highest"):
         bases, bidiagonal = bidiagonalise(operator, seed, steps, on_pass)
-        *triplets, held = _ritz_triplets(*bases, *bidiagonal)
-    return *triplets, int(held)
+        u, s, v, held = _ritz_triplets(*bases, *bidiagonal)
+    rows, columns = operator.shape
+    return (v, s, u, int(held)) if rows < columns else (u, s, v, int(held))
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def bidiagonalise(
     operator: DetachedJacobian, seed: int | Array, steps: int, on_pass: Callable[[], None] | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """matfree's bases (left and right vectors as rows) and bidiagonal (diagonal, superdiagonal)."""
+    """matfree's bases (left and right vectors as rows) and bidiagonal (diagonal, superdiagonal).
+
+    They are those of the transpose where the map is wide.
+    """
+    rows, columns = operator.shape
     # matfree works in JAX's default float dtype whatever its start vector's, so start in it.
     work = jnp.zeros(()).dtype
 
@@ -92,11 +101,13 @@ def bidiagonalise(
         probe = u.astype(operator.dtype).reshape(1, *operator.output_shape)
         return operator.backward(operator.state, probe).ravel().astype(work)
 
+    there, back = (backward, forward) if rows < columns else (forward, backward)
+
     def apply(v: Array, operator: DetachedJacobian) -> Array:
-        image: Array = jax.custom_derivatives.linear_call(forward, backward, operator, v)
+        image: Array = jax.custom_derivatives.linear_call(there, back, operator, v)
         return image
 
-    start = jax.random.normal(jax.random.key(seed), (operator.shape[1],), work)
+    start = jax.random.normal(jax.random.key(seed), (min(rows, columns),), work)
     decomposition = bidiag(steps, materialize=False)(apply, start, operator)
     return decomposition.Q_tall, decomposition.J_small
 

@@ -20,6 +20,7 @@ from jaxlin.linear.certificate import CHECK_PASSES, Check, certify, check_operat
 from jaxlin.linear.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.linear.tolerance import checked_tolerance
+from jaxlin.results.labels import prompt_checks
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import choose_method
@@ -92,7 +93,7 @@ def svd(
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
     u, s, v, residual, triplets, passes = _solve(bare, chosen.method, request)
-    checks = list(check_operator(bare, seed))
+    checks = [*check_operator(bare, seed), *prompt_checks(operator.labels)]
     if triplets.moved is not None:
         checks.append(
             Check("stagnation", triplets.moved, tolerance, "largest change of a σ/σ₁ over the last steps")

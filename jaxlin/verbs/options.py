@@ -339,6 +339,8 @@ class Steer(Tokenized, Frozen, Seeded, Kept, verb="steer"):
             group="map",
             metavar="FLOAT",
             decides=RESULT,
+            least=-1e6,
+            most=1e6,
             help="how strongly the concept's map acts (λ), one or more numbers; the text without "
             "steering (0) is always shown as well",
         ),
@@ -360,6 +362,8 @@ class Steer(Tokenized, Frozen, Seeded, Kept, verb="steer"):
         Option(
             group="prompt",
             decides=RESULT,
+            least=0,
+            most=1e6,
             help="0 takes the most likely token; otherwise logits are divided by it and sampled with `seed`",
         ),
     ] = 0.0

@@ -35,7 +35,13 @@ class Steering:
     triplets: SVDResult | None
 
     def at(self, strength: float) -> Addition:
-        """λ of it."""
+        """λ of it.
+
+        Raises:
+            JaxlinError: a strength that is not finite in float32.
+        """
+        if not abs(strength) <= float(jnp.finfo(jnp.float32).max):
+            raise JaxlinError(f"the strength is {strength}: give a finite number")
         return replace(self.addition, strength=jnp.asarray(strength, jnp.float32))
 
 

@@ -4,8 +4,10 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
-from .checkpoint import Checkpoint, config_of, find, find_config, has_tokenizer, load_tokenizer
+from .checkpoint import Checkpoint, find, find_config
+from .codec import Codec
 from .config import DecoderConfig, RopeConfig
+from .config_file import config_of
 from .decoder import Decoder, record
 from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
 from .dial import Dial
@@ -15,7 +17,9 @@ from .generation import Addition, generate
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
+from .second_path import second_logits
 from .tensors import StateTensors, weights_hash
+from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "PRECISIONS",
     "Addition",
     "Checkpoint",
+    "Codec",
     "Decoder",
     "DecoderConfig",
     "Dial",
@@ -41,13 +46,14 @@ __all__ = [
     "find_config",
     "generate",
     "has_tokenizer",
+    "load_codec",
     "load_decoder",
-    "load_tokenizer",
     "pass_flops",
     "record",
     "record_flops",
     "replay",
     "replay_transpose",
+    "second_logits",
     "stacks_as_bits",
     "stream",
     "unit_roundoff",

@@ -1,11 +1,9 @@
-"""Where a checkpoint is and what it says of itself: paths, hub ids, the demos; config.json; tokenizer."""
+"""Where a checkpoint is and what it says of itself: paths, hub ids, the demos; config.json."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +16,12 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    StrictDataclassError,
 )
 
-from jaxlin_models import families
 from jaxlin_models.config import DecoderConfig
+from jaxlin_models.config_file import one_line, read_config
 from jaxlin_models.errors import ModelError
-from jaxlin_models.huggingface import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from jaxlin_models.huggingface import PreTrainedConfig
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
 #: Published checkpoints of which only the config.json is here, for what needs no weights.
@@ -56,29 +53,29 @@ CONFIGS = {
     )
 }
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
-_SMALL_FILES = ["*.json", "tokenizer.model", "*.jinja", "*.txt"]
+_SMALL_FILES = ["*.json", "*.model", "*.jinja", "*.txt"]
 _HUB_FILES = ["*.safetensors", *_SMALL_FILES]
-#: What a config.json with values of the wrong type or size ends in, here or in transformers.
-_BAD_VALUES = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    ArithmeticError,
-    StrictDataclassError,
-)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on this disk. ``revision`` is the hub commit it came from, if it did."""
+    """A checkpoint on this disk.
+
+    Attributes:
+        name: what was asked for.
+        directory: where its files are.
+        revision: the hub commit it came from, if it did.
+        hf_config: transformers' config, of the keys that its family uses.
+        config: ours.
+        unknown_keys: keys of config.json that neither its family nor transformers knows; they change nothing.
+    """
 
     name: str
     directory: Path
     revision: str | None
     hf_config: PreTrainedConfig
     config: DecoderConfig
+    unknown_keys: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         revision = "" if self.revision is None else f", revision {self.revision}"
@@ -95,7 +92,7 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
         ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
     """
     directory, revision = _locate(name, _HUB_FILES if weights else _SMALL_FILES)
-    return Checkpoint(name, directory, revision, *_read_config(directory))
+    return Checkpoint(name, directory, revision, *read_config(directory))
 
 
 def find_config(name: str) -> DecoderConfig:
@@ -108,29 +105,7 @@ def find_config(name: str) -> DecoderConfig:
         ModelError: as :func:`find`.
     """
     directory, _ = _locate(name, ["config.json"], without_weights=True)
-    return _read_config(directory)[1]
-
-
-def has_tokenizer(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has a tokenizer."""
-    return any((checkpoint.directory / f).exists() for f in ("tokenizer.json", "tokenizer.model"))
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The checkpoint's own tokenizer; :class:`ModelError` if it has none that can be read."""
-    if not has_tokenizer(checkpoint):
-        raise ModelError(
-            f"{checkpoint.directory} has no tokenizer.json; give the prompt as `token_ids` instead"
-        )
-    try:
-        return AutoTokenizer.from_pretrained(
-            checkpoint.directory, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ModelError(
-            f"the tokenizer in {checkpoint.directory} cannot be read ({_one_line(error)}); "
-            f"fetch it anew, or remove it and give `token_ids`"
-        ) from error
+    return read_config(directory)[1]
 
 
 def _locate(name: str, files: list[str], *, without_weights: bool = False) -> tuple[Path, str | None]:
@@ -161,7 +136,7 @@ def _download(hub_id: str, revision: str | None, files: list[str]) -> tuple[Path
             )
         )
     except HFValidationError as error:
-        raise ModelError(f"{hub_id} is not a hub id ({_one_line(error)}); check its spelling") from error
+        raise ModelError(f"{hub_id} is not a hub id ({one_line(error)}); check its spelling") from error
     except GatedRepoError as error:
         raise ModelError(f"{hub_id} is gated: accept its licence on the hub and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
@@ -177,52 +152,7 @@ def _download(hub_id: str, revision: str | None, files: list[str]) -> tuple[Path
                 f"or give a local directory"
             ) from error
         raise ModelError(
-            f"{wanted} is not in the local cache and the hub cannot be reached ({_one_line(error)}); "
+            f"{wanted} is not in the local cache and the hub cannot be reached ({one_line(error)}); "
             f"connect, or give a local directory"
         ) from error
     return path, path.name  # the cache names a snapshot's folder by its commit
-
-
-def _read_config(directory: Path) -> tuple[PreTrainedConfig, DecoderConfig]:
-    path = directory / "config.json"
-    if not path.is_file():
-        raise ModelError(f"{directory} has no config.json; give the folder of a whole checkpoint")
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is not a JSON object ({_one_line(error)}); fetch it anew") from error
-    families.family(model_type)
-    try:
-        hf_config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        return hf_config, families.decoder_config(hf_config)
-    except ModelError:
-        raise
-    except _BAD_VALUES as error:
-        reason = _one_line(error.__cause__ or error)
-        raise ModelError(f"{path} is not a valid config ({reason}); fetch it anew") from error
-
-
-def config_of(hf_config: PreTrainedConfig, owner: str) -> DecoderConfig:
-    """Our config from transformers' config object of a model in memory, which is called ``owner``.
-
-    Raises:
-        ModelError: an architecture that is not supported, or a config that cannot be.
-    """
-    if hf_config.model_type not in families.FAMILIES:
-        raise ModelError(
-            f"{owner} is of an unknown architecture: its config says model_type {hf_config.model_type!r}; "
-            f"supported are {', '.join(sorted(families.FAMILIES))}"
-        )
-    try:
-        return families.decoder_config(hf_config)
-    except ModelError:
-        raise
-    except _BAD_VALUES as error:
-        reason = _one_line(error.__cause__ or error)
-        raise ModelError(f"the config of {owner} is not valid ({reason}); give another model") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The first line of an error's message, short enough to stand inside a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return textwrap.shorten(lines[0], 160, placeholder=" …").rstrip(". ")

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 LayerType = Literal["full", "sliding"]
 LAYER_TYPES: tuple[LayerType, ...] = ("full", "sliding")
+
+#: (field, least, most) of a rotary embedding. What lies outside turns by noise, or makes every score alike.
+_ROPE_LIMITS = (
+    ("theta", 1e-2, 1e30),
+    ("factor", 1e-2, 1e9),
+    ("low_freq_factor", 1e-6, 1e6),
+    ("high_freq_factor", 1e-6, 1e6),
+    ("beta_fast", 1e-6, 1e6),
+    ("beta_slow", 1e-6, 1e6),
+    ("attention_factor", 1e-3, 1e3),
+)
+_MOST_POSITIONS = 10**12
+
+
+def _check(what: str, value: int | float, least: int | float, most: int | float) -> None:
+    """:class:`ValueError` unless a number lies in these limits; NaN lies in none."""
+    if not least <= value <= most:
+        raise ValueError(f"{what} is {value}, which must be from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -35,11 +52,22 @@ class RopeConfig:
     attention_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in (("theta", self.theta), ("factor", self.factor)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"the rotary embedding's {name} is {value}, which must be above 0")
-        if not all(0 < factor < math.inf for factor in (*self.short_factors, *self.long_factors)):
-            raise ValueError("the rotary embedding's short_factor and long_factor must be above 0")
+        for name, least, most in _ROPE_LIMITS:
+            _check(f"the rotary embedding's {name}", getattr(self, name), least, most)
+        _, least, most = _ROPE_LIMITS[1]
+        for name in ("short_factor", "long_factor"):
+            for value in getattr(self, f"{name}s"):
+                _check(f"an entry of the rotary embedding's {name}", value, least, most)
+        if self.kind == "llama3" and not self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                f"the rotary embedding's low_freq_factor, {self.low_freq_factor}, must be below its "
+                f"high_freq_factor, {self.high_freq_factor}"
+            )
+        if self.kind in ("llama3", "yarn", "longrope"):
+            least = 2 if self.kind == "longrope" else 1  # its temperature divides by their logarithm
+            _check("original_max_position_embeddings", self.original_max_positions, least, _MOST_POSITIONS)
+        if self.kind == "yarn" and self.theta == 1:
+            raise ValueError("the rotary embedding's theta is 1, by whose logarithm yarn divides")
 
     def differs_between(self, short: int, long: int) -> bool:
         """Whether positions turn by other angles in a prompt of ``short`` tokens than in a ``long`` one."""
@@ -108,9 +136,13 @@ class DecoderConfig:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
             )
+        # Outside of these a model says nothing: a norm divides by its epsilon alone, all scores are alike.
+        _check("the epsilon of the norms (rms_norm_eps)", self.norm_eps, 1e-300, 1.0)
+        _check("the scale of the scores", self.query_scale, 1e-6, 1e6)
+        _check("the scale of the embeddings", self.embed_scale, 1e-6, 1e6)
         for cap in (self.attention_softcap, self.final_logit_softcap):
-            if cap is not None and not 0 < cap < math.inf:
-                raise ValueError(f"a soft-cap is {cap}, which must be above 0")
+            if cap is not None:
+                _check("a soft-cap", cap, 1e-3, 1e6)
         self._check_rotary()
 
     def _check_rotary(self) -> None:

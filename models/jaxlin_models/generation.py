@@ -25,6 +25,9 @@ Carry = tuple[Array, Array, Recorded, Array]
 #: (state, embeddings of all positions so far [b, s, d], some positions [t]) -> directions [b, t, d].
 Directions = Callable[[Any, Float[Array, "b s d"], Int[Array, " t"]], Float[Array, "b t d"]]
 
+#: Beyond these float32 divides logits by infinity, or makes infinity of them.
+_TEMPERATURES = (1e-6, 1e6)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ def generate(
         ids: the prompts.
         count: how many tokens to add, at least 1. Nothing stops at an end-of-text token.
         key: to sample with; needed where the temperature is not 0.
-        temperature: logits are divided by it and sampled; the largest is taken at 0.
+        temperature: logits are divided by it and sampled, from 1e-6 to 1e6; the largest is taken at 0.
         addition: added to the residual stream at all positions, those of the prompt included.
 
     Returns:
@@ -68,7 +71,8 @@ def generate(
         stream, gave them at temperature 1.
 
     Raises:
-        ModelError: nothing to add, more tokens than positions, or a temperature below 0 or without a key.
+        ModelError: nothing to add, more tokens than positions, a temperature out of range or without a key,
+            or logits that are not finite.
     """
     capacity = ids.shape[1] + count
     if count < 1:
@@ -78,13 +82,20 @@ def generate(
             f"{ids.shape[1]} tokens and {count} more are over the model's {decoder.config.max_positions} "
             f"positions: ask for fewer"
         )
-    if temperature < 0 or (temperature > 0 and key is None):
-        raise ModelError(f"the temperature is {temperature}: choose 0, or more than 0 with a seed")
+    coldest, hottest = _TEMPERATURES
+    if not (temperature == 0 or coldest <= temperature <= hottest) or (temperature > 0 and key is None):
+        raise ModelError(
+            f"the temperature is {temperature}: choose 0, or from {coldest:g} to {hottest:g} with a seed"
+        )
     graphdef, weights = nnx.split(decoder)
     key = jax.random.key(0) if key is None else key
     continued: tuple[Array, Array] = _generate(
         graphdef, weights, ids, key, jnp.asarray(temperature), addition, count=count
     )
+    if not bool(jnp.isfinite(continued[1]).all()):
+        raise ModelError(
+            "the logits of this continuation are not finite: choose a wider `dtype`, or a smaller strength"
+        )
     return continued
 
 

@@ -5,7 +5,11 @@ While it is imported, transformers would advise to install torch, which nothing 
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _NAME = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 _before = os.environ.get(_NAME)
@@ -21,3 +25,17 @@ finally:
         del os.environ[_NAME]
     else:
         os.environ[_NAME] = _before
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep back what transformers logs and warns of inside; its errors come through."""
+    log = logging.getLogger("transformers")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

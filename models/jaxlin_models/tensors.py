@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,68 +13,59 @@ from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
 from jaxlin_models.errors import ModelError
+from jaxlin_models.quantised import refuse_quantised_tensors
+from jaxlin_models.weight_files import WeightFiles, weight_files
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 #: What may be stored, by safetensors' names of it.
 _FLOATS = ("F16", "BF16", "F32", "F64")
 #: The same by torch's names.
 _TORCH_FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
+#: Bytes of a header, which is read whole: 200,000 tensors. The largest of our families have 1,500.
+_LARGEST_HEADER = 2**24
+#: Of two tables that are compared.
+_ROWS_AT_ONCE = 4096
+#: Of a file that begins with the header's length.
+_LENGTH_BYTES = 8
 
 
 @runtime_checkable
 class Tensors(Protocol):
-    """Tensors by the names of stock transformers; ``remedy`` says what to do about NaN in them."""
+    """Tensors by the names of stock transformers.
 
+    ``owner`` says in messages whose they are, ``remedy`` what to do about NaN in them.
+    """
+
+    owner: str
     remedy: str
 
     def __contains__(self, name: str) -> bool: ...
 
+    def dtypes(self) -> Mapping[str, str]:
+        """How each of them is stored, in the words of where it is."""
+
     def check(self, name: str, expected: tuple[int, ...]) -> None:
         """:class:`ModelError` at a tensor that is missing, misshaped or cannot be converted."""
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors of one shape have the same values."""
 
     def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor, in a dtype that holds its values exactly."""
 
 
+def files_of(checkpoint: Checkpoint) -> WeightFiles:
+    """The files that hold a checkpoint's weights, see :func:`weight_files`."""
+    return weight_files(checkpoint.directory, getattr(checkpoint.hf_config, "transformers_weights", None))
+
+
 def weights_hash(checkpoint: Checkpoint) -> str:
     """sha256 over the names and contents of the checkpoint's safetensors files, as hex."""
     total = hashlib.sha256()
-    for path in weight_files(checkpoint.directory):
+    for path in files_of(checkpoint).paths:
         total.update(path.name.encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a checkpoint in name order; :class:`ModelError` if one is missing."""
-    if (directory / _INDEX).exists():
-        return _shards(directory)
-    if (directory / _SINGLE).exists():
-        return [directory / _SINGLE]
-    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
-    if pickles:
-        raise ModelError(
-            f"{directory} has only pickled weights ({pickles[0]}), which can run code when loaded; "
-            f"convert them to safetensors"
-        )
-    raise ModelError(
-        f"{directory} has no {_SINGLE} or {_INDEX}; fetch the whole checkpoint, or one that has safetensors"
-    )
-
-
-def _shards(directory: Path) -> list[Path]:
-    try:
-        weight_map = json.loads((directory / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-        paths = sorted({directory / file for file in weight_map.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{directory / _INDEX} is not a safetensors index; fetch it anew") from error
-    for path in paths:
-        if not path.exists():
-            raise ModelError(f"{path} is missing although {_INDEX} names it; fetch it again")
-    return paths
 
 
 @contextmanager
@@ -87,6 +77,20 @@ def _opened(path: Path) -> Iterator[safe_open]:
         raise ModelError(f"{path} is truncated or not safetensors ({error}); fetch it again") from error
 
 
+def _check_header(path: Path) -> None:
+    """Refuse a header that is longer than the file or than any; the rest safetensors checks itself."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+        raise ModelError(f"{path} is truncated or not safetensors ({size} bytes); fetch it again")
+    if length > _LARGEST_HEADER:
+        raise ModelError(
+            f"{path} has a header of {length} bytes, which is more than any model has that is supported "
+            f"({_LARGEST_HEADER}); fetch it again"
+        )
+
+
 class FileTensors:
     """Every tensor of a checkpoint by name, whichever file it is in.
 
@@ -95,42 +99,64 @@ class FileTensors:
 
     remedy = "fetch the checkpoint again"
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, files: WeightFiles) -> None:
+        self.owner = str(directory)
         self._place: dict[str, tuple[Path, tuple[int, ...], str]] = {}
-        for path in weight_files(directory):
+        for path in files.paths:
+            _check_header(path)
             with _opened(path) as file:
                 for name in file.keys():  # noqa: SIM118 (not a dict)
+                    if name in self._place:
+                        raise ModelError(
+                            f"tensor {name} is in two files, {self._place[name][0]} and {path}; keep only "
+                            f"those that belong together"
+                        )
                     header = file.get_slice(name)
                     self._place[name] = (path, tuple(header.get_shape()), header.get_dtype())
+        refuse_quantised_tensors({name: dtype for name, (_, _, dtype) in self._place.items()}, directory)
 
     def __contains__(self, name: str) -> bool:
         return name in self._place
+
+    def dtypes(self) -> Mapping[str, str]:
+        """How each of them is stored, by safetensors' names."""
+        return {name: dtype for name, (_, _, dtype) in self._place.items()}
 
     def check(self, name: str, expected: tuple[int, ...]) -> None:
         """Refuse a tensor that is missing, misshaped or quantised; the files' headers know."""
         if name not in self._place:
             raise ModelError(
-                f"{self._directory} lacks the tensor {name}; the checkpoint is incomplete or its "
+                f"{self.owner} lacks the tensor {name}; the checkpoint is incomplete or its "
                 f"config.json belongs to another model"
             )
         _, shape, dtype = self._place[name]
+        if dtype not in _FLOATS:  # first, because what is packed has another shape as well
+            raise ModelError(
+                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
+                f"bfloat16 or float16"
+            )
         if shape != expected:
             raise ModelError(
                 f"tensor {name} has shape {list(shape)} where config.json implies {list(expected)}; "
                 f"config and weights belong to different models"
             )
-        if dtype not in _FLOATS:
-            raise ModelError(
-                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
-                f"bfloat16 or float16"
-            )
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors of one shape have the same values."""
+        count = self._place[one][1][0]
+        parts = (slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE))
+        return all(bool(np.all(self.read(one, rows) == self.read(other, rows))) for rows in parts)
 
     def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor."""
         with _opened(self._place[name][0]) as file:
             part: np.ndarray = file.get_slice(name)[rows]
             return part
+
+
+def tensors_of(checkpoint: Checkpoint) -> FileTensors:
+    """The tensors of a checkpoint's files."""
+    return FileTensors(checkpoint.directory, files_of(checkpoint))
 
 
 class StateTensors:
@@ -147,35 +173,44 @@ class StateTensors:
 
     def __init__(self, state: Mapping[str, Any], owner: str) -> None:
         self._state = state
-        self._owner = owner
+        self.owner = owner
         self._digest = hashlib.sha256()
         self._read = False
 
     def __contains__(self, name: str) -> bool:
         return name in self._state
 
+    def dtypes(self) -> Mapping[str, str]:
+        """How each of them is stored, by torch's names; what is no tensor by the name of its class."""
+        return {name: str(getattr(value, "dtype", type(value))) for name, value in self._state.items()}
+
     def check(self, name: str, expected: tuple[int, ...]) -> None:
         """Refuse a tensor that is missing, misshaped, quantised or without values."""
         if name not in self._state:
             raise ModelError(
-                f"{self._owner} lacks the tensor {name}; give a whole model, with adapters merged into it"
+                f"{self.owner} lacks the tensor {name}; give a whole model, with adapters merged into it"
             )
         tensor = self._state[name]
-        if tuple(tensor.shape) != expected:
-            raise ModelError(
-                f"tensor {name} of {self._owner} has shape {list(tensor.shape)} where its config implies "
-                f"{list(expected)}; give a model whose layers are those of its config"
-            )
         if str(tensor.dtype) not in _TORCH_FLOATS:
             raise ModelError(
-                f"tensor {name} of {self._owner} is stored as {tensor.dtype}, a quantised model; use one in "
+                f"tensor {name} of {self.owner} is stored as {tensor.dtype}, a quantised model; use one in "
                 f"float32, bfloat16 or float16"
+            )
+        if tuple(tensor.shape) != expected:
+            raise ModelError(
+                f"tensor {name} of {self.owner} has shape {list(tensor.shape)} where its config implies "
+                f"{list(expected)}; give a model whose layers are those of its config"
             )
         if tensor.device.type == "meta":
             raise ModelError(
-                f"tensor {name} of {self._owner} is on the meta device and has no values; load the model "
+                f"tensor {name} of {self.owner} is on the meta device and has no values; load the model "
                 f"without offloading first"
             )
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors of one shape have the same values."""
+        first, second = (self._state[name].detach().cpu() for name in (one, other))
+        return bool((first == second).all())
 
     def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor: float64 as it is, all else in float32, which holds it exactly."""
@@ -185,6 +220,10 @@ class StateTensors:
         self._digest.update(values.data)
         self._read = True
         return values
+
+    def again(self) -> StateTensors:
+        """The same tensors, to be read once more; that does not count in :meth:`sha256` here."""
+        return StateTensors(self._state, self._owner)
 
     def sha256(self) -> str | None:
         """sha256 over names, dtypes and values of what was read, in that order; None before."""

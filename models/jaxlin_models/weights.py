@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -18,8 +19,9 @@ from jaxlin_models.config import DecoderConfig
 from jaxlin_models.decoder import LOGICAL_AXES, Decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
+from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
-from jaxlin_models.tensors import FileTensors, Tensors
+from jaxlin_models.tensors import FileTensors, Tensors, files_of
 
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
@@ -31,6 +33,13 @@ _ALIGNMENT = 64
 
 #: (stage, done, total, note)
 Progress = Callable[[str, int, int, str], None]
+#: Told, in one sentence, what a user should know of a checkpoint that loads all the same.
+Tell = Callable[[str], None]
+
+
+def warn(sentence: str) -> None:
+    """A Python warning, for those who have no place of their own for it."""
+    warnings.warn(sentence, stacklevel=2)
 
 
 def load_decoder(
@@ -40,6 +49,7 @@ def load_decoder(
     precision: str | None = None,
     offload: bool = False,
     progress: Progress | None = None,
+    tell: Tell = warn,
 ) -> Decoder:
     """The decoder of a checkpoint, its weights converted to ``dtype`` tensor by tensor.
 
@@ -52,20 +62,30 @@ def load_decoder(
         offload: keep the weights of the layers in the host's memory, see :mod:`jaxlin_models.offload`;
             embeddings, head and final norm are on the device all the same.
         progress: called as (stage, done, total, note) for each parameter.
+        tell: told of a second set of weights in the folder, and of a head where the config has none.
 
     Raises:
-        ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating or
-            not finite; an unknown dtype or precision, or two that do not go together.
+        ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating,
+            not finite, or without a place in the model; an unknown dtype or precision, or two that do not
+            go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
+    files = files_of(checkpoint)
+    if files.aside:
+        more = f" and {len(files.aside) - 1} more" if len(files.aside) > 1 else ""
+        tell(
+            f"{checkpoint.directory} has several sets of weights: {files.chosen.name} is used, as stock "
+            f"transformers does, and {files.aside[0]}{more} left aside"
+        )
     return decoder_of(
         checkpoint.config,
         checkpoint.hf_config,
-        FileTensors(checkpoint.directory),
+        FileTensors(checkpoint.directory, files),
         dtype,
         precision=precision,
         offload=offload,
         progress=progress,
+        tell=tell,
     )
 
 
@@ -78,6 +98,7 @@ def decoder_of(
     precision: str | None = None,
     offload: bool = False,
     progress: Progress | None = None,
+    tell: Tell = warn,
 ) -> Decoder:
     """The decoder of a config and its tensors; arguments and errors as of :func:`load_decoder`.
 
@@ -85,16 +106,21 @@ def decoder_of(
         config: sizes and settings, as :func:`families.decoder_config` makes them of ``hf_config``.
         hf_config: says under which names the tensors are.
         tensors: in files or in memory.
-        dtype, precision, offload, progress: as there.
+        dtype, precision, offload, progress, tell: as there.
     """
+    names = _names_in(tensors, hf_config)
+    _check_last_layer(names, config.num_layers, tensors)
+    config, names = _with_head(config, names, tensors, tell)
     decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision))
     graphdef, state = nnx.split(decoder)
     flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
-    places = _places(_names_in(tensors, hf_config), shapes)
+    places = _places(names, shapes)
     for place in places.values():
         for name in place.names:
             tensors.check(name, place.tensor)
+    used = {name for place in places.values() for name in place.names}
+    refuse_leftover(tensors.dtypes(), used | {names["head"]}, config.num_layers, tensors.owner)
     filled = []
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
@@ -121,14 +147,47 @@ def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, n
 
 
 def _names_in(tensors: Tensors, hf_config: PreTrainedConfig) -> Mapping[str, str]:
+    """Where everything stands, by what these tensors' names begin with."""
     table = families.weight_names(hf_config)
-    present = (prefix for prefix in _PREFIXES if prefix + table["embedding"] in tensors)
+    marks = ("embedding", "final_norm.scale")  # a tied head may stand for the embeddings
+    present = (prefix for mark in marks for prefix in _PREFIXES if prefix + table[mark] in tensors)
     head = next((name for name in _HEADS if name in tensors), _HEADS[0])
     return _full_names(table, next(present, _PREFIXES[0]), head)
 
 
 def _full_names(table: Mapping[str, str], prefix: str, head: str) -> Mapping[str, str]:
     return {"head": head} | {key: prefix + name for key, name in table.items()}
+
+
+def _check_last_layer(names: Mapping[str, str], layers: int, tensors: Tensors) -> None:
+    """Refuse a config of more layers than there are, before anything is made for each of them."""
+    last = names["layers.attention.output.kernel"].format(layer=layers - 1)
+    if last not in tensors:
+        tensors.check(last, ())
+
+
+def _with_head(
+    config: DecoderConfig, names: Mapping[str, str], tensors: Tensors, tell: Tell
+) -> tuple[DecoderConfig, Mapping[str, str]]:
+    """Where the config ties the head to the embeddings: what the tensors say about that.
+
+    As in stock transformers (``tie_weights`` in its ``modeling_utils.py``), a head of other values stays
+    itself, and of one that stands alone the embeddings are a copy.
+    """
+    head, table = names["head"], names["embedding"]
+    if not config.tie_embeddings or head not in tensors:
+        return config, names
+    if table not in tensors:
+        return config, {**names, "embedding": head}
+    for name in (table, head):
+        tensors.check(name, (config.vocab_size, config.embed_dim))
+    if tensors.equal(table, head):
+        return config, names
+    tell(
+        f"{tensors.owner} has a head of its own ({head}) although its config ties the head to the embeddings "
+        f"(tie_word_embeddings): it is used, as stock transformers does"
+    )
+    return replace(config, tie_embeddings=False), names
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxlin_models.config import LayerType, RopeConfig
 from jaxlin_models.errors import ModelError
+from jaxlin_models.families.keys import shown
 
 #: A transformers config. It types every field as optional, even those that it always fills in.
 HFConfig = Any
@@ -70,21 +71,12 @@ _COUNTS = (
 
 
 def require_positive(hf: HFConfig, names: tuple[str, ...]) -> None:
-    """:class:`ModelError` unless all these keys of config.json are above zero."""
+    """:class:`ModelError` unless all these keys of config.json are above zero, and finite."""
     for name in names:
-        if not getattr(hf, name) > 0:
+        if not 0 < getattr(hf, name) < math.inf:
             raise ModelError(
-                f"config.json says that {name} is {getattr(hf, name)}, which must be above 0; fetch it anew"
-            )
-
-
-def refuse_settings(hf: HFConfig, names: tuple[str, ...]) -> None:
-    """:class:`ModelError` if any of these keys, which the family does not have, is set in config.json."""
-    for name in names:
-        if getattr(hf, name, None):
-            raise ModelError(
-                f"config.json sets {name} to {getattr(hf, name)}, which models of type {hf.model_type} do "
-                f"not have; remove the key if it is a leftover"
+                f"config.json says that {name} is {shown(getattr(hf, name))}, which must be a finite number "
+                f"above 0; fetch it anew"
             )
 
 
@@ -109,12 +101,25 @@ def shared_fields(hf: HFConfig) -> dict[str, Any]:
         "num_kv_heads": hf.num_key_value_heads,
         "head_dim": head_dim(hf),
         "mlp_dim": hf.intermediate_size,
-        "max_positions": hf.max_position_embeddings,
+        "max_positions": max_positions(hf),
         "norm_eps": hf.rms_norm_eps,
         "qkv_bias": bias,
         "attention_output_bias": bias,
         "tie_embeddings": hf.tie_word_embeddings,
     }
+
+
+def max_positions(hf: HFConfig) -> int:
+    """Positions that the model is made for.
+
+    YaRN's published recipe (Qwen 2.5, arXiv:2412.15115) adds a factor and the original length, whose product
+    is the new length, and leaves ``max_position_embeddings`` as it was. Stock transformers has no limit.
+    """
+    positions, rope = hf.max_position_embeddings, hf.rope_parameters
+    if rope.get("rope_type") != "yarn" or not rope.get("factor"):
+        return positions
+    stretched = rope["factor"] * rope["original_max_position_embeddings"]
+    return max(positions, int(stretched)) if math.isfinite(stretched) else positions
 
 
 def single_rope(hf: HFConfig) -> RopeConfig:
@@ -127,7 +132,7 @@ def activation(name: str) -> str:
     """Our name of an activation; :class:`ModelError` if we do not have it."""
     if name not in _ACTIVATIONS:
         raise ModelError(
-            f"config.json asks for the activation {name!r}, which is not one of "
+            f"config.json asks for the activation {shown(name)}, which is not one of "
             f"{', '.join(sorted(_ACTIVATIONS))}; this checkpoint is not supported"
         )
     return _ACTIVATIONS[name]
@@ -138,7 +143,8 @@ def layer_types(names: list[str]) -> tuple[LayerType, ...]:
     unknown = sorted(set(names) - set(_LAYER_TYPES))
     if unknown:
         raise ModelError(
-            f"config.json has layers of type {', '.join(unknown)}; supported are {', '.join(_LAYER_TYPES)}"
+            f"config.json has layers of type {shown(', '.join(unknown))}; supported are "
+            f"{', '.join(_LAYER_TYPES)}"
         )
     return tuple(_LAYER_TYPES[name] for name in names)
 
@@ -184,8 +190,8 @@ def rope_config(parameters: Mapping[str, Any], max_positions: int, *, truncate: 
             attention_factor=_yarn_attention_factor(parameters, factor),
         )
     raise ModelError(
-        f"config.json asks for the rotary embedding {kind!r}; supported are default, linear, llama3, yarn, "
-        f"and longrope in phi3"
+        f"config.json asks for the rotary embedding {shown(kind)}; supported are default, linear, llama3, "
+        f"yarn, and longrope in phi3"
     )
 
 

@@ -22,12 +22,22 @@ from jaxlin_models.families.common import (
     rope_config,
     shared_fields,
 )
+from jaxlin_models.families.keys import COMMON, QK_NORM_KEYS
 from jaxlin_models.huggingface import Gemma3Config
 
 NAMES: Mapping[str, str] = {
     **LLAMA_NAMES,
     **HEAD_NORM_NAMES,
     **PRE_AND_POST_NORM_NAMES,
+}
+USED = COMMON | {
+    "hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window", "layer_types",
+    "sliding_window_pattern", "rope_local_base_freq", "final_logit_softcapping",
+    "use_bidirectional_attention",
+}  # fmt: skip
+IGNORED: Mapping[str, str] = {
+    "attn_logit_softcapping": "stock does not hand it on to attention",
+    **dict.fromkeys(QK_NORM_KEYS, "stock norms q and k whatever they say"),
 }
 
 

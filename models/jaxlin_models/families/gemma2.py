@@ -14,13 +14,17 @@ from jaxlin_models.families.common import (
     HFConfig,
     activation,
     layer_types,
-    refuse_settings,
     require_positive,
     shared_fields,
     single_rope,
 )
+from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = {**LLAMA_NAMES, **PRE_AND_POST_NORM_NAMES}
+USED = COMMON | {
+    "hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window", "layer_types",
+    "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
+}  # fmt: skip
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
@@ -29,7 +33,6 @@ def decoder_config(hf: HFConfig) -> DecoderConfig:
         raise ModelError(
             "config.json asks for bidirectional attention (an embedding model); load a causal Gemma 2"
         )
-    refuse_settings(hf, ("mlp_bias",))
     require_positive(hf, ("query_pre_attn_scalar",))
     rope = single_rope(hf)
     return DecoderConfig(

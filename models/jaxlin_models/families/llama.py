@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.families.common import LLAMA_NAMES, HFConfig, activation, shared_fields, single_rope
+from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
+USED = COMMON | {"hidden_act", "attention_bias", "mlp_bias"}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:

@@ -10,21 +10,21 @@ from jaxlin_models.families.common import (
     HFConfig,
     activation,
     layer_types,
-    refuse_settings,
     shared_fields,
     single_rope,
 )
+from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
+USED = COMMON | {"hidden_act", "sliding_window", "layer_types"}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
     """Translate a ``MistralConfig`` or a ``MinistralConfig``."""
-    refuse_settings(hf, ("attention_bias", "mlp_bias"))
     rope, fields = single_rope(hf), shared_fields(hf)
     alike = "full_attention" if hf.sliding_window is None else "sliding_attention"
-    # transformers reads a mistral with layer_types as a ministral, and so does this.
-    named = getattr(hf, "layer_types", None) or [alike] * hf.num_hidden_layers
+    # transformers reads a file of a mistral with layer_types as a ministral, a model in memory it leaves one.
+    named = hf.layer_types if hf.model_type == "ministral" else [alike] * hf.num_hidden_layers
     return DecoderConfig(
         **fields,
         family="mistral",

@@ -9,10 +9,10 @@ from jaxlin_models.families.common import (
     LLAMA_NAMES,
     HFConfig,
     activation,
-    refuse_settings,
     shared_fields,
     single_rope,
 )
+from jaxlin_models.families.keys import COMMON, QK_NORM_KEYS
 
 NAMES: Mapping[str, str] = {
     **LLAMA_NAMES,
@@ -21,11 +21,12 @@ NAMES: Mapping[str, str] = {
     "layers.attention_post_norm.scale": "layers.{layer}.post_attention_layernorm.weight",
     "layers.mlp_post_norm.scale": "layers.{layer}.post_feedforward_layernorm.weight",
 }
+USED = COMMON | {"hidden_act", "attention_bias"}
+IGNORED: Mapping[str, str] = dict.fromkeys(QK_NORM_KEYS, "stock norms q and k whatever they say")
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
     """Translate an ``Olmo2Config``."""
-    refuse_settings(hf, ("mlp_bias", "sliding_window"))
     rope, fields = single_rope(hf), shared_fields(hf)
     return DecoderConfig(
         **fields,

@@ -16,11 +16,11 @@ from jaxlin_models.families.common import (
     LLAMA_NAMES,
     HFConfig,
     activation,
-    refuse_settings,
     require_positive,
     rope_config,
     shared_fields,
 )
+from jaxlin_models.families.keys import COMMON
 
 #: In the order of their rows in the tensor that they share.
 _FUSED: Mapping[str, str] = {
@@ -34,11 +34,11 @@ NAMES: Mapping[str, str] = {
     **{key: name for key, name in LLAMA_NAMES.items() if key not in _FUSED},
     **_FUSED,
 }
+USED = COMMON | {"hidden_act", "sliding_window"}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
     """Translate a ``Phi3Config``; a window counts in every layer."""
-    refuse_settings(hf, ("attention_bias", "mlp_bias", "lm_head_bias"))
     fields, rope = shared_fields(hf), _rope(hf)
     kind = "full" if hf.sliding_window is None else "sliding"
     return DecoderConfig(

@@ -18,8 +18,14 @@ from jaxlin_models.families.common import (
     shared_fields,
     single_rope,
 )
+from jaxlin_models.families.keys import COMMON, QK_NORM_KEYS
 
 NAMES: Mapping[str, str] = {**LLAMA_NAMES, **HEAD_NORM_NAMES}
+USED = COMMON | {
+    "hidden_act", "attention_bias", "use_sliding_window", "sliding_window", "max_window_layers",
+    "layer_types",
+}  # fmt: skip
+IGNORED: Mapping[str, str] = dict.fromkeys(QK_NORM_KEYS, "stock norms q and k whatever they say")
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:

@@ -10,17 +10,20 @@ from jaxlin_models.families.common import (
     HFConfig,
     activation,
     layer_types,
-    refuse_settings,
     shared_fields,
     single_rope,
 )
+from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
+USED = COMMON | {"hidden_act", "use_sliding_window", "sliding_window", "max_window_layers", "layer_types"}
+IGNORED: Mapping[str, str] = dict.fromkeys(
+    ("attention_bias", "qkv_bias", "use_qkv_bias"), "stock has biases of q, k and v whatever they say"
+)
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
     """Translate a ``Qwen2Config``, in which the biases are no setting."""
-    refuse_settings(hf, ("mlp_bias", "use_mrope"))
     rope = single_rope(hf)
     fields = shared_fields(hf) | {"qkv_bias": True, "attention_output_bias": False}
     return DecoderConfig(

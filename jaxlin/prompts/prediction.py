@@ -1,0 +1,70 @@
+"""A check of the certificate: the prediction of a recorded prompt, from its ids by another path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import jaxlin_models as models
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxlin.linear.certificate import Check
+
+if TYPE_CHECKING:
+    from jaxlin.prompts.model import Model
+
+#: Units of roundoff by which two ways through a whole network, activations and all, may part; at coarse
+#: arithmetic, a fraction. A wrong head or a tensor left out makes differences of its own size.
+_ROUNDINGS, _AT_MOST = 1e4, 0.2
+#: Multiplications and additions that NumPy is asked for where JAX computes on something faster.
+_SMALL = 2e12
+
+
+def prediction_check(model: Model, ids: Sequence[int], y: Float[Array, " d"]) -> Callable[[], Check]:
+    """The check, made when it is first asked for: logits at ``y`` against those of another path from ``ids``.
+
+    Args:
+        model: whose head reads y.
+        ids: of the prompt, up to the output's position.
+        y: the recorded output, after the final norm.
+    """
+
+    @cache
+    def check() -> Check:
+        ours = np.asarray(model.logits(y), np.float64)
+        theirs, path = _another_path(model, ids)
+        scale = np.linalg.norm(theirs)
+        carried = float(jnp.finfo(y.dtype).eps) / 2
+        roundoff = max(models.unit_roundoff(model.precision), carried)
+        return Check(
+            "prediction",
+            float(np.linalg.norm(ours - theirs) / (scale if scale > 0 else 1)),
+            min(_ROUNDINGS * roundoff, _AT_MOST),
+            f"‖logits − logits'‖ / ‖logits'‖: the prediction is that of {path}",
+        )
+
+    return check
+
+
+def _another_path(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, str]:
+    """Logits [vocab] after these tokens, and by what path."""
+    decoder = model.decoder
+    weights = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(decoder.layers)))
+    if jax.default_backend() == "cpu" or 2 * weights * len(ids) <= _SMALL:
+        logits = model.source.recomputed(ids)
+        if logits is not None:
+            return np.asarray(logits, np.float64), "NumPy, from the tokens and the checkpoint's tensors"
+    graphdef, state = nnx.split(decoder)
+    logits = _ordinary(graphdef, state, jnp.asarray(ids))
+    return np.asarray(logits, np.float64), "the ordinary forward pass from the tokens"
+
+
+@partial(jax.jit, static_argnums=0)
+def _ordinary(graphdef: nnx.GraphDef, state: nnx.State, ids: Int[Array, " t"]) -> Float[Array, " vocab"]:
+    decoder = nnx.merge(graphdef, state)
+    return decoder.logits(decoder(decoder.embed(ids))[-1])
