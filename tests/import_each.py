@@ -6,6 +6,7 @@ seconds. JAX has begun no threads by then. A line comes back for each module tha
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ def import_each(outside: Sequence[str], modules: Sequence[str]) -> None:
     """Import ``outside`` here, a module or a name in one, and each of ``modules`` in a fork of its own."""
     for name in outside:
         resolve_name(name)
+    gc.disable()  # a collection in a fork would copy the whole memory of this process
     for index, name in enumerate(modules):
         if index >= _AT_ONCE:
             os.wait()

@@ -27,20 +27,20 @@ def test_every_split_sums_to_the_logit(tiny_model, name: str, target: LogitTarge
     operator = recording.stretch(0, recording.num_layers - 1)
     row = model.logit_row(operator.y, target)
     result = jaxlin.svd(operator, operator.shape[0], method="dense")
-    found = jaxlin.attribute(operator, recording, row, result)
-    assert found.holds
-    check_pytree(found)
+    shares = jaxlin.attribute(operator, recording, row, result)
+    assert shares.holds
+    check_pytree(shares)
     logits = model.logits(operator.y)
     expected = logits[5] - (logits[11] if target.minus is not None else 0)
-    scale = np.abs(found.tokens).sum()
-    assert found.value == pytest.approx(float(expected), rel=1e-12)
-    assert found.tokens.sum() + found.offset == pytest.approx(found.value, abs=1e-12 * scale)
-    assert found.embedding + found.branches.sum() == pytest.approx(found.value, abs=1e-12 * scale)
-    assert (found.offset != 0) == (name == "llama-biases")
+    scale = np.abs(shares.tokens).sum()
+    assert shares.value == pytest.approx(float(expected), rel=1e-12)
+    assert shares.tokens.sum() + shares.offset == pytest.approx(shares.value, abs=1e-12 * scale)
+    assert shares.embedding + shares.branches.sum() == pytest.approx(shares.value, abs=1e-12 * scale)
+    assert (shares.offset != 0) == (name == "llama-biases")
     by_hand = np.einsum("m,mtd,td->t", row[0], operator.dense(), operator.x)
-    np.testing.assert_allclose(found.tokens, by_hand, atol=1e-12 * scale)
+    np.testing.assert_allclose(shares.tokens, by_hand, atol=1e-12 * scale)
     # All directions together are the whole split.
-    np.testing.assert_allclose(found.directions.sum(0), found.tokens, atol=1e-11 * scale)
+    np.testing.assert_allclose(shares.directions.sum(0), shares.tokens, atol=1e-11 * scale)
 
 
 def test_a_branch_is_what_its_module_adds(tiny_model):
@@ -49,12 +49,12 @@ def test_a_branch_is_what_its_module_adds(tiny_model):
     recording = model.record(ids)
     operator = recording.stretch(0, recording.num_layers - 1)
     row = model.logit_row(operator.y, LogitTarget(7))
-    found = jaxlin.attribute(operator, recording, row)
-    assert found.directions is None
+    shares = jaxlin.attribute(operator, recording, row)
+    assert shares.directions is None
     final = np.asarray(recording.left(recording.num_layers - 1))
     read = np.asarray(row[0]) * np.asarray(operator.y) / final  # the norm is diagonal
     for layer in range(recording.num_layers):
-        for which, share in zip(("attention", "mlp"), found.branches[layer], strict=True):
+        for which, share in zip(("attention", "mlp"), shares.branches[layer], strict=True):
             added = recording.module(layer, which, normed=False).y
             assert read @ np.asarray(added) == pytest.approx(share, rel=1e-10)
 

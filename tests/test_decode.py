@@ -78,10 +78,10 @@ def test_short_prompts_and_small_vocabularies_give_what_there_is():
         jnp.eye(2), jnp.ones(2), jax.random.normal(jax.random.key(0), (2, 1, 2)), jnp.zeros(2),
         None, "dense", 0, 0.0, 0, jaxlin.Certificate(1.0, 0.0, 2, 2, (), Energy(1.0, 0.0)),
     )  # fmt: skip
-    one = replace(result, x=jnp.ones((1, 2)), labels=labels_of([1], PlainReader())).directions[0]
-    assert [token.id for token in one.outputs] == [0, 1]
-    assert [place.position for place in one.inputs] == [0]
-    assert len(one.inputs[0].nearest) == 2
+    direction = replace(result, x=jnp.ones((1, 2)), labels=labels_of([1], PlainReader())).directions[0]
+    assert [token.id for token in direction.outputs] == [0, 1]
+    assert [place.position for place in direction.inputs] == [0]
+    assert len(direction.inputs[0].nearest) == 2
 
 
 def test_many_rows_of_the_vocabulary_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch):
@@ -89,9 +89,9 @@ def test_many_rows_of_the_vocabulary_are_looked_at_in_parts(monkeypatch: pytest.
 
     monkeypatch.setattr(decoding, "ROWS_AT_ONCE", 16)
     blocks, table = (jax.random.normal(jax.random.key(i), (n, 5)) for i, n in ((0, 4), (1, 60)))
-    found = decoding.nearest_tokens(blocks[:, None], table, 8, str)
+    nearest = decoding.nearest_tokens(blocks[:, None], table, 8, str)
     cosines = np.asarray(blocks @ table.T) / np.linalg.norm(table, axis=1)
-    for i, (near,) in enumerate(found):
+    for i, (near,) in enumerate(nearest):
         assert [token.id for token in near] == np.argsort(-cosines[i])[:8].tolist()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jax.numpy as jnp
 import pytest
@@ -67,22 +68,23 @@ def ours(name: str) -> bool:
     return name.split(".")[0] in ("jaxlin", "jaxlin_models")
 
 
-def walk(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
-    """A syntax tree, with or without what stands under ``if TYPE_CHECKING``."""
+def walk(node: ast.AST, apart: str) -> Iterator[ast.AST]:
+    """A syntax tree, apart from what only type checkers read ("types"), or also from functions ("late")."""
     yield node
-    if types or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    if not (apart and for_types) and not (apart == "late" and isinstance(node, ast.FunctionDef)):
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, types=types)
+            yield from walk(child, apart)
 
 
 def imports(name: str, known: Mapping[str, Path], *, apart: str = "") -> Iterator[str]:
     """The modules that a module imports, wherever in it.
 
-    ``apart`` from those for type checkers alone ("types"), or from all that are not at its top ("inner").
+    ``apart`` from those for type checkers alone ("types"), or also from those in functions ("late").
     """
     tree = ast.parse(known[name].read_text())
     package = name.split(".") if known[name].name == "__init__.py" else name.split(".")[:-1]
-    for node in tree.body if apart == "inner" else walk(tree, types=not apart):
+    for node in walk(tree, apart):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -161,7 +163,7 @@ def test_every_module_can_be_imported_first():
     outside = {
         imported
         for name in modules()
-        for imported in imports(name, modules(), apart="inner")
+        for imported in imports(name, modules(), apart="late")
         if not ours(imported) and imported != "__future__"
     }
     names = [name for name in modules() if not name.endswith("__main__")]
@@ -232,6 +234,28 @@ def test_no_private_name_crosses_a_module():
     ]
     crossing = [f"{file.relative_to(ROOT)}: {name}" for file in files for name in private_names(file)]
     assert crossing == [], crossing
+
+
+def test_files_beside_the_packages_import_what_is_there():
+    """Benchmarks and most scripts are run by no test."""
+    taken = {
+        (f"{node.module}.{alias.name}", file.name)
+        for folder in FOLDERS
+        for file in (ROOT / folder).glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and not node.level and ours(str(node.module))
+        for alias in node.names
+    }
+    assert len(taken) > 100
+    assert [name for name in sorted(taken) if not exists(name[0])] == []
+
+
+def exists(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def test_import_jaxlin_imports_no_model():

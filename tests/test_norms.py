@@ -21,12 +21,12 @@ def test_norms_and_the_largest_rows_and_columns(tiny_model):
     span = np.array([1, 4, 5, 9])
     operator = with_labels(model.jacobian(ids), model, ids).select(span=span)
     dense = np.asarray(operator.dense())
-    found = norms(operator)
-    np.testing.assert_allclose(found.rows, np.sqrt((dense**2).sum((1, 2))), rtol=1e-12)
-    np.testing.assert_allclose(found.columns, np.sqrt((dense**2).sum(0)), rtol=1e-12)
-    rows, columns = largest(operator, found, 3)
+    measured = norms(operator)
+    np.testing.assert_allclose(measured.rows, np.sqrt((dense**2).sum((1, 2))), rtol=1e-12)
+    np.testing.assert_allclose(measured.columns, np.sqrt((dense**2).sum(0)), rtol=1e-12)
+    rows, columns = largest(operator, measured, 3)
 
-    assert [row.feature for row in rows] == np.argsort(-found.rows)[:3].tolist()
+    assert [row.feature for row in rows] == np.argsort(-measured.rows)[:3].tolist()
     table = np.asarray(model.decoder.embedding[...])
     for row in rows:
         by_position = np.linalg.norm(dense[row.feature], axis=1)
@@ -36,9 +36,9 @@ def test_norms_and_the_largest_rows_and_columns(tiny_model):
         cosines = table @ block / np.linalg.norm(table, axis=1) / np.linalg.norm(block)
         assert [token.id for token in row.nearest] == np.argsort(-cosines)[:8].tolist()
 
-    flat = np.argsort(-found.columns.ravel())[:3]
+    flat = np.argsort(-measured.columns.ravel())[:3]
     for column, (t, j) in zip(
-        columns, zip(*np.unravel_index(flat, found.columns.shape), strict=True), strict=True
+        columns, zip(*np.unravel_index(flat, measured.columns.shape), strict=True), strict=True
     ):
         assert (column.position, column.feature) == (span[t], j)
         best = np.argsort(-np.asarray(model.logits(jnp.asarray(dense[:, t, j]))))[:8]

@@ -69,10 +69,10 @@ def probes(operator: DetachedJacobian) -> tuple[jax.Array, jax.Array]:
     return v, u
 
 
-def assert_same(found: DetachedJacobian, expected: DetachedJacobian, tolerance: float) -> None:
+def assert_same(ours: DetachedJacobian, expected: DetachedJacobian, tolerance: float) -> None:
     """Output, offset and both passes."""
     v, u = probes(expected)
-    values = [(o.y, o.offset, o.matmat(v), o.rmatmat(u)) for o in (found, expected)]
+    values = [(o.y, o.offset, o.matmat(v), o.rmatmat(u)) for o in (ours, expected)]
     for a, b in zip(*values, strict=True):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
@@ -104,7 +104,7 @@ def test_a_dial_says_more_than_the_model(offloaded: Load):
 
 def moved_bytes(jaxpr) -> int:
     """Bytes of all arrays that a program puts into another memory, each loop's body counted once."""
-    own = [one.outvars[0].aval for one in jaxpr.eqns if one.primitive.name == "device_put"]
+    own = [equation.outvars[0].aval for equation in jaxpr.eqns if equation.primitive.name == "device_put"]
     return tree_bytes(own) + sum(map(moved_bytes, inside(jaxpr)))
 
 
@@ -134,8 +134,8 @@ def test_layers_are_fetched_one_at_a_time(offloaded: Load):
 def test_passes_are_those_of_arrays_on_the_device(offloaded: Load, name: str, dtype: str, dial: Dial):
     ids = prompt_ids(name)
     expected = offloaded(name, dtype, "none").jacobian(ids, dial=dial)
-    found = offloaded(name, dtype, "all").jacobian(ids, dial=replace(dial, offload=True))
-    assert_same(found, expected, ROUNDING[dtype])
+    ours = offloaded(name, dtype, "all").jacobian(ids, dial=replace(dial, offload=True))
+    assert_same(ours, expected, ROUNDING[dtype])
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,20 @@ def test_passes_are_those_of_arrays_on_the_device(offloaded: Load, name: str, dt
     ],
 )
 def test_parts_are_those_of_arrays_on_the_device(offloaded: Load, make: Callable[[Model], DetachedJacobian]):
-    found, expected = (make(offloaded(NAME, "float32", offload)) for offload in ("all", "none"))
-    assert_same(found, expected, ROUNDING["float32"])
+    ours, expected = (make(offloaded(NAME, "float32", offload)) for offload in ("all", "none"))
+    assert_same(ours, expected, ROUNDING["float32"])
 
 
 def test_singular_values_generated_tokens_and_weights_are_the_same(offloaded: Load):
-    found, expected = (offloaded(NAME, "float32", offload) for offload in ("all", "none"))
-    result = jaxlin.svd(found.jacobian(IDS), 3, method="gram")
+    ours, expected = (offloaded(NAME, "float32", offload) for offload in ("all", "none"))
+    result = jaxlin.svd(ours.jacobian(IDS), 3, method="gram")
     assert result.certificate.holds
     s = jaxlin.svd(expected.jacobian(IDS), 3, method="gram").s
     np.testing.assert_allclose(result.s, s, rtol=1e-5)
-    assert found.generate(IDS, 4, temperature=1.0) == expected.generate(IDS, 4, temperature=1.0)
-    tensors, originals = (to_huggingface(one.decoder, one.checkpoint.hf_config) for one in (found, expected))
+    assert ours.generate(IDS, 4, temperature=1.0) == expected.generate(IDS, 4, temperature=1.0)
+    tensors, originals = (
+        to_huggingface(model.decoder, model.checkpoint.hf_config) for model in (ours, expected)
+    )
     for name, original in originals.items():
         np.testing.assert_array_equal(tensors[name], original)
 
@@ -209,8 +211,8 @@ def test_on_a_cpu_all_memory_is_one():
 
 def test_offloaded_jobs_are_measured(offloaded: Load):
     job = Job(offloaded(NAME, "float32", "none").decoder.config, len(IDS), offload="all")
-    found = forecast(job, Dial(offload=True), Solver(2, "gram"))
-    assert found.weights + found.coefficients < found.peak <= found.bound
+    needed = forecast(job, Dial(offload=True), Solver(2, "gram"))
+    assert needed.weights + needed.coefficients < needed.peak <= needed.bound
 
 
 @pytest.fixture
@@ -225,14 +227,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_gpu_offloaded_stacks_take_nothing_of_its_memory():
     job = Job(models.find_config("gemma-3-4b"), 500)
     config, plain = job.config, forecast(job, Dial(), Solver(), compiled=False)
-    found = forecast(replace(job, offload="coefficients"), Dial(offload=True), Solver(), compiled=False)
-    assert found.weights == plain.weights
-    assert found.coefficients == 4  # the final norm's
-    assert found.host == plain.coefficients - 4
-    found = forecast(replace(job, offload="all"), Dial(offload=True), Solver(), compiled=False)
-    assert found.weights == 4 * (config.vocab_size + 1) * config.embed_dim  # the table and the final norm
-    assert found.host == plain.weights + plain.coefficients - found.weights - found.coefficients
-    assert weight_bytes(replace(job, offload="all")) == found.weights
+    needed = forecast(replace(job, offload="coefficients"), Dial(offload=True), Solver(), compiled=False)
+    assert needed.weights == plain.weights
+    assert needed.coefficients == 4  # the final norm's
+    assert needed.host == plain.coefficients - 4
+    needed = forecast(replace(job, offload="all"), Dial(offload=True), Solver(), compiled=False)
+    assert needed.weights == 4 * (config.vocab_size + 1) * config.embed_dim  # the table and the final norm
+    assert needed.host == plain.weights + plain.coefficients - needed.weights - needed.coefficients
+    assert weight_bytes(replace(job, offload="all")) == needed.weights
 
 
 @pytest.mark.usefixtures("gpu")
@@ -263,15 +265,15 @@ def test_the_flag(tmp_path: Path, capsys):
     """The command line's answer is the same, and says what was offloaded."""
     folder = write_checkpoint(NAME, tmp_path / "model")
     asked = ("--model", str(folder), "--token-ids", ",".join(map(str, IDS)), "-k", "2", "--json")
-    told = {}
+    results = {}
     for offload in OFFLOADS:
         out = tmp_path / offload
         assert main(["svd", *asked, "--offload", offload, "--out", str(out)]) == 0
-        told[offload] = json.loads(capsys.readouterr().out)
-        assert told[offload]["offload"] == offload
-        assert told[offload]["dial"]["offload"] is (offload != "none")
-        values = [triplet["s"] for triplet in told[offload]["triplets"]]
-        expected = [triplet["s"] for triplet in told["none"]["triplets"]]
+        results[offload] = json.loads(capsys.readouterr().out)
+        assert results[offload]["offload"] == offload
+        assert results[offload]["dial"]["offload"] is (offload != "none")
+        values = [triplet["s"] for triplet in results[offload]["triplets"]]
+        expected = [triplet["s"] for triplet in results["none"]["triplets"]]
         np.testing.assert_allclose(values, expected, rtol=ROUNDING["float32"])
     for flags, said in (
         (("--offload", "some"), "unknown offload 'some': choose one of none, coefficients, all"),

@@ -77,8 +77,8 @@ def test_shapes_are_those_of_the_real_operator(tiny_model, dtype: str, dial: Dia
     planned = abstract(Job(model.decoder.config, len(ids), dtype), dial)
     assert planned.coefficients == tree_bytes(real.state[1])
     assert planned.weights == tree_bytes(real.state[0])
-    told = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(planned.operator)]
-    assert told == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(real)]
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(planned.operator)]
+    assert shapes == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(real)]
     assert planned.operator.shape == real.shape
 
 
@@ -105,12 +105,12 @@ def test_the_ordinary_jacobian_has_no_coefficients(tiny_model):
 
 def test_a_forecast_names_its_peak(tiny_model):
     job = Job(tiny_model("llama-biases", "float32").decoder.config, 12)
-    found = forecast(job, Dial(), Solver(2, "lanczos"))
-    assert found.peak == found.weights + found.coefficients + max(phase.bytes for phase in found.phases)
-    assert found.bottleneck in {phase.name for phase in found.phases}
-    assert found.peak <= found.bound
+    needed = forecast(job, Dial(), Solver(2, "lanczos"))
+    assert needed.peak == needed.weights + needed.coefficients + max(phase.bytes for phase in needed.phases)
+    assert needed.bottleneck in {phase.name for phase in needed.phases}
+    assert needed.peak <= needed.bound
     # What no account of XLA's can be below: the right vectors, twice where they are compared.
-    assert found.peak - found.weights - found.coefficients >= 2 * 12 * job.config.embed_dim * 4
+    assert needed.peak - needed.weights - needed.coefficients >= 2 * 12 * job.config.embed_dim * 4
 
 
 def test_settings_are_tried_from_fast_to_small():
@@ -131,7 +131,7 @@ def test_the_first_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(budget, "_TO_SPARE", 0)
     job = Job(models.find_config("gemma-3-4b"), 500)
     shapes = [abstract(job, dial) for dial in candidates(500)]
-    held = [one.weights + one.coefficients for one in shapes]
+    held = [shape.weights + shape.coefficients for shape in shapes]
     assert held == sorted(held, reverse=True)
     for count, dial in zip(held, candidates(500), strict=True):
         assert choose(job, Solver(), count).dial == dial
@@ -141,11 +141,11 @@ def test_the_first_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch):
 
 def test_gemma_3_4b_fits_40_gb_at_400_tokens_with_room():
     """From the bound alone, which is above whatever is compiled."""
-    found = forecast(
+    needed = forecast(
         Job(models.find_config("gemma-3-4b"), 400), Dial(), Solver(), memory=40 * GB, compiled=False
     )
-    assert found.choice.method == "lanczos"
-    assert found.bound < 30 * GB
+    assert needed.choice.method == "lanczos"
+    assert needed.bound < 30 * GB
 
 
 def test_gemma_3_4b_fits_40_gb_at_32768_tokens_in_bfloat16():
@@ -161,10 +161,10 @@ def test_gemma_3_4b_fits_40_gb_at_32768_tokens_in_bfloat16():
 
 def test_a_forecast_is_one_line(tiny_model):
     job = Job(tiny_model("llama-biases", "float32").decoder.config, 12)
-    found = forecast(job, Dial(), Solver(2, "gram"), compiled=False)
+    needed = forecast(job, Dial(), Solver(2, "gram"), compiled=False)
     assert (
-        repr(found)
-        == f"Forecast(method gram, k 2, {found.passes} passes, less than {spell_size(found.peak)})"
+        repr(needed)
+        == f"Forecast(method gram, k 2, {needed.passes} passes, less than {spell_size(needed.peak)})"
     )
 
 
@@ -403,8 +403,8 @@ def test_result_files_are_safetensors(tmp_path: Path):
         "one": np.ones(()),
     }  # fmt: skip
     write_tensors(tensors, tmp_path / "x.safetensors")
-    found = load_file(tmp_path / "x.safetensors")
-    assert found.keys() == tensors.keys()
+    loaded = load_file(tmp_path / "x.safetensors")
+    assert loaded.keys() == tensors.keys()
     for name, a in tensors.items():
-        assert found[name].dtype == a.dtype
-        np.testing.assert_array_equal(found[name], a)
+        assert loaded[name].dtype == a.dtype
+        np.testing.assert_array_equal(loaded[name], a)

@@ -91,7 +91,7 @@ def test_product_under_vmap_and_jvp(precision: str):
     def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
         return contract("ni,io->no", jnp.asarray(a), jnp.asarray(b), precision)
 
-    expected = np.stack([reference("ni,io->no", one, b, precision) for one in a])
+    expected = np.stack([reference("ni,io->no", row, b, precision) for row in a])
     assert relative(jax.vmap(multiply, (0, None))(a, b), expected) < 1e-6
     assert relative(jax.vmap(multiply, (1, None), 1)(a.swapaxes(0, 1), b), expected.swapaxes(0, 1)) < 1e-6
     both = jax.vmap(multiply)(a, np.stack([b, b, db, db]))
@@ -111,8 +111,8 @@ def test_unit_roundoff_bounds_every_product_and_is_reached(precision: str):
     wide = np.longdouble if precision == "float64" else np.float64
     a, b = rng.uniform(1, 2, (2, 100_000)).astype("float64" if precision == "float64" else "float32")
     exact = a.astype(wide) * b.astype(wide)
-    found = contract("ni,ni->n", jnp.asarray(a)[:, None], jnp.asarray(b)[:, None], precision)
-    error = np.abs(np.asarray(found).astype(wide) - exact)
+    product = contract("ni,ni->n", jnp.asarray(a)[:, None], jnp.asarray(b)[:, None], precision)
+    error = np.abs(np.asarray(product).astype(wide) - exact)
     worst = float((error / exact).max()) / unit_roundoff(precision)
     # A product in storage's own precision is rounded once, at its end; the others' operands before.
     assert 0.9 < worst < 2.0 + 1e-3
@@ -130,8 +130,8 @@ def test_accelerators_are_asked_for_the_algorithm_by_name(precision: str):
         "bf16x3": "num_primitive_operations = 3",
         "bfloat16": "lhs_precision_type = bf16, rhs_precision_type = bf16, accumulation_type = f32",
     }
-    found = [name for name, words in expected.items() if words in text]
-    assert found == [precision] if precision != "bf16x3" else found == ["bf16x3", "bfloat16"]
+    used = [name for name, words in expected.items() if words in text]
+    assert used == [precision] if precision != "bf16x3" else used == ["bf16x3", "bfloat16"]
     assert "reduce_precision" not in text
 
 
@@ -212,20 +212,20 @@ def test_errors_of_whole_passes_follow_the_precision(passes: Callable[[str, str 
     _, _, *exact, adjoint = passes("float64", None)
     assert adjoint < 1e-13
     for precision in ("float32", *ROUNDED):
-        _, _, *found, adjoint = passes("float32", precision)
+        _, _, *values, adjoint = passes("float32", precision)
         u = unit_roundoff(precision)
         assert adjoint < 4 * u
-        for value, expected in zip(found, exact, strict=True):
+        for value, expected in zip(values, exact, strict=True):
             assert u / 8 < relative(value, expected) < 16 * u
 
 
 def test_bfloat16_storage_costs_accuracy_but_no_adjointness(passes: Callable[[str, str | None], Passes]):
     """Coefficients are rounded once, when they are recorded; both passes then compute in float32."""
     _, _, *exact, _ = passes("float64", None)
-    narrow, _, *found, adjoint = passes("bfloat16", "float32")
+    narrow, _, *values, adjoint = passes("bfloat16", "float32")
     assert (narrow.dtype, narrow.working_dtype) == (jnp.bfloat16, jnp.float32)
     assert adjoint < 4 * unit_roundoff("float32")
-    for value, expected in zip(found, exact, strict=True):
+    for value, expected in zip(values, exact, strict=True):
         assert unit_roundoff("bfloat16") / 16 < relative(value, expected) < 4 * unit_roundoff("bfloat16")
     recorded = jax.eval_shape(
         lambda x: from_bits(models.record(narrow, x, -1)[1]), narrow.embed(jnp.arange(3))
@@ -237,9 +237,9 @@ def test_bfloat16_storage_costs_accuracy_but_no_adjointness(passes: Callable[[st
 
 def test_working_dtype_is_bfloat16_where_nothing_is_wider(passes: Callable[[str, str | None], Passes]):
     _, _, *exact, _ = passes("float64", None)
-    made, _, *found, _ = passes("bfloat16", None)
+    made, _, *values, _ = passes("bfloat16", None)
     assert made.working_dtype == jnp.bfloat16
-    for value, expected in zip(found, exact, strict=True):
+    for value, expected in zip(values, exact, strict=True):
         assert relative(value, expected) < 16 * unit_roundoff("bfloat16")
 
 
@@ -265,6 +265,6 @@ def test_float64_needs_x64():
 
 def test_precision_is_part_of_the_program():
     """Two decoders that differ in it alone never share a compilation."""
-    one, other = (nnx.split(decoder("float32", precision))[0] for precision in ("float32", "tf32"))
-    assert one != other
-    assert hash(one) != hash(other)
+    float32, tf32 = (nnx.split(decoder("float32", precision))[0] for precision in ("float32", "tf32"))
+    assert float32 != tf32
+    assert hash(float32) != hash(tf32)

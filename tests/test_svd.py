@@ -22,7 +22,8 @@ from jaxlin.linear.rows import RowFile
 from jaxlin.linear.tolerance import default_tolerance
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.solver_state import SolverState
-from jaxlin.solvers.choose import USED_BY, choose_method, uses
+from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.methods import USED_BY, uses
 
 M, N, K = 40, 90, 6
 SPECTRA = {
@@ -145,11 +146,11 @@ def test_captured_energy_keeps_its_error_bar(k: int):
     operator = operator_of(matrix_with(spectrum), "float64")
     exact = jaxlin.svd(operator, k, method="dense")
     truth = exact.certificate.energy.captured
-    found = [estimate_energy(operator, exact.U, exact.s, seed) for seed in range(40)]
-    off = np.array([energy.captured - truth for energy in found])
+    estimates = [estimate_energy(operator, exact.U, exact.s, seed) for seed in range(40)]
+    off = np.array([energy.captured - truth for energy in estimates])
     assert abs(off.mean()) < 4 * off.std() / np.sqrt(len(off))
-    assert 0.5 < np.mean(np.abs(off) < 2 * np.array([energy.error for energy in found])) <= 1
-    assert np.std(off) == pytest.approx(np.mean([energy.error for energy in found]), rel=0.5)
+    assert 0.5 < np.mean(np.abs(off) < 2 * np.array([energy.error for energy in estimates])) <= 1
+    assert np.std(off) == pytest.approx(np.mean([energy.error for energy in estimates]), rel=0.5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -198,11 +199,11 @@ def compare_methods(
     exact = jaxlin.svd(operator, k, method="dense", tolerance=tolerance)
     assert exact.certificate.holds
     for method in methods:
-        found = jaxlin.svd(operator, k, method=method, tolerance=tolerance)
-        assert found.certificate.holds
-        np.testing.assert_allclose(found.s, exact.s, rtol=promised)
-        assert sine_of_largest_angle(found.U, exact.U) < promised
-        assert sine_of_largest_angle(found.V, exact.V) < promised
+        result = jaxlin.svd(operator, k, method=method, tolerance=tolerance)
+        assert result.certificate.holds
+        np.testing.assert_allclose(result.s, exact.s, rtol=promised)
+        assert sine_of_largest_angle(result.U, exact.U) < promised
+        assert sine_of_largest_angle(result.V, exact.V) < promised
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -18,9 +18,9 @@ def norms(operator: DetachedJacobian, progress: Progress = silent) -> Norms:
     rows = np.zeros(operator.shape[0])
     columns = np.zeros(operator.input_shape)
     identity = np.eye(len(rows), dtype=operator.dtype)
-    for part, chunk in operator.rows(identity, progress, "norms of rows and columns"):
+    for these, chunk in operator.rows(identity, progress, "norms of rows and columns"):
         squares = np.square(np.asarray(chunk, np.float64))
-        rows[part] = squares.reshape(len(squares), -1).sum(1)
+        rows[these] = squares.reshape(len(squares), -1).sum(1)
         columns += squares.sum(0)
     return Norms(np.sqrt(rows), np.sqrt(columns))
 

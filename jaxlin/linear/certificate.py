@@ -7,8 +7,7 @@ found the same values, and the energy that the triplets capture leaves room for 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -86,14 +85,6 @@ class Certificate:
     def check(self, name: str) -> Check | None:
         """The check of this name, or None where it does not apply."""
         return next((check for check in self.checks if check.name == name), None)
-
-
-def as_json(certificate: Certificate) -> dict[str, Any]:
-    """A certificate in plain numbers and words."""
-    plain = asdict(certificate)
-    for entry, check in zip(plain["checks"], certificate.checks, strict=True):
-        entry["holds"] = check.holds
-    return plain | {"holds": certificate.holds}
 
 
 def residuals(

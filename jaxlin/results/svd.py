@@ -59,7 +59,7 @@ class SVDResult(Result):
         V: right vectors [k, *input_shape], orthonormal; in the host's memory.
         residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
         spectrum: every singular value [min(m, n)] where the method finds them all, else None.
-        method: the method that was used, one of ``jaxlin.solvers.choose.METHODS``.
+        method: the method that was used, one of ``jaxlin.solvers.methods.METHODS``.
         passes: passes of the whole network that were spent, those of the certificate included.
         seconds: wall time.
         seed: seed of every random vector that was drawn.

@@ -28,7 +28,7 @@ class _Stage:
 
     began: float
     at_first: int
-    told: float
+    shown_at: float
     bar: TaskID | None = None
 
 
@@ -78,8 +78,8 @@ class TerminalProgress:
             if known.bar is None:
                 known.bar = self._bars.add_task(stage, total=total, state=state, note=note)
             self._bars.update(known.bar, completed=done, total=total, note=note, state=state)
-        elif done == total or now - known.told >= _BETWEEN:
-            known.told = now
+        elif done == total or now - known.shown_at >= _BETWEEN:
+            known.shown_at = now
             self._console.print(Text(f"{stage}: {done}/{total} {note} ({state})"), soft_wrap=True)
 
 

@@ -44,8 +44,8 @@ def compare(
     """
     if isinstance(what, str | Model):
         return compare_policies(_model(what, progress, loading), prompt, options, progress)
-    named = ((each if isinstance(each, str) else each.name, each) for each in what)
-    models = ((name, _model(each, progress, loading)) for name, each in named)
+    named = ((model if isinstance(model, str) else model.name, model) for model in what)
+    models = ((name, _model(model, progress, loading)) for name, model in named)
     return compare_models(models, prompt, options, progress)
 
 

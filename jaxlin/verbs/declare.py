@@ -177,14 +177,14 @@ def did_you_mean(name: str, known: list[str], otherwise: str) -> str:
 def _declared(field: Field[Any], hint: Any) -> Declared:
     assert get_origin(hint) is Annotated, field.name
     kind, option = get_args(hint)
-    plain = [part for part in _parts(kind) if part is not type(None)]
-    several = any(get_origin(part) is tuple for part in plain)
-    simple = [get_args(part)[0] if get_origin(part) is tuple else part for part in plain]
+    plain = [member for member in _members(kind) if member is not type(None)]
+    several = any(get_origin(member) is tuple for member in plain)
+    simple = [get_args(member)[0] if get_origin(member) is tuple else member for member in plain]
     # Python may give an option in more forms than the command line, whose form comes first.
     return Declared(field.name, option, simple[0], several and get_origin(plain[0]) is tuple, field.default)
 
 
-def _parts(kind: Any) -> Iterator[Any]:
+def _members(kind: Any) -> Iterator[Any]:
     if get_origin(kind) in (types.UnionType, typing.Union):
         yield from get_args(kind)
     else:

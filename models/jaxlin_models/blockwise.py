@@ -163,14 +163,14 @@ def _over_visible(
 ) -> Array:
     """For each block, the sum of ``apply`` over the blocks that it has to do with."""
 
-    def one(own: Array) -> Array:
+    def attend(own: Array) -> Array:
         def add(other: Array, total: Array) -> Array:
             return total + apply(frozen, own, other, blocks[other])
 
         like = jax.eval_shape(apply, frozen, own, own, blocks[0])
         return jax.lax.fori_loop(*range_of(frozen, own), add, jnp.zeros(like.shape, like.dtype))
 
-    return jax.lax.map(one, jnp.arange(frozen.blocks))
+    return jax.lax.map(attend, jnp.arange(frozen.blocks))
 
 
 def _scores(frozen: QueriesKeys, i: Array, j: Array) -> Array:

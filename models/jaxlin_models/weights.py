@@ -141,9 +141,9 @@ def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, N
     tensors: dict[str, NDArray] = {}
     for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
         layers = values[key] if place.stacked else values[key][None]
-        for name, one in zip(place.names, layers, strict=True):
-            whole = tensors.setdefault(name, np.empty(place.tensor, one.dtype))
-            whole[place.rows] = one if key in _TABLES else _to_stock(key, one)
+        for name, value in zip(place.names, layers, strict=True):
+            whole = tensors.setdefault(name, np.empty(place.tensor, value.dtype))
+            whole[place.rows] = value if key in _TABLES else _to_stock(key, value)
     return tensors
 
 
