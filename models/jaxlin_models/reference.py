@@ -84,7 +84,8 @@ def of_tokenizer_json(file: Path) -> Reference:
     return Reference(
         file,
         lambda text, special: list(tokenizer.encode(text, add_special_tokens=special).ids),
-        'set tokenizer_class in tokenizer_config.json to "PreTrainedTokenizerFast" to have those of the file',
+        "give `token_ids` of the file, or set tokenizer_class in tokenizer_config.json to "
+        '"PreTrainedTokenizerFast" unless it is',
         unknown,
     )
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from jaxlin_models.errors import ModelError
 from jaxlin_models.regular import kind_of, read_json, require_regular
@@ -105,7 +105,7 @@ def _shards(directory: Path, index: Path) -> list[Path]:
     return paths
 
 
-def _is_table(weight_map: Any) -> bool:
+def _is_table(weight_map: Any) -> TypeGuard[dict[str, str]]:
     return isinstance(weight_map, dict) and all(isinstance(name, str) for name in weight_map.values())
 
 

@@ -1,4 +1,4 @@
-"""Files of weights and tokenizers that are damaged, hostile or no files: one sentence, soon, and nothing read."""
+"""Files of weights and tokenizers that are damaged, hostile or no files: one sentence, soon."""
 
 from __future__ import annotations
 
@@ -88,14 +88,15 @@ def test_headers_that_are_none(model: Path, header: bytes, length: int | None) -
 def test_header_of_200_000_tensors(model: Path) -> None:
     names = {f"t{i}": tensor("U8", [0], 0, 0) for i in range(200_000)}
     write_header(model / SINGLE, json.dumps(names).encode(), data=b"")
-    assert "lacks the tensor" in weights_refused(model)
+    assert "has a header of" in weights_refused(model)
 
 
 def test_sparse_file_of_a_terabyte(model: Path) -> None:
     """It has the size that its header promises; config.json promises less."""
     size = 4 * 97 * 10**9
-    header = {"model.embed_tokens.weight": tensor("F32", [97, 10**9], 0, size),
-              "model.layers.2.self_attn.o_proj.weight": tensor("F32", [0], size, size)}  # fmt: skip
+    header = {"lm_head.weight": tensor("F32", [97, 10**9], 0, size),
+              "model.layers.2.self_attn.o_proj.weight": tensor("F32", [0], size, size),
+              "model.embed_tokens.weight": tensor("F32", [0], size, size)}  # fmt: skip
     write_header(model / SINGLE, json.dumps(header).encode(), data=b"")
     os.truncate(model / SINGLE, (model / SINGLE).stat().st_size + size)
     assert "has shape [97, 1000000000] where config.json implies [97, 32]" in weights_refused(model)
@@ -149,8 +150,11 @@ def test_link_in_a_circle(model: Path) -> None:
     assert f"has no {SINGLE}" in weights_refused(model)
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".safetensors", "../model.safetensors", "/dev/zero.safetensors",
-                                  "a/../../b.safetensors", "a\0.safetensors", "", "model.bin", "é" * 200])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300 + ".safetensors", "../model.safetensors", "/dev/zero.safetensors", "a/../../b.safetensors",
+     "a\0.safetensors", "", "model.bin", "é" * 200],
+)  # fmt: skip
 def test_names_in_an_index_that_are_none(model: Path, name: str) -> None:
     (model / SINGLE).rename(model.parent / SINGLE)
     (model / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
