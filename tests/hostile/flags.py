@@ -40,15 +40,18 @@ def values_of(declared: Declared) -> st.SearchStrategy[str]:
     typed: tuple[str, ...] = GRAMMAR
     if declared.kind in (int, float):
         typed = NUMBERS
-    elif declared.name in ("out", "model", "models", "result", "results", "prompts") or declared.kind.__name__ == "Path":
+    elif (
+        declared.name in ("out", "model", "models", "result", "results", "prompts")
+        or declared.kind.__name__ == "Path"
+    ):
         typed = PLACES
     if declared.name == "out":  # what is written may go nowhere else
         return st.sampled_from(PLACES)
     texts = st.sampled_from((*TEXTS, *LONE)) if declared.name != "model" else st.sampled_from(GRAMMAR)
     shape = re.sub(r"[^\w,:]", "", declared.metavar)[:8]
-    return st.one_of(*([st.sampled_from(typed)] * 3), *own, texts, st.text(alphabet=shape + ':,-."#1', max_size=6)).map(
-        lambda text: text.replace("\0", "")
-    )
+    return st.one_of(
+        *([st.sampled_from(typed)] * 3), *own, texts, st.text(alphabet=shape + ':,-."#1', max_size=6)
+    ).map(lambda text: text.replace("\0", ""))
 
 
 @st.composite
@@ -66,7 +69,24 @@ def flag_cases(draw: Draw, world: World, thorough: bool) -> Case:
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         words += _option(draw, known[draw(st.sampled_from(sorted(known)))])
     if draw(st.integers(0, 11)) == 0:
-        more = draw(st.sampled_from(("--nope", "--k", "--jsn", "-x", "--", "-", "--out", "--json=1", "--help", "positional", "--=", "-k")))
+        more = draw(
+            st.sampled_from(
+                (
+                    "--nope",
+                    "--k",
+                    "--jsn",
+                    "-x",
+                    "--",
+                    "-",
+                    "--out",
+                    "--json=1",
+                    "--help",
+                    "positional",
+                    "--=",
+                    "-k",
+                )
+            )
+        )
         words.insert(draw(st.integers(1, len(words))), more)
     if draw(st.integers(0, 11)) == 0 and len(words) > 1:
         del words[draw(st.integers(1, len(words) - 1))]

@@ -21,6 +21,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 COMPUTED = ("svd", "--model", "model", "--token-ids", "1,2,3", "-k", "1", "--method", "dense")
 REFUSED = ("svd", "--model", "model", "--token-ids", "1,99")
 READ = ("svd", "--model", "model", "--prompt", "w1 w2 w3", "-k", "1", "--method", "dense")
+#: Refused when the length of the prompt is known, whatever it is: every other length is another program.
+_TOO_MANY = ("-k", "9999")
 
 #: Keys and words of config.json files, of any family and of none of ours.
 _CONFIG = (
@@ -55,7 +57,9 @@ def _configs() -> tuple[str, ...]:
 def config_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """A config.json that is damaged: of the weights that are there, or of another family."""
     own = world.contents["model/config.json"].decode()
-    config = draw(damaged_json(own if draw(st.integers(0, 3)) else draw(st.sampled_from(_configs())), _CONFIG))
+    config = draw(
+        damaged_json(own if draw(st.integers(0, 3)) else draw(st.sampled_from(_configs())), _CONFIG)
+    )
     requests: tuple[tuple[str, ...], ...] = (REFUSED, REFUSED, REFUSED, COMPUTED)
     if thorough:
         requests = (*requests, COMPUTED, ("plan", "--model", "model", "--tokens", "4", "-k", "1"))
@@ -66,7 +70,12 @@ def config_cases(draw: Draw, world: World, thorough: bool) -> Case:
 def weight_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """A model.safetensors that is damaged, or a second set of weights beside it."""
     whole = world.contents["model/model.safetensors"]
-    name = draw(st.sampled_from(("model.safetensors",) * 8 + ("pytorch_model.bin", "adapter_model.safetensors", "model-00001-of-00002.safetensors")))
+    name = draw(
+        st.sampled_from(
+            ("model.safetensors",) * 8
+            + ("pytorch_model.bin", "adapter_model.safetensors", "model-00001-of-00002.safetensors")
+        )
+    )
     return Case(COMPUTED, {f"model/{name}": draw(damaged_tensors(whole))})
 
 
@@ -75,13 +84,18 @@ def index_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """An index of shards that is damaged, or shards that are."""
     argv = ("svd", "--model", "sharded", *COMPUTED[3:])
     index = "sharded/model.safetensors.index.json"
-    shards = [name for name in world.contents if name.startswith("sharded/") and name.endswith(".safetensors")]
+    shards = [
+        name for name in world.contents if name.startswith("sharded/") and name.endswith(".safetensors")
+    ]
     if draw(st.integers(0, 3)) == 0:
         shard = draw(st.sampled_from(shards))
         return Case(argv, {shard: draw(damaged_tensors(world.contents[shard]))})
     names = ("../outside/secret.txt", "/dev/zero", "../fifo", "../model/model.safetensors", "config.json", ".", "", "x" * 300, "a\0b",
              *(shard.rpartition("/")[2] for shard in shards))  # fmt: skip
-    return Case(argv, {index: draw(damaged_json(world.contents[index].decode(), names)).encode(errors="surrogatepass")})
+    return Case(
+        argv,
+        {index: draw(damaged_json(world.contents[index].decode(), names)).encode(errors="surrogatepass")},
+    )
 
 
 @st.composite
@@ -93,8 +107,17 @@ def tokenizer_cases(draw: Draw, world: World, thorough: bool) -> Case:
     if draw(st.integers(0, 7)) == 0:
         other = draw(st.sampled_from(("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
                                       "tokenizer.model", "generation_config.json", "processor_config.json")))  # fmt: skip
-        files |= {f"model/{other}": draw(st.one_of(json_values(_TOKENIZER).map(as_json).map(_encoded), st.binary(max_size=30)))}
-    return Case(draw(st.sampled_from((READ, READ, COMPUTED, (*READ[:4], "w1 <end> 日本 \t w2", *READ[5:])))), files)
+        files |= {
+            f"model/{other}": draw(
+                st.one_of(json_values(_TOKENIZER).map(as_json).map(_encoded), st.binary(max_size=30))
+            )
+        }
+    argv = draw(st.sampled_from((READ, READ, COMPUTED, (*READ[:4], "w1 <end> 日本 \t w2", *READ[5:]))))
+    return Case(argv + draw(_late(thorough)), files)
+
+
+def _late(thorough: bool) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.sampled_from(((), ()) if thorough else ((), _TOO_MANY, _TOO_MANY, _TOO_MANY))
 
 
 @st.composite
@@ -102,20 +125,37 @@ def prompt_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """A prompt as a file or on the command line, of any bytes."""
     text = st.one_of(st.sampled_from((*TEXTS, *LONE)), st.text(max_size=30))
     if draw(st.integers(0, 2)) == 0:
-        return Case((*READ[:4], draw(text).replace("\0", ""), *READ[5:]))
+        return Case((*READ[:4], draw(text).replace("\0", ""), *READ[5:], *draw(_late(thorough))))
     content = st.one_of(
         text.map(_encoded), st.binary(max_size=60), text.map(lambda t: t.encode("utf-16", "replace")),
         text.map(lambda t: b"\xef\xbb\xbf" + _encoded(t)), damaged_bytes(b"w1 w2\r\nw3\n"),
         st.sampled_from((b"", b"\n", b"w1 " * 100_000, b"\0" * 1000)),
     )  # fmt: skip
-    return Case((*READ[:3], "--prompt-file", "prompt.txt", *READ[5:]), {"prompt.txt": draw(content)})
+    return Case(
+        (*READ[:3], "--prompt-file", "prompt.txt", *READ[5:], *draw(_late(thorough))),
+        {"prompt.txt": draw(content)},
+    )
 
 
 @st.composite
 def line_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """A file of many prompts: JSON lines that are damaged, in any order, with any line ends."""
     whole = world.contents["prompts.jsonl"].decode().splitlines()
-    also = ("prompt", "token_ids", "id", "messages", "role", "content", "user", "second", "index.jsonl", ".", "..", "a/b", "000001")
+    also = (
+        "prompt",
+        "token_ids",
+        "id",
+        "messages",
+        "role",
+        "content",
+        "user",
+        "second",
+        "index.jsonl",
+        ".",
+        "..",
+        "a/b",
+        "000001",
+    )
     line = st.one_of(
         st.sampled_from(whole).flatmap(lambda text: damaged_json(text, also)),
         st.sampled_from(whole),
@@ -128,11 +168,21 @@ def line_cases(draw: Draw, world: World, thorough: bool) -> Case:
     end = draw(st.sampled_from(("\n", "\n", "\n", "\r\n", "\u2028", "\r", "\n\n", "")))
     start = draw(st.sampled_from(("", "", "", "\ufeff", "\n")))
     content = _encoded(start + end.join(lines) + draw(st.sampled_from((end, ""))))
-    argv = ("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense", "--out", "many")
+    argv = (
+        "svd",
+        "--model",
+        "model",
+        "--prompts",
+        "prompts.jsonl",
+        "-k",
+        "1",
+        "--method",
+        "dense",
+        "--out",
+        "many",
+    )
     return Case(argv if draw(st.integers(0, 9)) else argv[:-2], {"prompts.jsonl": content})
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-

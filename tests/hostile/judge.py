@@ -46,17 +46,19 @@ class Outcome:
         return self.broken[0].partition(":")[0] if self.broken else names[self.code or 0]
 
 
-def run(case: Case, world: World) -> Outcome:
-    """Run a case in a world, which is as before afterwards."""
+def run(case: Case, world: World, expected: int | None = None) -> Outcome:
+    """Run a case in a world, which is as before afterwards; ``expected``: the exit code, if it is known."""
     try:
         case.lay(world.work)
-        return _run(case, world)
+        return _run(case, world, expected)
     finally:
         world.restore()
 
 
-def _run(case: Case, world: World) -> Outcome:
+def _run(case: Case, world: World, expected: int | None) -> Outcome:
     before = world.signatures()
+    with working_in(world.work):
+        allowed = _places(case)
     code, broken = None, []
     start = time.perf_counter()
     with working_in(world.work), bounded() as printed:
@@ -73,9 +75,19 @@ def _run(case: Case, world: World) -> Outcome:
         broken.append(f"memory: {printed.memory / 2**30:.1f} GiB")
     if code is not None:
         broken += _answer(code, printed)
+        if code in CODES and expected not in (None, code):
+            broken.append(f"code: {code} for {expected}")
     broken += [f"warning: {warned[:200]}" for warned in printed.warned]
-    changed = _changed(before, world.signatures())
-    broken += _writes(case, code, changed, world)
+    after = world.signatures()
+    changed = sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
+    # What was refused wrote nothing at all.
+    outside = [
+        name
+        for name in changed
+        if code == 2 or not any(_within(world.root / name, place) for place in allowed)
+    ]
+    if outside:
+        broken.append(f"written: {outside[:5]}")
     stderr = printed.stderr.decode(errors="backslashreplace")
     return Outcome(code, tuple(broken), seconds, printed.memory, stderr[:500])
 
@@ -83,7 +95,11 @@ def _run(case: Case, world: World) -> Outcome:
 def described(error: BaseException) -> str:
     """An error, and the innermost place of ours that it went through."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f"{Path(f.filename).name}:{f.name}" for f in frames if "/jaxlin" in f.filename and "/tests/" not in f.filename]
+    ours = [
+        f"{Path(f.filename).name}:{f.name}"
+        for f in frames
+        if "/jaxlin" in f.filename and "/tests/" not in f.filename
+    ]
     return f"{type(error).__name__} in {ours[-1] if ours else '?'} ({str(error)[:120]!r})"
 
 
@@ -113,30 +129,22 @@ def _answer(code: int, printed: Printed) -> list[str]:
     return broken
 
 
-def _changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
-    return sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
-
-
-def _writes(case: Case, code: int | None, changed: list[str], world: World) -> list[str]:
-    """What was written although the request was refused, or beside the place that it named."""
-    if not changed:
-        return []
-    # A run that stops after some steps keeps what it has; a batch that is refused keeps what was done before.
-    allowed = tuple(places(case)) if code != 2 else ()
-    outside = [name for name in changed if not any(_within(name, place) for place in allowed)]
-    return [f"written: {outside[:5]}"] if outside else []
-
-
-def places(case: Case) -> list[str]:
-    """Where a request may write, from the root of the world: what it names, or stands beside a result."""
+def _places(case: Case) -> list[Path]:
+    """Where a request may write, links followed: what it names, or what stands beside a result."""
     words = list(case.argv)
     outs = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--out"]
     outs += [word.partition("=")[2] for word in words if word.startswith("--out=")]
     if words[:1] in (["plot"], ["report"]):
-        outs += [f"{os.path.normpath(word)}{ending}" for word in words[1:] for ending in (".pictures", ".html")]
-    found = [os.path.normpath(os.path.join("work", out)) for out in outs]
-    return [*found, *(f"{place}.state" for place in found)]
+        outs += [
+            f"{os.path.normpath(word)}{ending}" for word in words[1:] for ending in (".pictures", ".html")
+        ]
+    return [
+        Path(os.path.realpath(f"{os.path.normpath(out)}{ending}"))
+        for out in outs
+        for ending in ("", ".state")
+    ]
 
 
-def _within(name: str, place: str) -> bool:
-    return place == "." or name == place or name.startswith(place + "/") or place.startswith(name + "/")
+def _within(path: Path, place: Path) -> bool:
+    """Whether a path is at a place or in it, or is a folder that had to be made for it."""
+    return path == place or place in path.parents or path in place.parents

@@ -24,7 +24,13 @@ FILLS = (0.0, float("nan"), float("inf"), -float("inf"), 1e30, -3e38, 1e-45, 1.0
 def paths(document: Any, here: Path = ()) -> Iterator[Path]:
     """Every place in a document, the document itself first."""
     yield here
-    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    items = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
+    )
     for key, inner in items:
         yield from paths(inner, (*here, key))
 
@@ -50,7 +56,11 @@ def _edited(draw: Draw, document: Any, also: tuple[Any, ...]) -> Any:
     holder, key = document, place[-1]
     for step in place[:-1]:
         holder = holder[step]
-    how = draw(st.sampled_from(("replace", "replace", "replace", "delete", "wrap", "swap", "rename", "scale", "more")))
+    how = draw(
+        st.sampled_from(
+            ("replace", "replace", "replace", "delete", "wrap", "swap", "rename", "scale", "more")
+        )
+    )
     if how == "delete":
         del holder[key]
     elif how == "wrap":
@@ -74,7 +84,9 @@ def _edited(draw: Draw, document: Any, also: tuple[Any, ...]) -> Any:
 def _with_key(draw: Draw, document: Any, also: tuple[Any, ...]) -> Any:
     if isinstance(document, dict):
         names = (*document, *(name for name in also if isinstance(name, str)))
-        document[draw(st.one_of(st.sampled_from(names), texts()) if names else texts())] = draw(json_values(also))
+        document[draw(st.one_of(st.sampled_from(names), texts()) if names else texts())] = draw(
+            json_values(also)
+        )
     elif isinstance(document, list):
         document.append(draw(json_values(also)))
     return document
@@ -89,7 +101,11 @@ def damaged_bytes(draw: Draw, data: bytes) -> bytes:
     if how == "cut":
         return data[:at]
     if how == "flip":
-        flips = draw(st.lists(st.tuples(st.integers(0, max(0, len(data) - 1)), st.integers(1, 255)), min_size=1, max_size=4))
+        flips = draw(
+            st.lists(
+                st.tuples(st.integers(0, max(0, len(data) - 1)), st.integers(1, 255)), min_size=1, max_size=4
+            )
+        )
         flipped = bytearray(data)
         for place, bits in flips if data else ():
             flipped[place] ^= bits
@@ -124,11 +140,15 @@ def join_tensors(header: str, body: bytes, length: int | None = None) -> bytes:
 def damaged_tensors(draw: Draw, data: bytes) -> bytes:
     """A safetensors file with a damaged header, a header of another length, a changed body, or changed bytes."""
     header, body = split_tensors(data)
-    how = draw(st.sampled_from(("header", "header", "header", "fill", "fill", "reshape", "many", "length", "bytes")))
+    how = draw(
+        st.sampled_from(("header", "header", "header", "fill", "fill", "reshape", "many", "length", "bytes"))
+    )
     if how == "bytes":
         return draw(damaged_bytes(data))
     if how == "length":
-        lengths = st.sampled_from((0, 1, 7, 8, 2**31, 2**63, 2**64 - 1, len(data), len(data) - 8, 100_000_001))
+        lengths = st.sampled_from(
+            (0, 1, 7, 8, 2**31, 2**63, 2**64 - 1, len(data), len(data) - 8, 100_000_001)
+        )
         return join_tensors(as_json(header), body, draw(lengths))
     if how == "many":
         more = draw(st.sampled_from((1, 100, 5000)))
@@ -158,17 +178,29 @@ def damaged_tensors(draw: Draw, data: bytes) -> bytes:
 def _reshaped(draw: Draw, header: dict[str, Any], body: bytes, name: str) -> bytes:
     """A tensor of another valid shape or dtype, so that the file as such can be read."""
     start, end = header[name]["data_offsets"]
-    dtype, size = draw(st.sampled_from((("F32", 4), ("F64", 8), ("I64", 8), ("U8", 1), ("BF16", 2), ("BOOL", 1))))
+    dtype, size = draw(
+        st.sampled_from((("F32", 4), ("F64", 8), ("I64", 8), ("U8", 1), ("BF16", 2), ("BOOL", 1)))
+    )
     count = draw(st.sampled_from((0, 1, 2, (end - start) // size)))
-    shape = draw(st.sampled_from(([count], [1, count], [count, 1], [1, 1, count], *([[]] if count == 1 else []))))
+    shape = draw(
+        st.sampled_from(([count], [1, count], [count, 1], [1, 1, count], *([[]] if count == 1 else [])))
+    )
     rest = {other: about for other, about in header.items() if other != name}
     # Behind all others, whose offsets stay; what it leaves behind is a hole, which is why it is moved only at the end.
-    tensors = {other: body[slice(*about["data_offsets"])] for other, about in rest.items() if other != "__metadata__"}
-    tensors[name] = draw(st.sampled_from((bytes(count * size), body[start : start + count * size].ljust(count * size, b"\0"))))
+    tensors = {
+        other: body[slice(*about["data_offsets"])] for other, about in rest.items() if other != "__metadata__"
+    }
+    tensors[name] = draw(
+        st.sampled_from((bytes(count * size), body[start : start + count * size].ljust(count * size, b"\0")))
+    )
     made: dict[str, Any] = {"__metadata__": header["__metadata__"]} if "__metadata__" in header else {}
     at = 0
     for other, content in tensors.items():
-        kind = {"dtype": dtype, "shape": shape} if other == name else {key: rest[other][key] for key in ("dtype", "shape")}
+        kind = (
+            {"dtype": dtype, "shape": shape}
+            if other == name
+            else {key: rest[other][key] for key in ("dtype", "shape")}
+        )
         made[other] = kind | {"data_offsets": [at, at + len(content)]}
         at += len(content)
     return join_tensors(as_json(made), b"".join(tensors.values()))

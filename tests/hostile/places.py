@@ -44,9 +44,54 @@ _WRITING = (
     (("report", "results/svd", "--out", "target"), "target"),
     (("report", "results/svd", "--out", "target", "--overwrite"), "target"),
     (("plot", "results/old-steer", "--out", "target"), "target"),
-    (("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense", "--out", "target"), "target"),
-    (("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense", "--out", "target"), "target/second"),
-    (("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense", "--out", "target"), "target/index.jsonl"),
+    (
+        (
+            "svd",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "-k",
+            "1",
+            "--method",
+            "dense",
+            "--out",
+            "target",
+        ),
+        "target",
+    ),
+    (
+        (
+            "svd",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "-k",
+            "1",
+            "--method",
+            "dense",
+            "--out",
+            "target",
+        ),
+        "target/second",
+    ),
+    (
+        (
+            "svd",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "-k",
+            "1",
+            "--method",
+            "dense",
+            "--out",
+            "target",
+        ),
+        "target/index.jsonl",
+    ),
 )
 _TARGETS: tuple[Content, ...] = (FIFO, FOLDER, Link("../outside"), Link("../outside/secret.txt"), Link("nowhere"), Link("loop"), Link("target"), Link("model"),
             Link("results/svd"), b"", b"not a result")  # fmt: skip
@@ -63,23 +108,51 @@ def place_cases(draw: Draw, world: World, thorough: bool) -> Case:
         argv, place = draw(st.sampled_from(_WRITING))
         files: dict[str, Content] = {place: draw(st.sampled_from(_TARGETS))}
         if place == "target" and files[place] == FOLDER:
-            inner = draw(st.sampled_from(("result.json", "result.safetensors", "index.html", "second", ".hidden", "x\x1b[31m")))
-            files[f"target/{inner}"] = draw(st.sampled_from((b"", b"{}", Link("../../outside/secret.txt"), FIFO)))
+            inner = draw(
+                st.sampled_from(
+                    ("result.json", "result.safetensors", "index.html", "second", ".hidden", "x\x1b[31m")
+                )
+            )
+            files[f"target/{inner}"] = draw(
+                st.sampled_from((b"", b"{}", Link("../../outside/secret.txt"), FIFO))
+            )
         return Case(argv, files)
     return _named(draw, world)
 
 
 def _named(draw: Draw, world: World) -> Case:
     """A folder of a name that acts, as a model, as a result or as what is written."""
-    names = st.sampled_from((*CONTROLS, *MARKUP, LONE[2], "x" * 250, "日本語 🙂", " ", "-k", "a,b", "#1", "name.html", "{x}", "%d"))
+    names = st.sampled_from(
+        (
+            *CONTROLS,
+            *MARKUP,
+            LONE[2],
+            "x" * 250,
+            "日本語 🙂",
+            " ",
+            "-k",
+            "a,b",
+            "#1",
+            "name.html",
+            "{x}",
+            "%d",
+        )
+    )
     name = draw(st.one_of(names, st.text(alphabet="ab$_{}[]\x1b\u202e\n 'é\"", min_size=1, max_size=8)))
     name = name.replace("/", "_").replace("\0", "_").replace("..", "_").replace("~", "_") or "_"
     parts = {"model": ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
              "results/old-steer": ("result.json", "result.safetensors")}  # fmt: skip
     source = draw(st.sampled_from(sorted(parts)))
-    files: dict[str, Content] = {f"{name}/{part}": world.contents[f"{source}/{part}"] for part in parts[source]}
+    files: dict[str, Content] = {
+        f"{name}/{part}": world.contents[f"{source}/{part}"] for part in parts[source]
+    }
     if source != "model":
-        return Case((draw(st.sampled_from(("report", "plot"))), "--", name) if name.startswith("-") else ("report", name), files)
+        return Case(
+            (draw(st.sampled_from(("report", "plot"))), "--", name)
+            if name.startswith("-")
+            else ("report", name),
+            files,
+        )
     wrong = draw(st.sampled_from(("1,2,3", "1,2,99", "x")))
     out = draw(st.sampled_from(((), (), (f"--out={name}-out",))))
     return Case(("svd", f"--model={name}", "--token-ids", wrong, "-k", "1", "--method", "dense", *out), files)

@@ -30,7 +30,9 @@ def words_of(declared: Declared, values: tuple[str, ...]) -> list[str]:
     if declared.option.positional:
         return list(values)
     if len(values) == 1 and (values[0].startswith("-") or not declared.flag.startswith("--")):
-        return [f"{declared.flag}={values[0]}"] if declared.flag.startswith("--") else [declared.flag, values[0]]
+        return (
+            [f"{declared.flag}={values[0]}"] if declared.flag.startswith("--") else [declared.flag, values[0]]
+        )
     return [declared.flag, *values]
 
 

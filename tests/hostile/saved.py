@@ -15,8 +15,35 @@ from jaxlin.results.kinds import KINDS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-_BATCH = ("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense", "--out", "batch")
-_RESUME = ("svd", "--model", "model", "--token-ids", "1,2,3", "-k", "2", "--method", "lanczos", "--block", "1", "--out", "run", "--resume")
+_BATCH = (
+    "svd",
+    "--model",
+    "model",
+    "--prompts",
+    "prompts.jsonl",
+    "-k",
+    "1",
+    "--method",
+    "dense",
+    "--out",
+    "batch",
+)
+_RESUME = (
+    "svd",
+    "--model",
+    "model",
+    "--token-ids",
+    "1,2,3",
+    "-k",
+    "2",
+    "--method",
+    "lanczos",
+    "--block",
+    "1",
+    "--out",
+    "run",
+    "--resume",
+)
 #: In place of a file.
 _OTHERS: tuple[Content, ...] = (GONE, FIFO, FOLDER, Link("../../../outside/secret.txt"), Link("/dev/zero"), Link("nowhere"), b"", b"null", b"[]", b"3",
            b"[" * 100_000)  # fmt: skip
@@ -29,7 +56,9 @@ def result_cases(draw: Draw, world: World, thorough: bool) -> Case:
     files = dict([_damaged(draw, world, folder) for _ in range(draw(st.sampled_from((1, 1, 1, 2))))])
     # Pictures take long, so most cases that can be shown at all are reports.
     verb = draw(st.sampled_from(("report", "report", "plot") if thorough else ("report",) * 7 + ("plot",)))
-    more = draw(st.sampled_from(((), (), ("--json",)) if verb == "plot" else ((), ("--json",), ("results/svd",))))
+    more = draw(
+        st.sampled_from(((), (), ("--json",)) if verb == "plot" else ((), ("--json",), ("results/svd",)))
+    )
     return Case((verb, folder, *more, "--out", "pictures" if verb == "plot" else "page.html"), files)
 
 
@@ -44,7 +73,16 @@ def batch_cases(draw: Draw, world: World, thorough: bool) -> Case:
         return Case(argv, {name: content})
     folder, file = name.rsplit("/", 1)
     if draw(st.integers(0, 7)) == 0:
-        return Case(argv, {folder: draw(st.sampled_from((GONE, FIFO, FOLDER, Link("../../outside"), Link("../model"), Link("loop"), b"")))})
+        return Case(
+            argv,
+            {
+                folder: draw(
+                    st.sampled_from(
+                        (GONE, FIFO, FOLDER, Link("../../outside"), Link("../model"), Link("loop"), b"")
+                    )
+                )
+            },
+        )
     return Case(argv, dict([_damaged(draw, world, folder, file)]))
 
 
@@ -58,7 +96,9 @@ def state_cases(draw: Draw, world: World, thorough: bool) -> Case:
         changed = draw(st.sampled_from(_OTHERS))
     files = {name: changed}
     if draw(st.integers(0, 7)) == 0:
-        extra = draw(st.sampled_from(("more", "unfinished-state.safetensors", ".hidden", "x\x1b[31m", "lock")))
+        extra = draw(
+            st.sampled_from(("more", "unfinished-state.safetensors", ".hidden", "x\x1b[31m", "lock"))
+        )
         files |= {f"run.state/{extra}": draw(st.sampled_from(_OTHERS))}
     return Case(_RESUME if draw(st.integers(0, 9)) else _RESUME[:-1], files)
 

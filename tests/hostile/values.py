@@ -28,7 +28,24 @@ CONTROLS = ("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\rb", "a\nb", "\t", "\x0
 #: What a spreadsheet, a browser, matplotlib, rich or a path would act on.
 MARKUP = ("=cmd|'/C calc'!A0", "@SUM(1)", "+1", "-1", "$x_{$", "$\\frac{1}{0}$", "$$", "<script>alert(1)</script>",
           "]]>&amp;", "[bold red]x[/]", "[/nothing]", "{0.__class__}", "%s%n", "../../outside", "/etc/passwd", "~", "a/b")  # fmt: skip
-WORDS = ("", " ", "a", "w1", "w1 w2", "None", "null", "true", "0", "nan", "１", "é", "日本語", "🙂🏳️‍🌈", "x" * 300, "word " * 2000)
+WORDS = (
+    "",
+    " ",
+    "a",
+    "w1",
+    "w1 w2",
+    "None",
+    "null",
+    "true",
+    "0",
+    "nan",
+    "１",
+    "é",
+    "日本語",
+    "🙂🏳️‍🌈",
+    "x" * 300,
+    "word " * 2000,
+)
 TEXTS = (*CONTROLS, *MARKUP, *WORDS)
 #: Half a surrogate pair: from JSON, and from bytes on a command line that are no UTF-8.
 LONE = ("\ud800", "a\udfffb", os.fsdecode(b"\xff\xfe"))
@@ -64,7 +81,9 @@ def as_json(value: Any) -> str:
     if isinstance(value, Raw):
         return value.text
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(str(key))}:{as_json(inner)}" for key, inner in value.items()) + "}"
+        return (
+            "{" + ",".join(f"{json.dumps(str(key))}:{as_json(inner)}" for key, inner in value.items()) + "}"
+        )
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(as_json, value)) + "]"
     return json.dumps(value)

@@ -66,7 +66,9 @@ class World:
     def restore(self) -> None:
         """All files as they were made."""
         now = self.signatures()
-        changed = [name for name in {**now, **self._signatures} if now.get(name) != self._signatures.get(name)]
+        changed = [
+            name for name in {**now, **self._signatures} if now.get(name) != self._signatures.get(name)
+        ]
         for name in sorted(changed, reverse=True):  # what is inside before what it is in
             if name not in self._kept or self._kept[name] != FOLDER or not (self.root / name).is_dir():
                 remove(self.root / name)
@@ -74,7 +76,10 @@ class World:
             if name in self._kept and not (self._kept[name] == FOLDER and (self.root / name).is_dir()):
                 put(self.root / name, self._kept[name])
         if changed:
-            for name, content in self._kept.items():  # a folder that became a file has lost all that was in it
+            for (
+                name,
+                content,
+            ) in self._kept.items():  # a folder that became a file has lost all that was in it
                 if not os.path.lexists(self.root / name):
                     put(self.root / name, content)
             self._signatures = self.signatures()
@@ -106,7 +111,10 @@ def make_world(root: Path, *, all_kinds: bool) -> World:
             _done(words.split())
         batch = "svd --model model --prompts prompts.jsonl -k 1 --method dense --out batch"
         _done(batch.split())
-        _done("svd --model model --token-ids 1,2,3 -k 2 --method lanczos --block 1 --max-passes 3 --out run".split(), 3)
+        _done(
+            "svd --model model --token-ids 1,2,3 -k 2 --method lanczos --block 1 --max-passes 3 --out run".split(),
+            3,
+        )
         remove(work / "run")  # what is left is the state beside it
         assert list(work.glob("run.state/*")), "no state was kept"
     contents = {
