@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds after which a case is stopped, on a machine that has other things to do as well.
-SECONDS = 60.0
+SECONDS = 30.0
 #: Bytes of memory that a case may really use, and of addresses that it may ask for.
 MEMORY, ADDRESSES = 1 << 30, 3 << 30
 #: Warnings that Python does not show to users of a program.
