@@ -1,7 +1,7 @@
-"""The long form: python -m hostile FILE.json tries many cases in several processes and counts what becomes of them.
+"""The long form: python -m hostile FILE.json tries many cases in several processes and counts the outcomes.
 
-Cases that broke something are kept in FILE.json.failures, each under its name KIND-SEED-NUMBER. One of them is run
-again alone with --again, by its name (then it is drawn from its seed once more) or by the file in which it was kept.
+Cases that broke something are kept in FILE.json.failures, each under its name KIND-SEED-NUMBER. One is run
+again alone with --again, by its name (then it is drawn from its seed once more) or by its file.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Case:
 
     def __repr__(self) -> str:
         files = {name: content if not isinstance(content, bytes) or len(content) < 400
-                 else f"{len(content)} bytes: {content[:300]!r}…" for name, content in self.files.items()}  # fmt: skip
+                 else f"{len(content)} bytes: {content[:300]!r}…" for name,
+                         content in self.files.items()}  # fmt: skip
         return f"Case({' '.join(map(repr, self.argv))[:600]}, {files})"
 
     def lay(self, root: Path) -> None:

@@ -78,7 +78,8 @@ def _flags() -> dict[str, tuple[Case, int]]:
 
 def _configs(world: World) -> dict[str, tuple[Case, int]]:
     yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": -8}
-    llama3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 2.0, "high_freq_factor": 2.0,
+    llama3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 2.0,
+              "high_freq_factor": 2.0,
               "original_max_position_embeddings": 8}  # fmt: skip
     changed: dict[str, Any] = {
         "num_labels of gigabytes": {"num_labels": 10**24},
@@ -134,7 +135,8 @@ def _weights(world: World) -> dict[str, tuple[Case, int]]:
     cases["header of nothing"] = (_tensors(b""), REFUSED)
     index = json.loads(world.contents["sharded/model.safetensors.index.json"])
     some = next(iter(index["weight_map"]))
-    for name, file in {"a long name": "x" * 300, "another folder": "../outside/secret.txt", "a number": 3, "a zero": "a\0b",
+    for name, file in {"a long name": "x" * 300, "another folder": "../outside/secret.txt", "a number": 3,
+                       "a zero": "a\0b",
                        "a device": "/dev/zero"}.items():  # fmt: skip
         told = as_json(index | {"weight_map": index["weight_map"] | {some: file}})
         cases[f"shard of {name}"] = (_index(told), REFUSED)
@@ -158,9 +160,11 @@ def _tokenizers(world: World) -> dict[str, tuple[Case, int]]:
     special = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[X]", "type_id": 0}}]
     cases = {
         "unknown token that is none": whole | {"model": whole["model"] | {"unk_token": "nowhere"}},
-        "template of unknown tokens": whole | {"post_processor": {"type": "TemplateProcessing", "single": special, "pair": [],
+        "template of unknown tokens": whole | {"post_processor": {"type": "TemplateProcessing",
+        "single": special, "pair": [],
                                                "special_tokens": {}}},
-        "truncation of a huge stride": whole | {"truncation": {"direction": "Right", "max_length": 1, "strategy": "LongestFirst",
+        "truncation of a huge stride": whole | {"truncation": {"direction": "Right", "max_length": 1,
+        "strategy": "LongestFirst",
                                                                "stride": 2**62}},
         "nested tokenizer": nested(50_000),
     }  # fmt: skip
@@ -168,7 +172,8 @@ def _tokenizers(world: World) -> dict[str, tuple[Case, int]]:
         name: (Case(READ, {"model/tokenizer.json": as_json(told).encode()}), REFUSED)
         for name, told in cases.items()
     }
-    for name, values in {"a class that is a number": {"tokenizer_class": 3}, "a token that is a number": {"eos_token": 3},
+    for name, values in {"a class that is a number": {"tokenizer_class": 3},
+                         "a token that is a number": {"eos_token": 3},
                          "a nested token": {"eos_token": nested(50_000)}}.items():  # fmt: skip
         told = as_json(settings | values).encode()
         named[f"tokenizer with {name}"] = (Case(READ, {"model/tokenizer_config.json": told}), REFUSED)

@@ -18,19 +18,30 @@ from jaxlin.verbs.options import VERBS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-NUMBERS = ("", "0", "-1", "1", "2", "3", "x", "1.5", "1e3", "9" * 5000, "-" + "9" * 400, "0x10", "１", "1_000", " 1", "+1",
-           "3000000000", str(2**64), "nan", "inf", "-inf", "1e400", "1e308", "-1e308", "1e-320", "1e-4", "0.5", "1,2", "--k")  # fmt: skip
+NUMBERS = ("", "0", "-1", "1", "2", "3", "x", "1.5", "1e3", "9" * 5000, "-" + "9" * 400, "0x10", "１",
+           "1_000", " 1", "+1",
+           "3000000000", str(2**64), "nan", "inf", "-inf", "1e400", "1e308", "-1e308", "1e-320", "1e-4",
+           "0.5", "1,2", "--k")  # fmt: skip
 #: Words in the small languages of flags: spans, layers, ids, amounts of memory, targets, lists of names.
-GRAMMAR = (":", "::", "0:", ":0", "1:", "-1", "-1:", "0:3000000000", "3000000000", "0:" + "9" * 5000, "2:1", "0,0", "0,1,2", "0,,1", ",",
-           "1:2:3", "a:b", "0 1", "40GB", "40gib", "0GB", "-1GB", "1e400GB", "9" * 400 + "GB", "1.5.2GB", "GB", "nanGB", "1KB", "logits:",
-           "logits:w1", 'logits:"w1"', 'logits:"w1"-"w2"', 'logits:"', 'logits:""', 'logits:"\\x41"', 'logits:"w1"-', 'logits:"w1"+"w2"', 'logits:#3',
-           'logits:"' + "w" * 5000 + '"', "#1", "#", "#-1", "#" + "9" * 5000, "#１", "detached", "detached,detached", "detached,nope", ",,",
-           "cumulative", "block,mlp", "block,block", "cpu", "gpu", "gpu:1", "cpu:9", "cpu:x", "cuda", "tpu:", "model,model",
-           "model,sharded,missing", "model@main", "org/name", "org/name@x", "a/b/c", "demo-nope", "gemma-3-4b", "png", "auto", "exact")  # fmt: skip
+GRAMMAR = (":", "::", "0:", ":0", "1:", "-1", "-1:", "0:3000000000", "3000000000", "0:" + "9" * 5000, "2:1",
+           "0,0", "0,1,2", "0,,1", ",",
+           "1:2:3", "a:b", "0 1", "40GB", "40gib", "0GB", "-1GB", "1e400GB", "9" * 400 + "GB", "1.5.2GB",
+           "GB", "nanGB", "1KB", "logits:",
+           "logits:w1", 'logits:"w1"', 'logits:"w1"-"w2"', 'logits:"', 'logits:""', 'logits:"\\x41"',
+           'logits:"w1"-', 'logits:"w1"+"w2"', 'logits:#3',
+           'logits:"' + "w" * 5000 + '"', "#1", "#", "#-1", "#" + "9" * 5000, "#１", "detached",
+           "detached,detached", "detached,nope", ",,",
+           "cumulative", "block,mlp", "block,block", "cpu", "gpu", "gpu:1", "cpu:9", "cpu:x", "cuda",
+           "tpu:", "model,model",
+           "model,sharded,missing", "model@main", "org/name", "org/name@x", "a/b/c", "demo-nope",
+           "gemma-3-4b", "png", "auto", "exact")  # fmt: skip
 #: Places; none is above the folder of the world, because what is asked for there may really be written.
-PLACES = ("model", "missing", "model/config.json", "fifo", "zero", "loop", "dangling", "folder", "link/x", "x" * 300, "a/" * 40 + "b", "",
-          ".", "..", "prompt.txt", "prompts.jsonl", "results/svd", "results", "batch", "run", "prompt.txt/x", "new/deep/place",
-          "\x1b[31mred", "$x_{$", "a\nb", "=cmd", "\u202egnp", "\udcff", "-", "--", "~", "*", "[bold]x[/]", "<b>")  # fmt: skip
+PLACES = ("model", "missing", "model/config.json", "fifo", "zero", "loop", "dangling", "folder", "link/x",
+          "x" * 300, "a/" * 40 + "b", "",
+          ".", "..", "prompt.txt", "prompts.jsonl", "results/svd", "results", "batch", "run",
+          "prompt.txt/x", "new/deep/place",
+          "\x1b[31mred", "$x_{$", "a\nb", "=cmd", "\u202egnp", "\udcff", "-", "--", "~", "*", "[bold]x[/]",
+          "<b>")  # fmt: skip
 
 
 def values_of(declared: Declared) -> st.SearchStrategy[str]:

@@ -26,22 +26,36 @@ _TOO_MANY = ("-k", "9999")
 
 #: Keys and words of config.json files, of any family and of none of ours.
 _CONFIG = (
-    "llama", "gemma3_text", "gemma3", "qwen3", "mamba", "mixtral", "auto_map", "model_type", "architectures", "num_labels", "id2label",
-    "label2id", "use_return_dict", "return_dict", "torch_dtype", "dtype", "quantization_config", "transformers_weights", "is_causal",
-    "is_decoder", "add_cross_attention", "sliding_window", "layer_types", "full_attention", "sliding_attention", "rope_scaling",
-    "rope_parameters", "rope_theta", "rope_type", "linear", "dynamic", "yarn", "longrope", "llama3", "factor", "low_freq_factor",
-    "high_freq_factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "short_factor", "long_factor",
-    "partial_rotary_factor", "hidden_act", "gelu", "silu", "text_config", "vision_config", "tie_word_embeddings", "bfloat16", "float16",
-    "torch.float32", "gptq", "awq", "quant_method", "problem_type", "pruned_heads", "task_specific_params", "max_length", "temperature",
-    "vocab_size", "head_dim", "num_local_experts", "attn_logit_softcapping", "final_logit_softcapping", "eos_token_id", "_name_or_path",
+    "llama", "gemma3_text", "gemma3", "qwen3", "mamba", "mixtral", "auto_map", "model_type",
+    "architectures", "num_labels", "id2label",
+    "label2id", "use_return_dict", "return_dict", "torch_dtype", "dtype", "quantization_config",
+    "transformers_weights", "is_causal",
+    "is_decoder", "add_cross_attention", "sliding_window", "layer_types", "full_attention",
+    "sliding_attention", "rope_scaling",
+    "rope_parameters", "rope_theta", "rope_type", "linear", "dynamic", "yarn", "longrope", "llama3",
+    "factor", "low_freq_factor",
+    "high_freq_factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "short_factor",
+    "long_factor",
+    "partial_rotary_factor", "hidden_act", "gelu", "silu", "text_config", "vision_config",
+    "tie_word_embeddings", "bfloat16", "float16",
+    "torch.float32", "gptq", "awq", "quant_method", "problem_type", "pruned_heads", "task_specific_params",
+    "max_length", "temperature",
+    "vocab_size", "head_dim", "num_local_experts", "attn_logit_softcapping", "final_logit_softcapping",
+    "eos_token_id", "_name_or_path",
 )  # fmt: skip
 _TOKENIZER = (
-    "BPE", "WordLevel", "WordPiece", "Unigram", "ByteLevel", "Metaspace", "Sequence", "Split", "Replace", "Strip", "Precompiled",
-    "TemplateProcessing", "Regex", "String", "(", "(?<=a)b", "(a+)+$", "\\p{L}", "pattern", "content", "unk_token", "unk_id", "vocab", "merges", "added_tokens",
-    "normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding", "max_length", "stride", "strategy",
-    "LlamaTokenizer", "PreTrainedTokenizerFast", "tokenizer_class", "auto_map", "chat_template", "{{", "{% for x in y %}",
-    "{{ 1/0 }}", "{% for i in range(10**9) %}x{% endfor %}", "{{ ''.__class__.__mro__ }}", "add_bos_token", "bos_token", "model_max_length", "added_tokens_decoder", "extra_special_tokens",
-    "cleanup", "prefix_space", "dropout", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix",
+    "BPE", "WordLevel", "WordPiece", "Unigram", "ByteLevel", "Metaspace", "Sequence", "Split", "Replace",
+    "Strip", "Precompiled",
+    "TemplateProcessing", "Regex", "String", "(", "(?<=a)b", "(a+)+$", "\\p{L}", "pattern", "content",
+    "unk_token", "unk_id", "vocab", "merges", "added_tokens",
+    "normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding", "max_length",
+    "stride", "strategy",
+    "LlamaTokenizer", "PreTrainedTokenizerFast", "tokenizer_class", "auto_map", "chat_template", "{{",
+    "{% for x in y %}",
+    "{{ 1/0 }}", "{% for i in range(10**9) %}x{% endfor %}", "{{ ''.__class__.__mro__ }}", "add_bos_token",
+    "bos_token", "model_max_length", "added_tokens_decoder", "extra_special_tokens",
+    "cleanup", "prefix_space", "dropout", "fuse_unk", "byte_fallback", "ignore_merges",
+    "continuing_subword_prefix",
 )  # fmt: skip
 
 
@@ -90,7 +104,8 @@ def index_cases(draw: Draw, world: World, thorough: bool) -> Case:
     if draw(st.integers(0, 3)) == 0:
         shard = draw(st.sampled_from(shards))
         return Case(argv, {shard: draw(damaged_tensors(world.contents[shard]))})
-    names = ("../outside/secret.txt", "/dev/zero", "../fifo", "../model/model.safetensors", "config.json", ".", "", "x" * 300, "a\0b",
+    names = ("../outside/secret.txt", "/dev/zero", "../fifo", "../model/model.safetensors", "config.json",
+             ".", "", "x" * 300, "a\0b",
              *(shard.rpartition("/")[2] for shard in shards))  # fmt: skip
     return Case(
         argv,
@@ -105,8 +120,10 @@ def tokenizer_cases(draw: Draw, world: World, thorough: bool) -> Case:
     whole = world.contents[f"model/{name}"].decode()
     files = {f"model/{name}": draw(damaged_json(whole, _TOKENIZER)).encode(errors="surrogatepass")}
     if draw(st.integers(0, 7)) == 0:
-        other = draw(st.sampled_from(("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-                                      "tokenizer.model", "generation_config.json", "processor_config.json")))  # fmt: skip
+        other = draw(st.sampled_from(("special_tokens_map.json", "added_tokens.json", "vocab.json",
+                     "merges.txt", "chat_template.jinja",
+                                      "tokenizer.model", "generation_config.json",
+                                      "processor_config.json")))  # fmt: skip
         files |= {
             f"model/{other}": draw(
                 st.one_of(json_values(_TOKENIZER).map(as_json).map(_encoded), st.binary(max_size=30))

@@ -17,7 +17,7 @@ from jaxlin.commands.main import main
 
 #: Done; refused; finished and flagged; interrupted.
 CODES = (0, 2, 3, 130)
-#: Characters that act on a terminal although they are no control characters; joiners of scripts and emoji stay.
+#: Categories of characters that act on a terminal; the joiners of scripts and emoji may stay.
 _ACTING, _JOINERS = ("Cc", "Cf", "Cs", "Zl", "Zp"), "\u200c\u200d"
 
 
@@ -46,30 +46,30 @@ class Outcome:
         return self.broken[0].partition(":")[0] if self.broken else names[self.code or 0]
 
 
-def run(case: Case, world: World, expected: int | None = None) -> Outcome:
+def run(case: Case, world: World, expected: int | None = None, seconds: float = SECONDS) -> Outcome:
     """Run a case in a world, which is as before afterwards; ``expected``: the exit code, if it is known."""
     try:
         case.lay(world.work)
-        return _run(case, world, expected)
+        return _run(case, world, expected, seconds)
     finally:
         world.restore()
 
 
-def _run(case: Case, world: World, expected: int | None) -> Outcome:
+def _run(case: Case, world: World, expected: int | None, limit: float) -> Outcome:
     before = world.signatures()
     with working_in(world.work):
         allowed = _places(case)
     code, broken = None, []
     start = time.perf_counter()
-    with working_in(world.work), bounded() as printed:
+    with working_in(world.work), bounded(limit) as printed:
         try:
             code = main(list(case.argv))
         except TookTooLong as error:
             broken.append(f"time: {error}")
-        except BaseException as error:  # also the panics of libraries in Rust, which are no Exceptions
+        except BaseException as error:  # noqa: BLE001 - panics of libraries in Rust are no Exceptions
             broken.append(f"traceback: {described(error)}")
     seconds = time.perf_counter() - start
-    if seconds > SECONDS and not broken:
+    if seconds > limit and not broken:
         broken.append(f"time: {seconds:.0f} s")
     if printed.memory > MEMORY:
         broken.append(f"memory: {printed.memory / 2**30:.1f} GiB")

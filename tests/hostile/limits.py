@@ -64,10 +64,9 @@ def _captured(printed: Printed) -> Iterator[None]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         for file, number in zip((out, err), descriptors, strict=True):
             os.dup2(file.fileno(), number)
-        sys.stdout, sys.stderr = (
-            open(os.dup(number), "w", encoding="utf-8") for number in descriptors
-        )  # fmt: skip
-        handlers = [(handler, handler.stream) for name in _LIBRARIES for handler in logging.getLogger(name).handlers
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in descriptors)
+        handlers = [(handler, handler.stream) for name in _LIBRARIES
+                    for handler in logging.getLogger(name).handlers
                     if isinstance(handler, logging.StreamHandler)]  # fmt: skip
         for handler, _ in handlers:
             handler.setStream(sys.stderr)

@@ -118,7 +118,8 @@ def damaged_bytes(draw: Draw, data: bytes) -> bytes:
         return data[:until] + data[at:]
     if how == "zero":
         return data[:at] + bytes(until - at) + data[until:]
-    return draw(st.one_of(st.sampled_from((b"", b"\0", b"\0" * 4096, b"\xff\xfe", b"\xef\xbb\xbf", b"{}", b"[]", b"null")),
+    return draw(st.one_of(st.sampled_from((b"", b"\0", b"\0" * 4096, b"\xff\xfe", b"\xef\xbb\xbf", b"{}",
+                b"[]", b"null")),
                           st.binary(max_size=64)))  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def join_tensors(header: str, body: bytes, length: int | None = None) -> bytes:
 
 @st.composite
 def damaged_tensors(draw: Draw, data: bytes) -> bytes:
-    """A safetensors file with a damaged header, a header of another length, a changed body, or changed bytes."""
+    """A safetensors file whose header, length of the header, body or bytes are changed."""
     header, body = split_tensors(data)
     how = draw(
         st.sampled_from(("header", "header", "header", "fill", "fill", "reshape", "many", "length", "bytes"))
@@ -186,7 +187,7 @@ def _reshaped(draw: Draw, header: dict[str, Any], body: bytes, name: str) -> byt
         st.sampled_from(([count], [1, count], [count, 1], [1, 1, count], *([[]] if count == 1 else [])))
     )
     rest = {other: about for other, about in header.items() if other != name}
-    # Behind all others, whose offsets stay; what it leaves behind is a hole, which is why it is moved only at the end.
+    # Behind all others, and the offsets of all made anew, so that there is no hole.
     tensors = {
         other: body[slice(*about["data_offsets"])] for other, about in rest.items() if other != "__metadata__"
     }

@@ -15,7 +15,8 @@ from hostile.world import World
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 #: What may stand where a file is expected.
-_SPECIAL: tuple[Content, ...] = (GONE, FIFO, FOLDER, Link("/dev/zero"), Link("/dev/null"), Link("/dev/full"), Link("loop"), Link("nowhere"),
+_SPECIAL: tuple[Content, ...] = (GONE, FIFO, FOLDER, Link("/dev/zero"), Link("/dev/null"),
+                Link("/dev/full"), Link("loop"), Link("nowhere"),
             Link("../outside/secret.txt"), Link("/proc/self/mem"), b"")  # fmt: skip
 #: The requests that read a file, and which.
 _READING = (
@@ -93,7 +94,8 @@ _WRITING = (
         "target/index.jsonl",
     ),
 )
-_TARGETS: tuple[Content, ...] = (FIFO, FOLDER, Link("../outside"), Link("../outside/secret.txt"), Link("nowhere"), Link("loop"), Link("target"), Link("model"),
+_TARGETS: tuple[Content, ...] = (FIFO, FOLDER, Link("../outside"), Link("../outside/secret.txt"),
+                Link("nowhere"), Link("loop"), Link("target"), Link("model"),
             Link("results/svd"), b"", b"not a result")  # fmt: skip
 
 

@@ -14,12 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-#: Seconds of silence after which a case hangs: more than the worker's own bound, which a library may not feel.
+#: Seconds of silence after which a case hangs: more than the worker's own bound, which may not be felt.
 CASE = 120.0
 #: And for what is no case: imports, compilation, drawing.
 PREPARING = 900.0
 #: Cases that are drawn from one seed.
 DRAWN = 100
+#: A worker; it is told a descriptor to write to, and a folder.
+COMMAND = (sys.executable, "-m", "hostile.worker")
 #: The kind of those that are not drawn.
 CORPUS = "corpus"
 
@@ -64,7 +66,7 @@ class Process:
         self._place = tempfile.TemporaryDirectory(prefix="hostile-", ignore_cleanup_errors=True)
         # The same order of sets everywhere, so that a seed always draws the same cases.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hostile.worker", str(writing), self._place.name],
+            [*COMMAND, str(writing), self._place.name],
             stdin=subprocess.PIPE,
             pass_fds=(writing,),
             env=os.environ | {"PYTHONHASHSEED": "0"} | dict(environment),
@@ -118,7 +120,8 @@ class Process:
         return code
 
     def _case(self) -> str:
-        return Path(self._place.name, "case.json").read_text()
+        file = Path(self._place.name, "case.json")
+        return file.read_text() if file.exists() else ""
 
     def _hear(self, seconds: float) -> dict[str, Any] | None:
         """What it tells next; None if it says nothing for so long, or nothing any more."""

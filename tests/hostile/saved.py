@@ -45,7 +45,8 @@ _RESUME = (
     "--resume",
 )
 #: In place of a file.
-_OTHERS: tuple[Content, ...] = (GONE, FIFO, FOLDER, Link("../../../outside/secret.txt"), Link("/dev/zero"), Link("nowhere"), b"", b"null", b"[]", b"3",
+_OTHERS: tuple[Content, ...] = (GONE, FIFO, FOLDER, Link("../../../outside/secret.txt"), Link("/dev/zero"),
+               Link("nowhere"), b"", b"null", b"[]", b"3",
            b"[" * 100_000)  # fmt: skip
 
 

@@ -23,11 +23,14 @@ def nested(depth: int, opening: str = "[", closing: str = "]") -> Raw:
 
 
 #: What a terminal would act on, one way or another.
-CONTROLS = ("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\rb", "a\nb", "\t", "\x08\x08", "\x7f", "\x9b31m", "\x85",
+CONTROLS = ("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\rb", "a\nb", "\t", "\x08\x08", "\x7f", "\x9b31m",
+            "\x85",
             "a\u202eb", "\u2066x\u2069", "\u2028", "\u200f", "\ufeff", "\u0301" * 9)  # fmt: skip
 #: What a spreadsheet, a browser, matplotlib, rich or a path would act on.
-MARKUP = ("=cmd|'/C calc'!A0", "@SUM(1)", "+1", "-1", "$x_{$", "$\\frac{1}{0}$", "$$", "<script>alert(1)</script>",
-          "]]>&amp;", "[bold red]x[/]", "[/nothing]", "{0.__class__}", "%s%n", "../../outside", "/etc/passwd", "~", "a/b")  # fmt: skip
+MARKUP = ("=cmd|'/C calc'!A0", "@SUM(1)", "+1", "-1", "$x_{$", "$\\frac{1}{0}$", "$$",
+          "<script>alert(1)</script>",
+          "]]>&amp;", "[bold red]x[/]", "[/nothing]", "{0.__class__}", "%s%n", "../../outside",
+          "/etc/passwd", "~", "a/b")  # fmt: skip
 WORDS = (
     "",
     " ",
@@ -50,12 +53,16 @@ TEXTS = (*CONTROLS, *MARKUP, *WORDS)
 #: Half a surrogate pair: from JSON, and from bytes on a command line that are no UTF-8.
 LONE = ("\ud800", "a\udfffb", os.fsdecode(b"\xff\xfe"))
 
-NUMBERS: tuple[Any, ...] = (0, 1, -1, 2, 3, 7, 8, 16, 255, 2**31 - 1, 2**31, 2**32, 2**63, -(2**63), 2**64, 10**24, -(10**30),
-           30_000_000, 0.5, -0.5, 1.5, 1e-320, 1e-45, 1e30, 3.5e38, 1e308, -1e308, Raw("1e400"), Raw("-1e400"), Raw("NaN"),
+NUMBERS: tuple[Any, ...] = (0, 1, -1, 2, 3, 7, 8, 16, 255, 2**31 - 1, 2**31, 2**32, 2**63, -(2**63), 2**64,
+               10**24, -(10**30),
+           30_000_000, 0.5, -0.5, 1.5, 1e-320, 1e-45, 1e30, 3.5e38, 1e308, -1e308, Raw("1e400"),
+           Raw("-1e400"), Raw("NaN"),
            Raw("Infinity"), Raw("-0.0"), Raw("1e-400"), Raw("9" * 400), Raw("9" * 5000))  # fmt: skip
-ODD: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], [1], ["a"], [1, 2, 3], {"a": 1}, {"": None}, {"type": "x"},
+ODD: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], [1], ["a"], [1, 2, 3], {"a": 1},
+           {"": None}, {"type": "x"},
        [0] * 1000, list(range(50)), [[1, 2], [3]], nested(50), nested(900), nested(20_000),
-       nested(900, '{"a":', "}"), Raw('{"a":1,"a":2}'), Raw('"\\ud800"'), Raw('"\\u0000"'), Raw("[1,]"), Raw(""))  # fmt: skip
+       nested(900, '{"a":', "}"), Raw('{"a":1,"a":2}'), Raw('"\\ud800"'), Raw('"\\u0000"'), Raw("[1,]"),
+              Raw(""))  # fmt: skip
 
 
 def texts() -> st.SearchStrategy[str]:

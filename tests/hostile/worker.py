@@ -1,7 +1,7 @@
-"""A process of the long form: draws the cases of a unit of work and runs them, and tells of each before and after.
+"""A process of the long form: draws the cases of a unit of work and runs them, and tells of each.
 
-It reads units from stdin, one JSON object a line, and tells what happens on the descriptor it was given, so that
-whoever started it knows which case it was at, however it ends.
+It reads units from stdin, one JSON object a line, and tells what happens on the descriptor it was given,
+before and after each case, so that whoever started it knows at which one it was, however it ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA tells how slow a busy machine is
 
 import jax
 

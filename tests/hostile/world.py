@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from tiny_checkpoints import TinyCheckpoint, random_tensors
 
-from hostile.case import FIFO, FOLDER, Link, put, remove
+from hostile.case import FIFO, FOLDER, Content, Link, put, remove
 from hostile.requests import request
 from jaxlin.commands.main import main
 from jaxlin.results.store import write_tensors
@@ -25,9 +24,14 @@ SAVED = Path(__file__).parent.parent / "saved_results"
 TINY = TinyCheckpoint(
     "llama",
     1,
-    {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 12, "num_attention_heads": 2, "num_key_value_heads": 1,
+    {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 12, "num_attention_heads": 2,
+     "num_key_value_heads": 1,
      "num_hidden_layers": 1, "max_position_embeddings": 16},
 )  # fmt: skip
+#: A batch, and a run that stops with something left to do.
+_BATCH = "svd --model model --prompts prompts.jsonl -k 1 --method dense --out batch"
+_STOPPED = "svd --model model --token-ids 1,2,3 -k 2 --method lanczos --block 1 --max-passes 3 --out run"
+_MODELS = "compare --models model,sharded --token-ids 1,2,3 -k 1 --out results/models"
 #: What nobody may touch.
 SECRET = "outside/secret.txt"
 
@@ -47,7 +51,17 @@ class World:
     root: Path
     contents: dict[str, bytes]
     _signatures: dict[str, Signature]
-    _kept: dict[str, Any]
+    _kept: dict[str, Content]
+
+    @classmethod
+    def of(cls, root: Path, files: Mapping[str, Content] | None = None) -> World:
+        """A folder as it is, after these files were put into it."""
+        for name, content in (files or {}).items():
+            put(root / name, content)
+        kept = {name: _content(root / name) for name, _ in _walk(root)}
+        contents = {name.removeprefix("work/"): content for name, content in sorted(kept.items())
+                    if isinstance(content, bytes) and name.startswith("work/")}  # fmt: skip
+        return cls(root, contents, dict(_walk(root)), kept)
 
     @property
     def work(self) -> Path:
@@ -105,24 +119,14 @@ def make_world(root: Path, *, all_kinds: bool) -> World:
         for verb in VERBS:
             words = request(verb)
             if words is not None and "--out" in words and (all_kinds or verb == "svd"):
-                _done(words)
+                _done(*words)
         if all_kinds:
-            words = "compare --models model,sharded --token-ids 1,2,3 -k 1 --out results/models"
-            _done(words.split())
-        batch = "svd --model model --prompts prompts.jsonl -k 1 --method dense --out batch"
-        _done(batch.split())
-        _done(
-            "svd --model model --token-ids 1,2,3 -k 2 --method lanczos --block 1 --max-passes 3 --out run".split(),
-            3,
-        )
+            _done(*_MODELS.split())
+        _done(*_BATCH.split())
+        _done(*_STOPPED.split(), expected=3)
         remove(work / "run")  # what is left is the state beside it
         assert list(work.glob("run.state/*")), "no state was kept"
-    contents = {
-        str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()
-        and not path.is_symlink()
-    }  # fmt: skip
-    kept = {name: _content(root / name) for name, _ in _walk(root)}
-    return World(root, contents, dict(_walk(root)), kept)
+    return World.of(root)
 
 
 @contextmanager
@@ -136,9 +140,9 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _done(words: Sequence[str], expected: int = 0) -> None:
+def _done(*words: str, expected: int = 0) -> None:
     with redirect_stdout(StringIO()):
-        code = main(words)
+        code = main(list(words))
     assert code == expected, f"a valid request ended with {code}: {' '.join(words)}"
 
 
@@ -153,7 +157,7 @@ def _walk(root: Path) -> Iterator[tuple[str, Signature]]:
             yield os.path.relpath(path, root), (about.st_mode, about.st_ino, *times, target)
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> Content:
     if path.is_symlink():
         return Link(os.readlink(path))
     if path.is_dir():
@@ -170,14 +174,16 @@ def _make_checkpoint(folder: Path) -> None:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": 15, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False,
+        "added_tokens": [{"id": 15, "content": "<end>", "single_word": False, "lstrip": False,
+        "rstrip": False,
                           "normalized": False, "special": True}],
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
                            "pair": [], "special_tokens": {}},
         "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(15)} | {"<end>": 15}, "unk_token": "w0"},
+        "model": {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(15)} | {"<end>": 15},
+        "unk_token": "w0"},
     }  # fmt: skip
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>", "model_max_length": 16,
                 "chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}"}  # fmt: skip
