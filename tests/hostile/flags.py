@@ -65,17 +65,22 @@ def values_of(declared: Declared) -> st.SearchStrategy[str]:
     ).map(lambda text: text.replace("\0", ""))
 
 
+#: Looked up once: the checks of types in the suite draw random numbers, which a strategy may not.
+_REQUESTS = {verb: tuple(request(verb) or (verb,)) for verb in VERBS}
+_KNOWN = {verb: command_of(verb).flags for verb in VERBS}
+
+
 @st.composite
 def flag_cases(draw: Draw, world: World, thorough: bool) -> Case:
     """A request whose options have hostile values, come twice, without values, or do not exist."""
     verb = draw(st.sampled_from((*VERBS, *VERBS, "nope", "", "--version", "--help")))
     if verb not in VERBS:
         return Case((verb, *draw(st.lists(st.sampled_from((*TEXTS, "--json", "-k")), max_size=2))))
-    words = request(verb) or [verb]
+    words = list(_REQUESTS[verb])
     if "--out" in words and draw(st.integers(0, 9)):
         at = words.index("--out")
         del words[at : at + 2]
-    known = command_of(verb).flags
+    known = _KNOWN[verb]
     late = draw(st.integers(0, 3 if thorough else 1))
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         words += _option(draw, known[draw(st.sampled_from(sorted(known)))])
