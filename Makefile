@@ -1,12 +1,17 @@
 # make demo      install into .venv and run the main job on an embedded checkpoint
 # make test      install what the tests need and run them, on one interpreter
 # make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
+# make hostile   20,000 hostile inputs with seeds of their own; the suite has a short form of it
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+<<<<<<< HEAD
 .PHONY: demo test test-all test-newer test-lowest faults soak coverage lint types docs wheel bench clean
+=======
+.PHONY: demo test test-all test-newer test-lowest coverage hostile lint types docs wheel bench clean
+>>>>>>> h-hostile
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
@@ -40,6 +45,11 @@ soak: $(VENV)/.installed
 # The suite once, with the lines of our packages that no test runs.
 coverage: $(VENV)/.installed-test
 	$(BIN)/python $(PYTEST) --cov=jaxlin --cov=jaxlin_models --cov-report=term-missing:skip-covered
+
+# Counts by kind and outcome, and the cases that broke something: HOSTILE=FILE.json, OPTIONS="--again CASE".
+HOSTILE ?= build/hostile.json
+hostile: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m hostile $(HOSTILE) $(OPTIONS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -33,6 +33,8 @@ os.environ.setdefault(
         " --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith(("0.8", "0.9", "0.10")) else ""
     ),
 )
+# XLA tells on stderr how slow a busy machine is.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Two workers on two cores: a second thread for torch in each would be in the way.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

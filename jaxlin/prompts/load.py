@@ -11,6 +11,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.stderr import tell
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder
@@ -128,7 +129,7 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     import jaxlin_models as models
     from jaxlin_models.huggingface import PreTrainedConfig
 
-    from jaxlin.prompts.sources import Files, FromTorch, tell
+    from jaxlin.prompts.sources import Files, FromTorch
 
     if isinstance(source, str | Path):
         name = str(source)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
 from flax import nnx
+from jaxlin_models.decoder import Graph, Weights
 from jaxtyping import Array, Float, Int
 
 from jaxlin.linear.certificate import Check
@@ -65,6 +66,7 @@ def _another_path(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, str]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _ordinary(graphdef: nnx.GraphDef, state: nnx.State, ids: Int[Array, " t"]) -> Float[Array, " vocab"]:
+def _ordinary(graphdef: Graph, state: Weights, ids: Int[Array, " t"]) -> Float[Array, " vocab"]:
     decoder = nnx.merge(graphdef, state)
-    return decoder.logits(decoder(decoder.embed(ids))[-1])
+    logits: Array = decoder.logits(decoder(decoder.embed(ids))[-1])
+    return logits

@@ -5,7 +5,6 @@ What a source knows at once is enough for a refusal or a plan; its weights are r
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +18,7 @@ from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
-
-
-def tell(sentence: str) -> None:
-    """One line on stderr."""
-    print(f"jaxlin: {sentence}", file=sys.stderr)
+from jaxlin.runtime.stderr import tell
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,7 +102,8 @@ class _Reader:
         def apply(x: Floats) -> Floats:
             flat = x if x.shape[-1] == len(scale) else x.reshape(len(x), -1)
             mean = np.mean(np.square(flat), axis=-1, keepdims=True)
-            return (flat / np.sqrt(mean + np.asarray(config.norm_eps, x.dtype)) * scale).reshape(x.shape)
+            normed: Floats = flat / np.sqrt(mean + np.asarray(config.norm_eps, x.dtype)) * scale
+            return normed.reshape(x.shape)
 
         return apply
 
@@ -189,21 +190,25 @@ def _rotary(rope: RopeConfig, config: DecoderConfig, length: int, dtype: DTypeLi
 
 
 def _capped(x: Floats, cap: float | None) -> Floats:
-    return x if cap is None else cap * np.tanh(x / cap)
+    capped: Floats = x if cap is None else cap * np.tanh(x / cap)
+    return capped
 
 
 def _silu(x: Floats) -> Floats:
-    return x / (1 + np.exp(-np.maximum(x, -80)))
+    y: Floats = x / (1 + np.exp(-np.maximum(x, -80)))
+    return y
 
 
 def _gelu(x: Floats) -> Floats:
     from scipy.special import erf  # 0.2 s to import, and few need it
 
-    return x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))) / 2
+    y: Floats = x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))) / 2
+    return y
 
 
 def _gelu_tanh(x: Floats) -> Floats:
-    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    y: Floats = x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    return y
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {

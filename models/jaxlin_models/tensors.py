@@ -224,7 +224,7 @@ class StateTensors:
 
     def again(self) -> StateTensors:
         """The same tensors, to be read once more; that does not count in :meth:`sha256` here."""
-        return StateTensors(self._state, self._owner)
+        return StateTensors(self._state, self.owner)
 
     def sha256(self) -> str | None:
         """sha256 over names, dtypes and values of what was read, in that order; None before."""

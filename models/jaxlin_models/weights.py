@@ -21,6 +21,7 @@ from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
+from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.tensors import FileTensors, Tensors, files_of
 
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
@@ -108,6 +109,7 @@ def decoder_of(
         tensors: in files or in memory.
         dtype, precision, offload, progress, tell: as there.
     """
+    refuse_quantised_tensors(tensors.dtypes(), tensors.owner)
     names = _names_in(tensors, hf_config)
     _check_last_layer(names, config.num_layers, tensors)
     config, names = _with_head(config, names, tensors, tell)

@@ -22,6 +22,10 @@ class Family(Protocol):
     def NAMES(self) -> Mapping[str, str]:
         """See :func:`weight_names`."""
 
+    @property
+    def USED(self) -> frozenset[str]:
+        """Keys of config.json that count here; see :mod:`jaxlin_models.families.keys`."""
+
     def decoder_config(self, hf: HFConfig) -> DecoderConfig:
         """See :func:`decoder_config`."""
 

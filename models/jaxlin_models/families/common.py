@@ -115,7 +115,8 @@ def max_positions(hf: HFConfig) -> int:
     YaRN's published recipe (Qwen 2.5, arXiv:2412.15115) adds a factor and the original length, whose product
     is the new length, and leaves ``max_position_embeddings`` as it was. Stock transformers has no limit.
     """
-    positions, rope = hf.max_position_embeddings, hf.rope_parameters
+    positions: int = hf.max_position_embeddings
+    rope = hf.rope_parameters
     if rope.get("rope_type") != "yarn" or not rope.get("factor"):
         return positions
     stretched = rope["factor"] * rope["original_max_position_embeddings"]
