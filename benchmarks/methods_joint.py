@@ -25,9 +25,10 @@ from subjects import Subject
 
 from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.solvers import lanczos, matfree
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.result import Request
-from jaxlin.solvers.svd import SOLVERS, lanczos, matfree
+from jaxlin.solvers.svd import SOLVERS
 
 #: Steps of the published method, whatever k and the spectrum are.
 PUBLISHED_STEPS = 128

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jax.numpy as jnp
 import pytest
@@ -233,6 +234,28 @@ def test_no_private_name_crosses_a_module():
     ]
     crossing = [f"{file.relative_to(ROOT)}: {name}" for file in files for name in private_names(file)]
     assert crossing == [], crossing
+
+
+def test_files_beside_the_packages_import_what_is_there():
+    """Benchmarks and most scripts are run by no test."""
+    taken = {
+        (f"{node.module}.{alias.name}", file.name)
+        for folder in FOLDERS
+        for file in (ROOT / folder).glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and not node.level and ours(str(node.module))
+        for alias in node.names
+    }
+    assert len(taken) > 100
+    assert [name for name in sorted(taken) if not exists(name[0])] == []
+
+
+def exists(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def test_import_jaxlin_imports_no_model():

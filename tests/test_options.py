@@ -15,7 +15,7 @@ import jaxlin
 from jaxlin.commands.main import command_of, main
 from jaxlin.commands.parser import parse
 from jaxlin.per_token.tokens import METHODS as TOKEN_METHODS
-from jaxlin.solvers.choose import METHODS, USED_BY
+from jaxlin.solvers.methods import METHODS, USED_BY
 from jaxlin.verbs import shared
 from jaxlin.verbs.declare import GROUPS, NOTHING, RESULT, STEP, Declared, Options, declared_in
 from jaxlin.verbs.model import answer
@@ -79,12 +79,11 @@ def words_for(declared: Declared, value: Any) -> list[str]:
 
 
 def test_choices_are_what_the_engine_knows():
-    assert shared.METHODS == METHODS
     assert set(shared.POLICIES) == set(POLICIES)
     assert set(shared.PRECISIONS) == set(PRECISIONS)
     assert AttentionSetting.__args__ == shared.ATTENTION
     assert GateSetting.__args__ == shared.GATE
-    (method,) = (one for one in declared_in(Tokens) if one.name == "method")
+    (method,) = (declared for declared in declared_in(Tokens) if declared.name == "method")
     assert method.option.choices == TOKEN_METHODS
 
 

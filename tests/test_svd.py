@@ -22,7 +22,8 @@ from jaxlin.linear.rows import RowFile
 from jaxlin.linear.tolerance import default_tolerance
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.solver_state import SolverState
-from jaxlin.solvers.choose import USED_BY, choose_method, uses
+from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.methods import USED_BY, uses
 
 M, N, K = 40, 90, 6
 SPECTRA = {

@@ -112,7 +112,8 @@ def misfit(image: Array, s: Array, expected: Array) -> Array:
     """‖image − σ·expected‖ of each probe, in the precision of ``s``."""
     k = len(s)
     difference = image.astype(s.dtype).reshape(k, -1) - s[:, None] * expected.astype(s.dtype).reshape(k, -1)
-    return jnp.linalg.norm(difference, axis=1)
+    lengths: Array = jnp.linalg.norm(difference, axis=1)
+    return lengths
 
 
 def certify(
@@ -189,7 +190,8 @@ def _wide(a: Array) -> Array:
 
 
 def _norm(a: Array) -> Array:
-    return jnp.linalg.norm(_wide(a))
+    length: Array = jnp.linalg.norm(_wide(a))
+    return length
 
 
 def _dot(a: Array, b: Array) -> Array:

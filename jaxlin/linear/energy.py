@@ -75,7 +75,8 @@ def _pulled_length(operator: DetachedJacobian) -> Callable[[Array], Array]:
 
     def lengths(u: Float[Array, "b m"]) -> Float[Array, " b"]:
         pulled = operator.rmatmat(u.astype(operator.dtype).reshape(-1, *operator.output_shape))
-        return jnp.linalg.norm(pulled.astype(u.dtype).reshape(len(u), -1), axis=1)
+        norms: Array = jnp.linalg.norm(pulled.astype(u.dtype).reshape(len(u), -1), axis=1)
+        return norms
 
     @jax.custom_batching.custom_vmap
     def length(u: Array) -> Array:

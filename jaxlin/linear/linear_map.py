@@ -135,7 +135,7 @@ class Transpose(LinearMap):
         original: J.
     """
 
-    original: Any
+    original: LinearMap | Any  # JAX rebuilds pytrees with other things in their places
 
     def __repr__(self) -> str:
         return f"{self.original!r}.T"

@@ -47,9 +47,12 @@ class JvpForward:
 
     f: Callable[..., Array]
 
-    def __call__(self, state: tuple[Array, tuple], v: Array) -> Array:
+    def __call__(self, state: tuple[Array, tuple[Any, ...]], v: Array) -> Array:
         x, parameters = state
-        return jax.vmap(lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1])(v)
+        images: Array = jax.vmap(
+            lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1]
+        )(v)
+        return images
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class VjpBackward:
 
     f: Callable[..., Array]
 
-    def __call__(self, state: tuple[Array, tuple], u: Array) -> Array:
+    def __call__(self, state: tuple[Array, tuple[Any, ...]], u: Array) -> Array:
         x, parameters = state
         _, pull_back = jax.vjp(lambda x: self.f(x, *parameters), x)
-        return jax.lax.map(pull_back, u)[0]
+        pulled: Array = jax.lax.map(pull_back, u)[0]
+        return pulled

@@ -27,8 +27,8 @@ from jaxlin.linear.selection import (
 )
 from jaxlin.runtime.progress import Progress, silent
 
-#: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
-Leaf = Any
+#: An array, or whatever JAX puts in its place while it rebuilds a pytree.
+Leaf = Array | Any
 
 #: Probes that one pass carries when many are needed anyway: most of the matrix rate, little memory.
 PROBES_PER_PASS = 8
@@ -108,11 +108,13 @@ class DetachedJacobian(LinearMap):
 
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""
-        return _run_forward(self.bare, self._probes(v, self.input_shape))
+        images: Array = _run_forward(self.bare, self._probes(v, self.input_shape))
+        return images
 
     def rmatmat(self, u: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """Jᵀ·U for b probes at once: [b, *output_shape] -> [b, *input_shape]. b passes."""
-        return _run_backward(self.bare, self._probes(u, self.output_shape))
+        pulled: Array = _run_backward(self.bare, self._probes(u, self.output_shape))
+        return pulled
 
     def rows(
         self,

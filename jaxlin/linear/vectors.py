@@ -21,9 +21,9 @@ def contributions(
     Over the positions they sum to ⟨u, y − c⟩.
     """
     at = _rows(np.asarray(x, v.dtype))
-    return np.asarray(s)[:, None] * np.stack(
-        [np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v]
-    )
+    along = np.stack([np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v])
+    contributed: np.ndarray = np.asarray(s)[:, None] * along
+    return contributed
 
 
 def overlaps(

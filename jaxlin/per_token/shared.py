@@ -15,6 +15,7 @@ while Q grows. Where Q would need more than half of all left vectors, the others
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,7 +124,8 @@ class _Leftover:
 
     def bounds(self) -> Float[np.ndarray, " t"]:
         """What ‖E_t‖ is at most, for every position at once with probability 1 − ``_FAILURE``."""
-        return np.sqrt(_squares(self._pulled).sum(axis=0) * self._scale)
+        bounds: np.ndarray = np.sqrt(_squares(self._pulled).sum(axis=0) * self._scale)
+        return bounds
 
 
 def _pull_back(operator: DetachedJacobian, count: int, seed: int) -> Float[np.ndarray, "c t e"]:
@@ -133,7 +135,8 @@ def _pull_back(operator: DetachedJacobian, count: int, seed: int) -> Float[np.nd
 
 
 def _squares(rows: Float[np.ndarray, "c t e"]) -> Float[np.ndarray, "c t"]:
-    return np.einsum("cte,cte->ct", rows, rows, dtype=np.float64)
+    squares: np.ndarray = np.einsum("cte,cte->ct", rows, rows, dtype=np.float64)
+    return squares
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -153,7 +156,7 @@ def _weighted(operator: DetachedJacobian, norms: Float[np.ndarray, " t"]) -> Det
 
 @dataclass(frozen=True)
 class _ScaledForward:
-    forward: Any
+    forward: Callable[[Any, Array], Array]
 
     def __call__(self, state: tuple[Any, Array], v: Array) -> Array:
         inner, scale = state
@@ -162,7 +165,7 @@ class _ScaledForward:
 
 @dataclass(frozen=True)
 class _ScaledBackward:
-    backward: Any
+    backward: Callable[[Any, Array], Array]
 
     def __call__(self, state: tuple[Any, Array], u: Array) -> Array:
         inner, scale = state

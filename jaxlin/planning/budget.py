@@ -23,7 +23,8 @@ from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
-from jaxlin.solvers.choose import MethodChoice, choose_method, uses
+from jaxlin.solvers.choose import MethodChoice, choose_method
+from jaxlin.solvers.methods import ITERATIVE, uses
 
 #: A bound this many times below what is there needs no proof.
 _TO_SPARE = 2
@@ -107,7 +108,7 @@ def forecast(
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
     choice = choose_method(operator, k, solver.method, solver.block, given=solver.given, memory=spare)
-    iterative = choice.method in ("lanczos", "matfree", "power")
+    iterative = choice.method in ITERATIVE
     passes = choice.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
     phases: list[Phase] = []
     if compiled:

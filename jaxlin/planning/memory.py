@@ -46,7 +46,7 @@ def tree_bytes(tree: PyTree) -> int:
 def added_bytes(function: Callable[..., Any], *arguments: Any) -> int:
     """Bytes of the outputs and temporaries of a jitted function at arguments of these shapes."""
     analysis = function.lower(*arguments).compile().memory_analysis()  # type: ignore[attr-defined]
-    return analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+    return int(analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes)
 
 
 def right_bytes(operator: DetachedJacobian, k: int) -> int:

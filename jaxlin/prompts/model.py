@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
+from jaxlin_models.decoder import Graph, Weights
 from jaxlin_models.offload import on_host
 from jaxtyping import Array, Float
 
@@ -207,7 +208,7 @@ class Model(Readout):
     def _dial(self, dial: models.Dial | None, length: int) -> models.Dial:
         return models.Dial.for_length(length, offload=self.offload != "none") if dial is None else dial
 
-    def _split(self) -> tuple[nnx.GraphDef, nnx.State]:
+    def _split(self) -> tuple[Graph, Weights]:
         graphdef, weights = nnx.split(self.decoder)
         return graphdef, models.stacks_as_bits(weights)
 

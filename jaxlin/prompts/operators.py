@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
-from jaxlin_models.decoder import Recorded
+from jaxlin_models.decoder import Graph, Recorded, Weights
 from jaxlin_models.recorded import Branch
 from jaxtyping import Array, Float, Int
 
@@ -36,9 +36,9 @@ class PassState(NamedTuple):
         position: whose output is taken, traced; the last one's if None.
     """
 
-    weights: nnx.State
+    weights: Weights
     recorded: Recorded
-    layers: tuple[Leaf, ...] | None = None
+    layers: tuple[Leaf, Leaf] | None = None
     position: Leaf | None = None
 
 
@@ -46,7 +46,7 @@ class PassState(NamedTuple):
 class Forward:
     """J·V: the recorded pass, its linear path alone, or with ``biases`` J·V + c."""
 
-    graphdef: nnx.GraphDef
+    graphdef: Graph
     which: Branch = "block"
     biases: bool = False
 
@@ -62,7 +62,7 @@ class Forward:
 class Backward:
     """Jᵀ·U: the same pass backwards, to ``length`` input positions."""
 
-    graphdef: nnx.GraphDef
+    graphdef: Graph
     length: int
     which: Branch = "block"
 
@@ -78,16 +78,16 @@ class Backward:
 class OrdinaryPass:
     """The ordinary forward pass, embeddings [T, d] -> last hidden state [d]."""
 
-    graphdef: nnx.GraphDef
+    graphdef: Graph
 
-    def __call__(self, x: Array, weights: nnx.State) -> Array:
+    def __call__(self, x: Array, weights: Weights) -> Array:
         return nnx.merge(self.graphdef, weights)(x)[LAST]
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def record(
-    graphdef: nnx.GraphDef,
-    weights: nnx.State,
+    graphdef: Graph,
+    weights: Weights,
     x: Float[Array, "t d"],
     dial: models.Dial,
     policy: str,
@@ -99,7 +99,7 @@ def record(
 
 
 def recorded_operator(
-    graphdef: nnx.GraphDef,
+    graphdef: Graph,
     state: PassState,
     x: Float[Array, "t d"],
     y: Float[Array, " d"],
@@ -129,8 +129,8 @@ def recorded_operator(
 
 
 def whole_operator(
-    graphdef: nnx.GraphDef,
-    weights: nnx.State,
+    graphdef: Graph,
+    weights: Weights,
     x: Float[Array, "t d"],
     dial: models.Dial,
     policy: str,
@@ -147,7 +147,7 @@ def whole_operator(
 
 
 def ordinary_operator(
-    graphdef: nnx.GraphDef, weights: nnx.State, x: Float[Array, "t d"], labels: Labels | None = None
+    graphdef: Graph, weights: Weights, x: Float[Array, "t d"], labels: Labels | None = None
 ) -> DetachedJacobian:
     """The ordinary Jacobian at x, with nothing frozen and nothing recorded."""
     return replace(linearize(OrdinaryPass(graphdef), x, weights), labels=labels)

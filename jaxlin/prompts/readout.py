@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
 from flax import nnx
+from jaxlin_models.decoder import Graph, Weights
 from jaxtyping import Array, Float
 
 from jaxlin.analyses.decoding import best_outputs, nearest_tokens
@@ -42,7 +43,8 @@ class Readout(Text):
             normed: which of the two; what is not normed goes through the final norm first.
         """
         graphdef, weights = nnx.split(self.decoder)
-        return score(graphdef, weights, jnp.asarray(hidden, self.decoder.working_dtype), normed)
+        logits: Array = score(graphdef, weights, jnp.asarray(hidden, self.decoder.working_dtype), normed)
+        return logits
 
     def logit_row(self, y: Float[Array, " d"], target: LogitTarget) -> Float[Array, "1 d"]:
         """The row w with ⟨w, y⟩ = the target's logit (or difference of two) at the hidden state y.
@@ -86,7 +88,7 @@ class Readout(Text):
 
 @partial(jax.jit, static_argnums=(0, 3))
 def score(
-    graphdef: nnx.GraphDef, weights: nnx.State, hidden: Float[Array, "... d"], normed: bool = True
+    graphdef: Graph, weights: Weights, hidden: Float[Array, "... d"], normed: bool = True
 ) -> Float[Array, "... vocab"]:
     """Scores of the vocabulary from hidden states, of a decoder in two halves as ``nnx.split`` gives them."""
     decoder = nnx.merge(graphdef, weights)

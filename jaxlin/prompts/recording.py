@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
-from jaxlin_models.decoder import Recorded
+from jaxlin_models.decoder import Graph, Recorded, Weights
 from jaxlin_models.recorded import Branch, final_coefficients, normed
 from jaxtyping import Array, Float
 
@@ -44,8 +44,8 @@ class Recording:
         labels: the prompt's tokens, which the operators carry along.
     """
 
-    graphdef: nnx.GraphDef
-    weights: nnx.State
+    graphdef: Graph
+    weights: Weights
     recorded: Recorded
     x: Float[Array, "t d"]
     y: Float[Array, " d"]
@@ -61,7 +61,8 @@ class Recording:
     @cached_property
     def stream(self) -> models.Stream:
         """The residual stream of the ordinary forward pass, computed without the recorded coefficients."""
-        return _stream(self.graphdef, self.weights, self.x)
+        stream: models.Stream = _stream(self.graphdef, self.weights, self.x)
+        return stream
 
     def left(self, layer: int) -> Float[Array, " d"]:
         """The residual stream after a layer at the last position, before any final norm."""
@@ -110,7 +111,10 @@ class Recording:
 
         y is what leaves the final norm, which is frozen at the last hidden state. They sum to ⟨row, y⟩.
         """
-        return _branch_contributions(self.graphdef, self.weights, self.stream, self.x[-1], row)
+        contributions: tuple[Array, Array] = _branch_contributions(
+            self.graphdef, self.weights, self.stream, self.x[-1], row
+        )
+        return contributions
 
     def _part(
         self, x: Array, y: Array, layers: tuple[int, int], which: Branch, normed: bool
@@ -124,7 +128,10 @@ class Recording:
     def _operator(
         self, x: Array, y: Array, recorded: Recorded, layers: tuple[int, int] | None, which: Branch
     ) -> DetachedJacobian:
-        traced = None if layers is None else tuple(jnp.asarray(layer, jnp.int32) for layer in layers)
+        traced = None
+        if layers is not None:
+            first, last = (jnp.asarray(layer, jnp.int32) for layer in layers)
+            traced = first, last
         labels = self.labels
         if labels is not None and "final" not in recorded:
             labels = replace(labels, facts={**labels.facts, "normed": False})
@@ -141,12 +148,12 @@ class Recording:
 
 
 @partial(jax.jit, static_argnums=0)
-def _stream(graphdef: nnx.GraphDef, weights: nnx.State, x: Array) -> models.Stream:
+def _stream(graphdef: Graph, weights: Weights, x: Array) -> models.Stream:
     return models.stream(nnx.merge(graphdef, weights), x)
 
 
 @partial(jax.jit, static_argnums=0)
-def _finish(graphdef: nnx.GraphDef, weights: nnx.State, hidden: Array) -> tuple[Any, Array]:
+def _finish(graphdef: Graph, weights: Weights, hidden: Array) -> tuple[Any, Array]:
     """What the final norm's coefficients are at a hidden state, and what it makes of it."""
     decoder = nnx.merge(graphdef, weights)
     return final_coefficients(decoder, hidden), decoder.final_norm(hidden, models.Plain())
@@ -154,7 +161,7 @@ def _finish(graphdef: nnx.GraphDef, weights: nnx.State, hidden: Array) -> tuple[
 
 @partial(jax.jit, static_argnums=0)
 def _branch_contributions(
-    graphdef: nnx.GraphDef, weights: nnx.State, stream: models.Stream, embedding: Array, row: Array
+    graphdef: Graph, weights: Weights, stream: models.Stream, embedding: Array, row: Array
 ) -> tuple[Array, Array]:
     decoder = nnx.merge(graphdef, weights)
     read = normed(decoder, final_coefficients(decoder, stream.final), row)

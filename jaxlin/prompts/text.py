@@ -84,11 +84,11 @@ class Text:
             if not 0 <= token < vocab:
                 raise JaxlinError(f"token id {token} is out of range: ids go from 0 to {vocab - 1} here")
             return token
-        ids = self.tokenizer(token, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.tokenizer(token, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:  # some tokenizers put a blank of their own before the first word
             spelled = self.tokenizer.convert_tokens_to_ids(token.replace(" ", "▁"))
-            known = isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id
-            ids = [spelled] if known else ids
+            if isinstance(spelled, int) and spelled != self.tokenizer.unk_token_id:
+                ids = [spelled]
         if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
             pieces = ", ".join(repr(self.token_text(i)) for i in ids)
             raise JaxlinError(

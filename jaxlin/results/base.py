@@ -119,7 +119,8 @@ class Result(ABC):
         if not {"peak_bytes", "device", "versions"} <= noted.keys():
             noted = {**self._environment, **noted}
         head = {name: noted[name] for name in _HEAD if name in noted}
-        return as_plain({"verb": self.kind, **head, **noted, **self.details()})  # type: ignore[no-any-return]
+        plain: dict[str, Any] = as_plain({"verb": self.kind, **head, **noted, **self.details()})
+        return plain
 
     @cached_property
     def _environment(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -250,7 +250,7 @@ class Comparison(Result):
         ]
 
 
-def _spread(angles: Float[np.ndarray, " k"]) -> str:
+def _spread(angles: Float[Array | np.ndarray, " k"]) -> str:
     if angles.max() < math.radians(0.05):
         return "0°"
     return " ".join(

@@ -62,7 +62,10 @@ class ModelComparison(Result):
 
     def summary(self) -> dict[str, Any]:
         """Everything about it that is not a tensor; device and versions stand with each model."""
-        return as_plain({"verb": self.kind, **self.about.entries, **self.figures(), **self.details()})  # type: ignore[no-any-return]
+        plain: dict[str, Any] = as_plain(
+            {"verb": self.kind, **self.about.entries, **self.figures(), **self.details()}
+        )
+        return plain
 
     def figures(self) -> dict[str, Any]:
         most = max(len(layer.s) for result in self.models.values() for layer in result.parts[_PART])

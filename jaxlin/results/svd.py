@@ -59,7 +59,7 @@ class SVDResult(Result):
         V: right vectors [k, *input_shape], orthonormal; in the host's memory.
         residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
         spectrum: every singular value [min(m, n)] where the method finds them all, else None.
-        method: the method that was used, one of ``jaxlin.solvers.choose.METHODS``.
+        method: the method that was used, one of ``jaxlin.solvers.methods.METHODS``.
         passes: passes of the whole network that were spent, those of the certificate included.
         seconds: wall time.
         seed: seed of every random vector that was drawn.
@@ -92,7 +92,7 @@ class SVDResult(Result):
     y: Leaf = None
     offset: Leaf = None
     jacobian: Leaf = None
-    norms: Leaf = None
+    norms: Norms | Any = None
     labels: Labels | None = field(default=None, metadata={"static": True})
     decoded: tuple[Direction, ...] | None = field(default=None, metadata={"static": True})
     largest_rows: tuple[LargeRow, ...] = field(default=(), metadata={"static": True})
@@ -114,12 +114,13 @@ class SVDResult(Result):
     @property
     def converged(self) -> Bool[Array | np.ndarray, " k"]:
         """Which triplets meet the certificate's tolerance."""
-        return self.residuals <= self.certificate.tolerance * self.s[0]  # type: ignore[no-any-return]
+        return self.residuals <= self.certificate.tolerance * self.s[0]
 
     @property
     def target(self) -> str | None:
         """The target's row in words, where the map is to that and not to a hidden state."""
-        return self.entry("target")  # type: ignore[no-any-return]
+        target: str | None = self.entry("target")
+        return target
 
     @property
     def weights(self) -> Float[np.ndarray, "k t"]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Array, Bool
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -151,9 +151,9 @@ class TokensResult(Result):
         return self.certificate.holds
 
     @property
-    def converged(self) -> Bool[np.ndarray, " t"]:
+    def converged(self) -> Bool[Array | np.ndarray, " t"]:
         """Which positions keep the certificate's tolerance."""
-        return self.errors.max(axis=1) <= self.certificate.tolerance * self.s[:, 0]  # type: ignore[no-any-return]
+        return self.errors.max(axis=1) <= self.certificate.tolerance * self.s[:, 0]
 
     @cached_property
     def outputs(self) -> tuple[tuple[TokenScore, ...], ...]:

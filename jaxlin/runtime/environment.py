@@ -30,7 +30,7 @@ def peak_bytes() -> int:
     """Most memory held so far: of the accelerator, or of this process where the CPU is the device."""
     stats = device().memory_stats()
     if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"]
+        return int(stats["peak_bytes_in_use"])
     if _PROC.exists():  # ru_maxrss would be at least what the parent of this process held when it started us
         (line,) = (line for line in _PROC.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
@@ -42,5 +42,5 @@ def held_bytes() -> int:
     """Memory held now, measured like :func:`peak_bytes`."""
     stats = device().memory_stats()
     if stats and "bytes_in_use" in stats:
-        return stats["bytes_in_use"]
+        return int(stats["bytes_in_use"])
     return psutil.Process().memory_info().rss

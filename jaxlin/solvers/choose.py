@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -14,19 +14,11 @@ from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.runtime.device import device
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.matfree import first_steps
+from jaxlin.solvers.methods import METHODS, uses
 from jaxlin.solvers.power import width
 
-METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
 #: Those that ``auto`` chooses from.
 _AUTOMATIC = ("dense", "gram", "lanczos")
-#: Which methods use an argument of :func:`jaxlin.svd`; what is not listed is used by all of them.
-USED_BY: Mapping[str, tuple[str, ...]] = {
-    "block": ("lanczos",),
-    "max_passes": ("lanczos", "matfree", "power"),
-    "verify_seed": ("lanczos", "matfree", "power"),
-    "store": ("lanczos",),
-    "scratch": ("gram",),
-}
 #: What is only there to be used: ``auto`` does not choose a method for its sake.
 _OFFERED = ("scratch",)
 #: Above this the matrix is not built unless asked for.
@@ -77,9 +69,10 @@ def choose_method(
     Args:
         operator: the map.
         k: how many triplets.
-        method: one of :data:`METHODS`.
+        method: one of :data:`jaxlin.solvers.methods.METHODS`.
         block: probes that lanczos sends at once; by prompt length if None.
-        given: which other arguments of :func:`jaxlin.svd` are given, by the names of :data:`USED_BY`.
+        given: which other arguments of :func:`jaxlin.svd` are given, by their names in
+            :data:`jaxlin.solvers.methods.USED_BY`.
         memory: what may be used beside the model, in bytes; what is free if None.
 
     Raises:
@@ -135,11 +128,6 @@ def choose_method(
     return MethodChoice("lanczos", reason, lanczos_passes, kept, block)
 
 
-def uses(method: str, option: str) -> bool:
-    """Whether a method uses an argument of :func:`jaxlin.svd`; ``auto`` may come to use any."""
-    return method == "auto" or method in USED_BY.get(option, METHODS)
-
-
 def _methods_for(given: Sequence[str], method: str) -> tuple[str, ...]:
     """The methods that use all of ``given``: of ``auto`` those it may choose, else the one asked for.
 
@@ -184,7 +172,7 @@ def free_bytes() -> int:
     """Bytes that can still be allocated where the arrays live."""
     stats = device().memory_stats()
     if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
     return psutil.virtual_memory().available
 
 

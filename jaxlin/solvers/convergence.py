@@ -83,7 +83,7 @@ class Ritz:
     @property
     def every(self) -> int:
         """How many steps to go before looking again."""
-        return max(1, self.left.shape[0] // _SMALL)
+        return max(1, len(self.left) // _SMALL)
 
     def converged(self, aim: float) -> int:
         """How many of the wanted triplets have an estimate within ``aim``."""

@@ -40,6 +40,8 @@ _NOISE_RIGHT, _NOISE_LEFT = 200.0, 20.0
 #: those do not hold, ten times better still.
 _MARGIN, _HARDER = 0.7, 0.1
 
+_Shape = jax.ShapeDtypeStruct
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -116,18 +118,17 @@ def start(operator: DetachedJacobian, b: int, seed: int) -> LanczosState:
     """The state before the first step, at b random orthonormal left vectors."""
     precision = solver_dtype(operator.dtype)
     m, n = operator.shape
-    state = shapes(m, n, b, ROOM, precision)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+    like = shapes(m, n, b, ROOM, precision)
+    state: LanczosState = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
     first, _ = _fresh_left(jnp.zeros((b, m), precision), jnp.zeros(b, bool), state.basis, seed, 0)
     return replace(state, basis=state.basis.at[0].set(first))
 
 
 def shapes(m: int, n: int, b: int, room: int, precision: jnp.dtype) -> LanczosState:
     """What a state is made of, for memory to be planned and a stored one to be read."""
-    array = jax.ShapeDtypeStruct
-    blocks, count = array((room, b, b), precision), array((), jnp.int32)
+    blocks, count = _Shape((room, b, b), precision), _Shape((), jnp.int32)
     return LanczosState(
-        array((room, b, m), precision), array((b, n), precision), blocks, blocks, count, count
+        _Shape((room, b, m), precision), _Shape((b, n), precision), blocks, blocks, count, count
     )
 
 
@@ -145,7 +146,8 @@ def with_room(state: LanczosState) -> LanczosState:
 
 def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> LanczosState:
     """One block step: a backward pass, a forward pass, and the orthogonalisation of what came out."""
-    return _step(operator, state, seed, keep_rows=False)[0]
+    following: LanczosState = _step(operator, state, seed, keep_rows=False)[0]
+    return following
 
 
 def step_with_rows(
@@ -238,7 +240,8 @@ def _fresh_left(
 def _combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "k m"]:
     """The left vectors U·x, on the host, where a new number of steps needs no new program."""
     flat = np.asarray(basis).reshape(-1, basis.shape[-1])[: len(left)]
-    return left.T.astype(flat.dtype) @ flat
+    combined: np.ndarray = left.T.astype(flat.dtype) @ flat
+    return combined
 
 
 def _restored(operator: DetachedJacobian, request: Request) -> LanczosState | None:

@@ -93,7 +93,8 @@ def bidiagonalise(
         return operator.backward(operator.state, probe).ravel().astype(work)
 
     def apply(v: Array, operator: DetachedJacobian) -> Array:
-        return jax.custom_derivatives.linear_call(forward, backward, operator, v)
+        image: Array = jax.custom_derivatives.linear_call(forward, backward, operator, v)
+        return image
 
     start = jax.random.normal(jax.random.key(seed), (operator.shape[1],), work)
     decomposition = bidiag(steps, materialize=False)(apply, start, operator)

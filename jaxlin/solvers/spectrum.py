@@ -37,4 +37,6 @@ def principal_angles(
     cross = second @ first.T
     cosines = np.linalg.svd(cross, compute_uv=False)
     sines = np.linalg.svd(second - cross @ first, compute_uv=False)[::-1]
-    return np.where(cosines > 0.7, np.arcsin(np.minimum(sines, 1)), np.arccos(np.minimum(cosines, 1)))
+    small, large = np.arcsin(np.minimum(sines, 1)), np.arccos(np.minimum(cosines, 1))
+    angles: np.ndarray = np.where(cosines > 0.7, small, large)
+    return angles

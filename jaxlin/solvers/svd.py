@@ -76,7 +76,7 @@ def svd(
 
     Raises:
         JaxlinError: k, method, tolerance, block or max_passes out of range, a method that does not use what
-            is given (see :data:`jaxlin.solvers.choose.USED_BY`), or one that does not fit into memory.
+            is given (see :data:`jaxlin.solvers.methods.USED_BY`), or one that does not fit into memory.
     """
     bare = operator.bare  # what is compiled for it serves every prompt of its length
     k = min(16, *operator.shape) if k is None else k

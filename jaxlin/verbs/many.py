@@ -23,7 +23,8 @@ from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.store import SUMMARY, staged, write_whole
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import choose_method, uses
+from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
 from jaxlin.verbs.mapping import notes_of, plan_length

@@ -41,7 +41,8 @@ class PlannedMap:
         if labels is not None:
             facts = {**labels.facts, "span": self.span}
             labels = replace(labels, facts=facts, hidden=labels.hidden and rows is None)
-        return jax.block_until_ready(replace(selected, labels=labels))
+        held: DetachedJacobian = jax.block_until_ready(replace(selected, labels=labels))
+        return held
 
 
 def plan_map(

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from jaxlin.solvers.methods import METHODS
 from jaxlin.verbs.declare import RESULT, STEP, Option
 from jaxlin.verbs.shared import (
     ATTENTION,
     DTYPES,
     GATE,
-    METHODS,
     OFFLOADS,
     PRECISIONS,
     SEEDS,

@@ -16,7 +16,8 @@ import jax
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
-from jaxlin.solvers.choose import USED_BY, MethodChoice, uses
+from jaxlin.solvers.choose import MethodChoice
+from jaxlin.solvers.methods import USED_BY, uses
 from jaxlin.verbs.declare import STEP
 from jaxlin.verbs.options import Svd
 

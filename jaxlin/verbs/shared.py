@@ -13,8 +13,6 @@ DTYPES = ("float32", "float64", "bfloat16")
 PRECISIONS = ("float32", "tf32", "bf16x3", "bfloat16", "float64")
 POLICIES = ("detached", "detached-gate", "half", "none")
 OFFLOADS = ("none", "coefficients", "all")
-#: Methods of jaxlin.svd.
-METHODS = ("auto", "dense", "gram", "lanczos", "matfree", "power")
 ATTENTION, GATE = ("probabilities", "queries_keys"), ("stored", "recomputed")
 #: The largest seed.
 SEEDS = 2**32 - 1

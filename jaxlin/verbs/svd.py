@@ -11,7 +11,8 @@ from jaxlin.prompts.target import parse_target
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import check_jacobian_fits, choose_method, uses
+from jaxlin.solvers.choose import check_jacobian_fits, choose_method
+from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.mapping import make_map, notes_of, plan_map

@@ -8,7 +8,8 @@ loop, one layer at a time. Other backends slice bfloat16, and there nothing is c
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jaxlin_models.offload import on_host, to_host
 Tree = TypeVar("Tree", bound=PyTree)
 
 
-def stacks_as_bits(weights: nnx.State) -> nnx.State:
+def stacks_as_bits(weights: nnx.State[str, Any]) -> nnx.State[str, Any]:
     """A decoder's weights with its stacked bfloat16 layers as uint16 on a CPU; nothing is copied or moved.
 
     Takes shapes for arrays too, and gives shapes back.
@@ -35,12 +36,14 @@ def to_bits(tree: Tree) -> Tree:
     """Traced bfloat16 arrays as uint16 on a CPU. They have no derivative then."""
     if jax.default_backend() != "cpu":
         return tree
-    return jax.tree.map(lambda a: _reread(a, jnp.bfloat16, jnp.uint16), tree)
+    bits: Tree = jax.tree.map(lambda a: _reread(a, jnp.bfloat16, jnp.uint16), tree)
+    return bits
 
 
 def from_bits(tree: Tree) -> Tree:
     """Traced uint16 arrays as the bfloat16 that they stand for."""
-    return jax.tree.map(lambda a: _reread(a, jnp.uint16, jnp.bfloat16), tree)
+    numbers: Tree = jax.tree.map(lambda a: _reread(a, jnp.uint16, jnp.bfloat16), tree)
+    return numbers
 
 
 def _reread(a: Array, old: type, new: type) -> Array:
@@ -52,5 +55,5 @@ def _same_bytes(a: Array | jax.ShapeDtypeStruct) -> Array | jax.ShapeDtypeStruct
         return a
     if isinstance(a, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(a.shape, jnp.uint16, sharding=a.sharding)
-    put = to_host if on_host(a) else jax.device_put
+    put: Callable[[np.ndarray], Array] = to_host if on_host(a) else jax.device_put
     return put(np.asarray(a).view(np.uint16))

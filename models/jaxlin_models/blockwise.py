@@ -120,7 +120,8 @@ def mix(frozen: QueriesKeys, values: Float[Array, "*probes s k h"]) -> Float[Arr
         gathered = gathered.reshape(-1, padded, heads, features)
         return gathered[:, :length].reshape(*probes, length, heads, features).astype(g.dtype)
 
-    return linear_call(forward, backward, frozen, values)
+    mixed: Array = linear_call(forward, backward, frozen, values)
+    return mixed
 
 
 def block_size(length: int, block: int) -> int:
@@ -168,9 +169,12 @@ def _over_visible(
             return total + apply(frozen, own, other, blocks[other])
 
         like = jax.eval_shape(apply, frozen, own, own, blocks[0])
-        return jax.lax.fori_loop(*range_of(frozen, own), add, jnp.zeros(like.shape, like.dtype))
+        zero = jnp.zeros(like.shape, like.dtype)
+        total: Array = jax.lax.fori_loop(*range_of(frozen, own), add, zero)
+        return total
 
-    return jax.lax.map(attend, jnp.arange(frozen.blocks))
+    totals: Array = jax.lax.map(attend, jnp.arange(frozen.blocks))
+    return totals
 
 
 def _scores(frozen: QueriesKeys, i: Array, j: Array) -> Array:
@@ -203,7 +207,8 @@ def _logsumexp(frozen: QueriesKeys, i: Array) -> Array:
     # A finite start: a row may see nothing of its first blocks, and −∞ − (−∞) would be no number.
     start = jnp.full(shape, jnp.finfo(dtype).min, dtype), jnp.zeros(shape, dtype)
     highest, total = jax.lax.fori_loop(*_key_range(frozen, i), add, start)
-    return highest + jnp.log(total)
+    logsumexp: Array = highest + jnp.log(total)
+    return logsumexp
 
 
 def _cut(x: Float[Array, "*heads t h"], size: int) -> Float[Array, "n *heads size h"]:

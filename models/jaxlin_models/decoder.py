@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,9 @@ from jaxlin_models.rope import rotary_table
 from jaxlin_models.stacks import from_stack, to_stack
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
+
+#: Arrays by name, those of a module inside under its name, as ``nnx.split`` gives them.
+Weights = nnx.State[str, Any]
 
 #: The meaning of every weight's axes, so that sharding is a table and not a rewrite.
 LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
@@ -213,7 +216,9 @@ class Decoder(nnx.Module):
         positions_of = self.positions(x.shape[-2], x.dtype) if positions_of is None else positions_of
         enter = (lambda x, _: x) if enter is None else enter
 
-        def step(x: Array, layer: tuple) -> tuple[Array, Mapping[str, Coefficient]]:
+        def step(
+            x: Array, layer: tuple[Weights, Array, Mapping[str, Coefficient]]
+        ) -> tuple[Array, Mapping[str, Coefficient]]:
             params, index, recorded = from_stack(layer)
             mode = mode_for(recorded)
             x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
@@ -251,6 +256,10 @@ class Decoder(nnx.Module):
             return Positions(reach[kind], cos[kind], sin[kind])
 
         return positions_of
+
+
+#: A decoder without its weights, as ``nnx.split`` gives it.
+Graph = nnx.GraphDef[Decoder]
 
 
 def record(

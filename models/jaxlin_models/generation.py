@@ -13,11 +13,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from jaxlin_models.attention import Positions
-from jaxlin_models.decoder import Decoder, Recorded
+from jaxlin_models.decoder import Decoder, Graph, Recorded, Weights
 from jaxlin_models.detach import Cached
 from jaxlin_models.errors import ModelError
 from jaxlin_models.modules import Leaf
 from jaxlin_models.stacks import to_stack
+
+#: Logits of the token to come, its position, caches, embeddings of all positions so far.
+Carry = tuple[Array, Array, Recorded, Array]
 
 #: (state, embeddings of all positions so far [b, s, d], some positions [t]) -> directions [b, t, d].
 Directions = Callable[[Any, Float[Array, "b s d"], Int[Array, " t"]], Float[Array, "b t d"]]
@@ -79,13 +82,16 @@ def generate(
         raise ModelError(f"the temperature is {temperature}: choose 0, or more than 0 with a seed")
     graphdef, weights = nnx.split(decoder)
     key = jax.random.key(0) if key is None else key
-    return _generate(graphdef, weights, ids, key, jnp.asarray(temperature), addition, count=count)
+    continued: tuple[Array, Array] = _generate(
+        graphdef, weights, ids, key, jnp.asarray(temperature), addition, count=count
+    )
+    return continued
 
 
 @partial(jax.jit, static_argnames=("graphdef", "count"))
 def _generate(
-    graphdef: nnx.GraphDef,
-    weights: nnx.State,
+    graphdef: Graph,
+    weights: Weights,
     ids: Array,
     key: Array,
     temperature: Array,
@@ -129,7 +135,7 @@ def _generate(
         sampled = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
         return jnp.where(temperature > 0, sampled, jnp.argmax(logits, -1))
 
-    def step(carry: tuple, key: Array) -> tuple[tuple, tuple[Array, Array]]:
+    def step(carry: Carry, key: Array) -> tuple[Carry, tuple[Array, Array]]:
         logits, start, caches, seen = carry
         chosen = choose(logits, key)
         spoken = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=-1)[:, 0]

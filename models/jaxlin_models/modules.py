@@ -21,8 +21,8 @@ from jaxlin_models.config import DecoderConfig
 from jaxlin_models.detach import Mode, Plain
 from jaxlin_models.precision import contract
 
-#: An array; typed loosely because JAX rebuilds pytrees with other things in their places.
-Leaf = Any
+#: An array, or whatever JAX puts in its place while it rebuilds a pytree.
+Leaf = Array | Any
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
@@ -112,7 +112,7 @@ class RMSNorm(nnx.Module):
             mean_square = jnp.mean(jnp.square(at_least_float32(x)), axis=axes, keepdims=True)
             return jax.lax.rsqrt(mean_square + self.eps)
 
-        frozen = mode.coefficient(self.kind, self.site, "inverse_rms", inverse_rms)
+        frozen: Array = mode.coefficient(self.kind, self.site, "inverse_rms", inverse_rms)
         scale = at_least_float32(self.scale[...])
         if self.plus_one:
             scale = 1 + scale

@@ -29,7 +29,7 @@ def on_host(a: Array | jax.ShapeDtypeStruct) -> bool:
     """Whether an array, traced or not, or one of this shape, is in the host's memory."""
     if isinstance(a, jax.ShapeDtypeStruct):
         return a.sharding is not None and a.sharding.memory_kind == "pinned_host"
-    return jax.typeof(a).memory_space == jax.memory.Space.Host
+    return bool(jax.typeof(a).memory_space == jax.memory.Space.Host)
 
 
 def _to_host(a: Array | np.ndarray | jax.ShapeDtypeStruct) -> Array | jax.ShapeDtypeStruct:
@@ -38,4 +38,5 @@ def _to_host(a: Array | np.ndarray | jax.ShapeDtypeStruct) -> Array | jax.ShapeD
         mesh = Mesh(np.asarray(jax.local_devices()[0]), ())
         place = NamedSharding(mesh, PartitionSpec(), memory_kind="pinned_host")
         return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
-    return jax.device_put(a, jax.memory.Space.Host)
+    moved: Array = jax.device_put(a, jax.memory.Space.Host)
+    return moved

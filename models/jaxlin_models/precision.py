@@ -74,10 +74,10 @@ def choose_precision(storage: DTypeLike, precision: str | None = None) -> str:
 
 def working_dtype(storage: DTypeLike, precision: str) -> jnp.dtype:
     """Dtype of embeddings, hidden states, probes and outputs at this storage and precision."""
-    if precision == "float64":
-        return jnp.dtype(jnp.float64)
     narrow = precision == "bfloat16" and jnp.dtype(storage) == jnp.bfloat16
-    return jnp.dtype(jnp.bfloat16 if narrow else jnp.float32)
+    wide = jnp.float64 if precision == "float64" else jnp.float32
+    dtype: jnp.dtype = jnp.dtype(jnp.bfloat16 if narrow else wide)
+    return dtype
 
 
 def contract(spec: str, a: Array, b: Array, precision: str) -> Array:

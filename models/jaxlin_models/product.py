@@ -9,9 +9,10 @@ computes the bfloat16 ones in float32), so there operands are rounded and multip
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from string import ascii_uppercase
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ _PRESETS: Mapping[str, jax.lax.DotAlgorithmPreset] = {
 _EXPONENT_BITS, _TF32_BITS, _BFLOAT16_BITS = 8, 10, 7
 
 _product = Primitive("rounded_product")
+_bind: Callable[..., Array] = _product.bind
 
 
 def product(spec: str, a: Array, b: Array, precision: str) -> Array:
@@ -37,7 +39,7 @@ def product(spec: str, a: Array, b: Array, precision: str) -> Array:
     operands, result = spec.split("->")
     first = operands.split(",")[0]
     leading = ascii_uppercase[: a.ndim - len(first.replace("...", ""))]
-    return _product.bind(a, b, spec=f"{operands}->{result}".replace("...", leading), precision=precision)
+    return _bind(a, b, spec=f"{operands}->{result}".replace("...", leading), precision=precision)
 
 
 def emulated(a: Array, b: Array, *, spec: str, precision: str) -> Array:
@@ -68,34 +70,35 @@ def _parts(spec: str) -> tuple[str, str, str]:
 
 @partial(jax.jit, static_argnames=("spec", "precision"))
 def _eager(a: Array, b: Array, *, spec: str, precision: str) -> Array:
-    return _product.bind(a, b, spec=spec, precision=precision)
+    return _bind(a, b, spec=spec, precision=precision)
 
 
-def _abstract(a, b, *, spec: str, precision: str):  # type: ignore[no-untyped-def]
+def _abstract(a: Any, b: Any, *, spec: str, precision: str) -> Any:
     like = jax.eval_shape(partial(jnp.einsum, spec), a, b)
     return a.update(shape=like.shape)
 
 
-def _transposed_in_a(cotangent, a, b, *, spec: str, precision: str):  # type: ignore[no-untyped-def]
+def _transposed_in_a(cotangent: Any, a: Any, b: Any, *, spec: str, precision: str) -> Array:
     of_a, of_b, of_result = _parts(spec)
-    return _product.bind(cotangent, b, spec=f"{of_result},{of_b}->{of_a}", precision=precision)
+    return _bind(cotangent, b, spec=f"{of_result},{of_b}->{of_a}", precision=precision)
 
 
-def _transposed_in_b(cotangent, a, b, *, spec: str, precision: str):  # type: ignore[no-untyped-def]
+def _transposed_in_b(cotangent: Any, a: Any, b: Any, *, spec: str, precision: str) -> Array:
     of_a, of_b, of_result = _parts(spec)
-    return _product.bind(a, cotangent, spec=f"{of_a},{of_result}->{of_b}", precision=precision)
+    return _bind(a, cotangent, spec=f"{of_a},{of_result}->{of_b}", precision=precision)
 
 
-def _batched(operands, axes, *, spec: str, precision: str):  # type: ignore[no-untyped-def]
+def _batched(
+    operands: Sequence[Any], axes: Sequence[int | None], *, spec: str, precision: str
+) -> tuple[Array, int]:
     new = next(letter for letter in reversed(ascii_uppercase) if letter not in spec)
     moved, parts = [], []
     *of_operands, of_result = _parts(spec)
     for operand, axis, part in zip(operands, axes, of_operands, strict=True):
-        mapped = axis is not None
-        moved.append(jnp.moveaxis(operand, axis, 0) if mapped else operand)
-        parts.append(new + part if mapped else part)
+        moved.append(operand if axis is None else jnp.moveaxis(operand, axis, 0))
+        parts.append(part if axis is None else new + part)
     spec = f"{','.join(parts)}->{new}{of_result}"
-    return _product.bind(*moved, spec=spec, precision=precision), 0
+    return _bind(*moved, spec=spec, precision=precision), 0
 
 
 _product.def_impl(_eager)

@@ -113,7 +113,8 @@ def through(
 ) -> Float[Array, "... t d"]:
     """Layers ``first`` … ``last`` - 1 applied to what enters the first of them."""
     apply = _layers(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
-    return jax.lax.fori_loop(first, last, apply, x)
+    leaving: Array = jax.lax.fori_loop(first, last, apply, x)
+    return leaving
 
 
 def through_transpose(
@@ -125,7 +126,8 @@ def through_transpose(
     def step(i: Array, g: Array) -> Array:
         return _transposed(apply, last - 1 - i, g)
 
-    return jax.lax.fori_loop(0, last - first, step, g)
+    entering: Array = jax.lax.fori_loop(0, last - first, step, g)
+    return entering
 
 
 def branch(
@@ -176,4 +178,5 @@ def _layers(
 
 def _transposed(apply: Callable[[Layer, Array], Array], layer: Layer, g: Array) -> Array:
     like = jax.ShapeDtypeStruct(g.shape, g.dtype)
-    return jax.linear_transpose(lambda x: apply(layer, x), like)(g)[0]
+    pulled: Array = jax.linear_transpose(lambda x: apply(layer, x), like)(g)[0]
+    return pulled

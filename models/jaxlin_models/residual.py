@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxlin_models.decoder import Decoder
+from jaxlin_models.decoder import Decoder, Weights
 from jaxlin_models.detach import Plain
 from jaxlin_models.modules import Leaf
 from jaxlin_models.stacks import from_stack
@@ -41,7 +41,7 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     positions_of = decoder.positions(len(x), x.dtype)
     mode = Plain()
 
-    def step(x: Array, layer: tuple) -> tuple[Array, tuple[Array, ...]]:
+    def step(x: Array, layer: tuple[Weights, Array]) -> tuple[Array, tuple[Array, ...]]:
         params, index = from_stack(layer)
         block = nnx.merge(graphdef, params)
         attention = block.attention_branch(x, positions_of(index), mode)

@@ -40,7 +40,7 @@ def inverse_frequencies(rope: RopeConfig, features: int, length: int) -> NDArray
         return _yarn(frequencies, rope, features)
     if rope.kind == "longrope":
         is_long = length > rope.original_max_positions
-        return frequencies / np.asarray(rope.long_factors if is_long else rope.short_factors)
+        return frequencies / np.asarray(rope.long_factors if is_long else rope.short_factors, np.float64)
     raise ValueError(f"unknown rotary embedding {rope.kind!r}")
 
 
@@ -66,7 +66,7 @@ def _yarn(frequencies: NDArray[np.float64], rope: RopeConfig, features: int) -> 
     low, high = max(low, 0), min(high, features - 1)
     if low == high:
         high += 0.001  # the published formula's guard against a division by zero
-    keep = 1 - np.clip((np.arange(features // 2) - low) / (high - low), 0.0, 1.0)
+    keep: NDArray[np.float64] = 1 - np.clip((np.arange(features // 2) - low) / (high - low), 0.0, 1.0)
     return (1 - keep) * frequencies / rope.factor + keep * frequencies
 
 

@@ -19,10 +19,12 @@ Tree = TypeVar("Tree", bound=PyTree)
 
 def from_stack(tree: Tree) -> Tree:
     """Traced arrays of one layer as they are computed with: on the device, in their own dtype."""
-    return from_bits(to_device(tree))
+    on_device: Tree = to_device(tree)
+    return from_bits(on_device)
 
 
 def to_stack(tree: Tree, *, offload: bool = False) -> Tree:
     """Traced arrays of one layer, or of all, as they are stored; in the host's memory with ``offload``."""
     stored = to_bits(tree)
-    return to_host(stored) if offload else stored
+    placed: Tree = to_host(stored) if offload else stored
+    return placed

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
@@ -36,7 +35,7 @@ class Tensors(Protocol):
     def check(self, name: str, expected: tuple[int, ...]) -> None:
         """:class:`ModelError` at a tensor that is missing, misshaped or cannot be converted."""
 
-    def read(self, name: str, rows: slice) -> NDArray:
+    def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor, in a dtype that holds its values exactly."""
 
 
@@ -127,10 +126,11 @@ class FileTensors:
                 f"bfloat16 or float16"
             )
 
-    def read(self, name: str, rows: slice) -> NDArray:
+    def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor."""
         with _opened(self._place[name][0]) as file:
-            return file.get_slice(name)[rows]
+            part: np.ndarray = file.get_slice(name)[rows]
+            return part
 
 
 class StateTensors:
@@ -177,7 +177,7 @@ class StateTensors:
                 f"without offloading first"
             )
 
-    def read(self, name: str, rows: slice) -> NDArray:
+    def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor: float64 as it is, all else in float32, which holds it exactly."""
         part = self._state[name][rows].detach().cpu()
         values = np.ascontiguousarray((part if str(part.dtype) == "torch.float64" else part.float()).numpy())

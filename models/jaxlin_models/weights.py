@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from numpy.typing import NDArray
 
 from jaxlin_models import families
 from jaxlin_models.checkpoint import Checkpoint, find
@@ -108,11 +107,11 @@ def decoder_of(
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
 
-def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, NDArray]:
+def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, np.ndarray]:
     """The decoder's weights under the names and in the layout of stock transformers."""
     names = _full_names(families.weight_names(hf_config), "model.", "lm_head.weight")
     values = {_key(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
-    tensors: dict[str, NDArray] = {}
+    tensors: dict[str, np.ndarray] = {}
     for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
         layers = values[key] if place.stacked else values[key][None]
         for name, value in zip(place.names, layers, strict=True):
@@ -164,11 +163,11 @@ def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> 
     return places
 
 
-def _key(path: tuple) -> str:
+def _key(path: tuple[Hashable, ...]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors) -> NDArray:
+def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors) -> np.ndarray:
     if not place.stacked:
         return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
     stacked = _aligned(shape, dtype)
@@ -177,7 +176,7 @@ def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tens
     return stacked
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised array that XLA takes over on CPUs as it is; it would copy one from ``np.empty``."""
     size = math.prod(shape) * dtype.itemsize
     room = np.empty(size + _ALIGNMENT, np.uint8)
@@ -187,7 +186,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
 
 def _from_stock(
     key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors
-) -> NDArray:
+) -> np.ndarray:
     with np.errstate(over="ignore"):  # what overflows is refused below
         value = tensors.read(name, rows).astype(dtype, copy=False)
     if not np.isfinite(value).all():
@@ -195,7 +194,7 @@ def _from_stock(
     return (value.T if key.endswith("kernel") else value).reshape(shape)
 
 
-def _to_stock(key: str, value: NDArray) -> NDArray:
+def _to_stock(key: str, value: np.ndarray) -> np.ndarray:
     if not key.endswith("kernel"):
         return value.reshape(-1)
     outputs, inputs = _stock_matrix(key, value.shape)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
 from jaxlin_models.families import gemma, gemma2, llama, mistral, olmo2, phi3, qwen, qwen2
+from jaxlin_models.families.common import HFConfig
 from jaxlin_models.huggingface import PreTrainedConfig
 
-FAMILIES: Mapping[str, ModuleType] = {
+
+@runtime_checkable
+class Family(Protocol):
+    """What the module of a family holds."""
+
+    @property
+    def NAMES(self) -> Mapping[str, str]:
+        """See :func:`weight_names`."""
+
+    def decoder_config(self, hf: HFConfig) -> DecoderConfig:
+        """See :func:`decoder_config`."""
+
+
+FAMILIES: Mapping[str, Family] = {
     "llama": llama,
     "mistral": mistral,
     "ministral": mistral,
@@ -25,7 +38,7 @@ FAMILIES: Mapping[str, ModuleType] = {
 }
 
 
-def family(model_type: Any) -> ModuleType:
+def family(model_type: Any) -> Family:
     """The family of a ``model_type``; :class:`ModelError` names the supported ones if there is none."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(

@@ -92,9 +92,9 @@ def head_dim(hf: HFConfig) -> int:
     """Features of a head: as config.json says, or an even share of the width if it does not."""
     if getattr(hf, "head_dim", None) is None:
         require_positive(hf, ("hidden_size", "num_attention_heads"))
-        return hf.hidden_size // hf.num_attention_heads
+        return int(hf.hidden_size // hf.num_attention_heads)
     require_positive(hf, ("head_dim",))
-    return hf.head_dim
+    return int(hf.head_dim)
 
 
 def shared_fields(hf: HFConfig) -> dict[str, Any]:
