@@ -104,7 +104,7 @@ class Process:
             if hung
             else f"death: {signal.Signals(-code).name if code < 0 else code}"
         )
-        nothing = {"code": None, "seconds": 0.0, "memory": 0, "stderr": ""}
+        nothing = {"label": "", "code": None, "seconds": 0.0, "memory": 0, "stderr": ""}
         tell(unit, nothing | {"done": current, "name": why.partition(":")[0], "broken": [why]}, case)
         return replace(unit, first=current + 1) if current + 1 < unit.end else None
 

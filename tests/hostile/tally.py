@@ -35,9 +35,9 @@ class Tally:
                 self._kept.mkdir(parents=True, exist_ok=True)
                 (self._kept / f"{name}.json").write_text(case)
                 self.failures.append(
-                    {"case": name, **{key: told[key] for key in ("broken", "code", "stderr")}}
+                    {"case": name, **{key: told[key] for key in ("label", "broken", "code", "stderr")}}
                 )
-                print(f"{name}: {told['broken'][0][:160]!a}", flush=True)
+                print(f"{name} {told['label']}: {told['broken'][0][:160]!a}", flush=True)
 
     def summary(self) -> dict[str, Any]:
         """In plain numbers and words."""

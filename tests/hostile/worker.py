@@ -43,20 +43,21 @@ def work(results: int, place: Path) -> None:
         unit = Unit(**json.loads(line))
         cases = _cases(unit, world)
         for number in range(unit.first, min(unit.end, len(cases))):
-            case, expected = cases[number]
+            label, case, expected = cases[number]
             (place / "case.json").write_text(case.text())
             tell(start=number)
             outcome = run(case, world, expected)
-            tell(done=number, name=outcome.name, **asdict(outcome))
+            tell(done=number, label=label, name=outcome.name, **asdict(outcome))
         tell(finished=True)
 
 
-def _cases(unit: Unit, world: World) -> list[tuple[Case, int | None]]:
+def _cases(unit: Unit, world: World) -> list[tuple[str, Case, int | None]]:
+    """Cases, what they are called if they are called anything, and the exit code if it is known."""
     if unit.file is not None:
-        return [(from_text(Path(unit.file).read_text()), None)]
+        return [("", from_text(Path(unit.file).read_text()), None)]
     if unit.kind == CORPUS:
-        return list(corpus(world).values())
-    return [(case, None) for case in drawn(unit.kind, world, unit.seed, DRAWN)]
+        return [(label, case, code) for label, (case, code) in corpus(world).items()]
+    return [("", case, None) for case in drawn(unit.kind, world, unit.seed, DRAWN)]
 
 
 if __name__ == "__main__":
