@@ -50,7 +50,10 @@ def load_codec(checkpoint: Checkpoint) -> Codec:
             require_small(directory / name)
     reference = _reference(directory)
     with guarded(str(directory), "cannot be read"):
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # With the config that was read, or it would be read again, keys that are left out included.
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, config=checkpoint.hf_config, local_files_only=True, trust_remote_code=False
+        )
     codec = Codec(tokenizer, str(directory), reference)
     for text in PROBE:
         if reference is None or reference.knows(text):
