@@ -2,16 +2,14 @@
 # make test      install what the tests need and run them, on one interpreter
 # make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
 # make hostile   20,000 hostile inputs with seeds of their own; the suite has a short form of it
+# make faults    kill runs before every change of the file system, in the long form
+# make soak      500 prompts in one process: flat memory
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-<<<<<<< HEAD
-.PHONY: demo test test-all test-newer test-lowest faults soak coverage lint types docs wheel bench clean
-=======
-.PHONY: demo test test-all test-newer test-lowest coverage hostile lint types docs wheel bench clean
->>>>>>> h-hostile
+.PHONY: demo test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
