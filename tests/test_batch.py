@@ -128,7 +128,7 @@ def test_buckets(length: int, padded: int):
     [
         ("", (), "has no prompts"),
         ('{"token_ids": [1]}\n{oops', (), "line 2: this is no JSON"),
-        ('{"token_ids": [1], "prompt": "a"}', (), 'line 1: give "prompt" or "token_ids"'),
+        ('{"token_ids": [1], "prompt": "a"}', (), 'line 1: give "prompt", "token_ids" or "messages"'),
         ('{"token_ids": [1], "k": 3}', (), "and nothing else"),
         ('{"token_ids": "1,2"}', (), '"token_ids" a list of numbers'),
         ('{"token_ids": [99999]}', (), "line 1: token id 99999 is out of range"),
