@@ -51,7 +51,9 @@ ELSEWHERE = {
     "vision_use_head",
 }  # fmt: skip
 #: Values that are worth a look whatever the key is.
-ANY: tuple[Any, ...] = (None, False, True, 2, -1, 10**24, float("nan"), "x", [1], {"a": 1})
+ANY: tuple[Any, ...] = (None, False, True, 2)
+#: Values that hardly any key could have: stock refuses most, and is asked where our config is another.
+NONSENSE: tuple[Any, ...] = (-1, 10**24, float("nan"), "x", [1], {"a": 1})
 PERTURBED: Mapping[str, tuple[Any, ...]] = {
     "rms_norm_eps": (1e-2, 1e-12, 1e300, "1e-5"),
     "rope_theta": (5e3, 2e5, 1e400, 1e-9),
@@ -192,15 +194,14 @@ def is_sentence(message: str) -> bool:
     return len(message.splitlines()) == 1 and 20 < len(message) < 600
 
 
-def rounds(model_type: str, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """For each number of a value, that value of every key."""
+def rounds(model_type: str, config: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """For each number of a value, that value of every key, and whether keys could have such values."""
     names = keys_of(model_type, config)
-    values = {name: PERTURBED.get(name, ()) + ANY for name in names}
+    values = {name: ANY + PERTURBED.get(name, ()) for name in names}
     for number in range(max(map(len, values.values()))):
-        changes = {name: values[name][number] for name in names if number < len(values[name])}
-        yield {
-            name: value for name, value in changes.items() if not (name == "num_labels" and value == 10**24)
-        }
+        yield {name: values[name][number] for name in names if number < len(values[name])}, True
+    for value in NONSENSE:
+        yield {name: value for name in names if not (name == "num_labels" and value == 10**24)}, False
 
 
 @pytest.fixture(scope="module", params=BASES)
@@ -215,11 +216,11 @@ def try_every_key(family: Family) -> tuple[list[str], set[str]]:
     for text in (False, True) if family.type == "gemma3" else (False,):
         model_type = "gemma3_text" if text else family.type
         config = family.config["text_config"] if text else family.config
-        for changes in rounds(model_type, config):
+        for changes, possible in rounds(model_type, config):
             verdicts = {key: family.verdict({key: value}, text=text) for key, value in changes.items()}
             refused |= {key for key, verdict in verdicts.items() if verdict == "refused"}
             none = {key: changes[key] for key, verdict in verdicts.items() if verdict == "same"}
-            wrong += family.harmless(none, text=text) if none else []
+            wrong += family.harmless(none, text=text) if none and possible else []
             wrong += [
                 f"{key} = {shown(changes[key])} {verdict}"
                 for key, verdict in verdicts.items()
