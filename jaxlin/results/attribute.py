@@ -92,6 +92,7 @@ class Attribution(Result):
         "seed": int,
         "checks": tuple[Check, ...],
         "per_token": tuple[Share, ...],
+        "per_layer": tuple[Any, ...],
     }
 
     value: Leaf
@@ -185,7 +186,7 @@ class Attribution(Result):
             "token_contributions": Tensor("T"),
             "branch_contributions": Tensor("L 2"),
         }
-        sizes |= {"T": len(summary["per_token"])}
+        sizes |= {"T": len(summary["per_token"]), "L": len(summary["per_layer"])}
         if "per_direction" in summary:
             restored(tuple[Decoded, ...], summary["per_direction"], "per_direction")
             restored(Certificate, summary.get("certificate"), "certificate")

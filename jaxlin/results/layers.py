@@ -163,6 +163,8 @@ class LayersResult(Result):
     def schema(cls, summary: Mapping[str, Any]) -> Schema:
         tensors, sizes = of_map(summary)
         tensors["layers"] = Tensor("L", "i")
+        if "T" in sizes and "shape" in summary:
+            sizes["d"] = summary["shape"][1] // sizes["T"]
         sizes |= {"L": len(summary["layers"])}
         if not summary["parts"] or not summary["parts"].keys() <= PARTS.keys():
             raise ValueError(f"its parts are not some of {', '.join(PARTS)}")

@@ -18,11 +18,14 @@ from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.tables import visible
+from jaxlin.runtime.sizes import shortened
 
 #: Numbers by name: columns of one length.
 Columns = dict[str, Any]
 Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
+#: Letters of a token that a picture shows.
+_LETTERS = 24
 #: Directions and tokens in a heat map, tokens in a bar chart; all of them are in the numbers.
 _DIRECTIONS, _TOKENS_WITH_NAMES, _BARS = 16, 48, 24
 _SETTINGS: Any = {
@@ -157,14 +160,15 @@ def spectrum(
 
 def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"]) -> Picture:
     """Every element of what a map gives back, over the same element of the output."""
-    output = np.asarray(output)
+    output = np.asarray(output, np.float64)
 
     def draw(axes: Any) -> None:
         ends = [float(np.nanmin(_drawable(output))), float(np.nanmax(_drawable(output)))]
         axes.plot(ends, ends, color="lightgrey", zorder=0)
+        scale = np.abs(output).max()  # or the squares of large numbers would be infinite
         for name, values in rebuilt.items():
             wide = np.asarray(values, np.float64)
-            error = np.linalg.norm(wide - output) / np.linalg.norm(np.asarray(output, np.float64))
+            error = np.linalg.norm((wide - output) / scale) / np.linalg.norm(output / scale)
             label = literal(f"{name}: relative error {error:.1e}")
             axes.plot(_drawable(output), _drawable(wide), ".", markersize=3, label=label)
         axes.set(xlabel="y, the model's own output", ylabel="J·x + c")
@@ -299,7 +303,7 @@ def literal(text: str, *, keep: str = "") -> str:
 
 
 def _word(text: str) -> str:
-    return literal(visible(text))
+    return literal(shortened(printable(visible(text)), _LETTERS))
 
 
 def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:

@@ -64,6 +64,7 @@ class SteeringResult(Result):
     entries: ClassVar[Mapping[str, Any]] = {
         "prompt": str,
         "concept": str,
+        "concept_tokens": int,
         "layer": int,
         "layers": int,
         "rank": int | None,
@@ -143,7 +144,7 @@ class SteeringResult(Result):
             restored(Cost, summary.get("svd", UNKNOWN_COST), "svd")
             restored(int, summary.get("seed"), "seed")
             tensors |= triplet_tensors(v="*in")
-        return Schema(tensors, {"n": len(summary["continuations"])})
+        return Schema(tensors, {"n": len(summary["continuations"]), "concept": summary["concept_tokens"]})
 
     @classmethod
     def repeated(

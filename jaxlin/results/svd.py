@@ -244,6 +244,8 @@ class SVDResult(Result):
             "row_norms": Tensor("rows", optional=rows is None),
             "column_norms": Tensor(place, optional=rows is None),
         }
+        if "shape" in summary:
+            sizes["rows"] = summary["shape"][0]
         return Schema(tensors, sizes | {"k": len(summary["triplets"])})
 
     @classmethod

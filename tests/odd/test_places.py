@@ -24,6 +24,8 @@ from jaxlin.runtime import files, workshop
 from jaxlin.runtime.files import exchange
 
 NAME = "llama-biases"
+# What is killed is a fork, which writes files and computes nothing.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 Killed = Callable[..., None]
 
 

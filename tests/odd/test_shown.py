@@ -52,7 +52,7 @@ def attributed() -> Attribution:
     shares = np.linspace(-1, 1, count)
     result = Attribution(
         value=1.0, offset=0.0, tokens=shares, embedding=0.0, branches=np.ones((2, 2)), directions=None,
-        checks=(), labels=labels,
+        checks=(), labels=labels, row=np.ones(2), x=np.ones((count, 2)), y=np.ones(2), c=np.zeros(2),
     )  # fmt: skip
     return result.with_notes(target=f'logits:"$[/x]{ACTING}$"', model=f"m{ACTING}$a$")
 
