@@ -200,6 +200,8 @@ def _refuse_unknown(command: Command, words: Sequence[str], flags: Mapping[str, 
     previous: Declared | None = None
     for word in words:
         name = _flag_of(word)
+        if word == f"{name}=--":  # argparse would take it for the end of the flags
+            raise JaxlinError(f"{shortened(name)} is given '--', which is no value: give another")
         if re.fullmatch(r"--[A-Za-z][\w-]*", name) and name not in known and not _takes_next(previous):
             hint = did_you_mean(name, known, f"see jaxlin {command.name} --help")
             raise JaxlinError(f"jaxlin {command.name} has no flag {shortened(name)}{hint}")

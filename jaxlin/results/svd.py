@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import Leaf
-from jaxlin.linear.vectors import block_norms, contributions
+from jaxlin.linear.vectors import block_norms, contributions, quietly
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels
 from jaxlin.results.calls import given
@@ -149,7 +149,8 @@ class SVDResult(Result):
             return None
         shares = contributions(self.s, self.V, self.x)
         u = np.asarray(self.U).reshape(len(shares), -1)
-        return shares * u if u.shape[1] == 1 else shares
+        with quietly:
+            return shares * u if u.shape[1] == 1 else shares
 
     @cached_property
     def outputs(self) -> tuple[tuple[TokenScore, ...], ...]:
@@ -336,7 +337,8 @@ class SVDResult(Result):
         shares = self.contributions
         if shares is None or self.y is None or np.size(self.y) == 1:
             return pictures
-        rebuilt = np.ravel(self.offset) + shares.sum(1) @ np.asarray(self.U).reshape(len(shares), -1)
+        with quietly:
+            rebuilt = np.ravel(self.offset) + shares.sum(1) @ np.asarray(self.U).reshape(len(shares), -1)
         labels = self.labels
         positions = range(shares.shape[1]) if labels is None else labels.positions
         texts = () if labels is None else labels.texts

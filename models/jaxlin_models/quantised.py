@@ -82,7 +82,7 @@ _TENSORS: Mapping[str, str] = {
     ".weight:_scale": "torchao",
 }
 #: Dtypes in which float weights are stored whole; integers and float8 hold packed or rounded ones.
-_WHOLE = ("F16", "BF16", "F32", "F64", "torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
+_WHOLE = ("F16", "BF16", "F32", "F64")
 
 
 def refuse_quantised_config(config: Mapping[str, Any], where: Path | str) -> None:
@@ -111,7 +111,8 @@ def refuse_quantised_tensors(dtypes: Mapping[str, str], where: Path | str) -> No
     """:class:`ModelError` if the names of these tensors, or how they are stored, say that they are quantised.
 
     Args:
-        dtypes: names of tensors, and safetensors' or torch's names of their dtypes.
+        dtypes: names of tensors, and safetensors' names of their dtypes; those of torch are looked at when a tensor is
+            asked for.
         where: whose they are, for the message.
     """
     for name in dtypes:
@@ -119,7 +120,7 @@ def refuse_quantised_tensors(dtypes: Mapping[str, str], where: Path | str) -> No
         if method is not None:
             raise _quantised(where, f"the tensor {name}", method)
     for name, dtype in dtypes.items():
-        if name.endswith(".weight") and dtype not in _WHOLE:
+        if name.endswith(".weight") and dtype not in _WHOLE and not dtype.startswith("torch."):
             raise ModelError(
                 f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
                 f"bfloat16 or float16"

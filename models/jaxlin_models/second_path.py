@@ -30,6 +30,7 @@ _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 _QUERIES, _ROWS = 512, 16384
 
 
+@np.errstate(all="ignore")  # numbers too large are seen in what comes out
 def second_logits(
     tensors: Tensors, config: DecoderConfig, ids: Sequence[int], storage: DTypeLike, dtype: DTypeLike
 ) -> Floats:

@@ -139,9 +139,10 @@ def _places(case: Case) -> list[Path]:
             f"{os.path.normpath(word)}{ending}" for word in words[1:] for ending in (".pictures", ".html")
         ]
     return [
-        Path(os.path.realpath(f"{os.path.normpath(out)}{ending}"))
+        Path(place(f"{os.path.normpath(out)}{ending}"))
         for out in outs
         for ending in ("", ".state")
+        for place in (os.path.realpath, os.path.abspath)  # a link may be replaced itself
     ]
 
 
