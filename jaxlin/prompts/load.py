@@ -11,7 +11,6 @@ from jaxlin.errors import JaxlinError
 from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.stderr import tell
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     AnyModel = TypeVar("AnyModel", bound=Model, default=Model)
 
-#: Unknown keys of a config.json that are named.
-_KEYS_NAMED, _LONGEST = 5, 300
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -134,13 +131,6 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
-        if checkpoint.unknown_keys:
-            keys = ", ".join(map(repr, checkpoint.unknown_keys[:_KEYS_NAMED]))
-            more = " and others" * (len(checkpoint.unknown_keys) > _KEYS_NAMED)
-            tell(
-                f"config.json has keys that neither jaxlin nor stock transformers knows, and that change "
-                f"nothing: {keys[:_LONGEST]}{more}"
-            )
         return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress)
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):

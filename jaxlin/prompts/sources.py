@@ -20,6 +20,9 @@ from jaxlin.errors import JaxlinError
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.stderr import tell
 
+#: Unknown keys of a config.json that are named.
+_KEYS_NAMED, _LONGEST = 5, 300
+
 
 @dataclass(frozen=True, eq=False)
 class Source(ABC):
@@ -109,6 +112,7 @@ class Files(Source):
                     f"{self.name} went from {self.located.revision} to {checkpoint.revision} on the hub "
                     f"meanwhile: load it again, or name a revision after @"
                 )
+        _tell_of_unknown(checkpoint.unknown_keys)
         return models.load_decoder(
             checkpoint,
             jnp.dtype(self.dtype),
@@ -214,3 +218,14 @@ def _bos_of(hf_config: Any) -> int | None:
 def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
     dtype = "float64" if source.dtype == "float64" else "float32"
     return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)
+
+
+def _tell_of_unknown(unknown: Sequence[str]) -> None:
+    """Name the keys of config.json that nobody knows, once there is nothing else left to refuse in it."""
+    if unknown:
+        keys = ", ".join(map(repr, unknown[:_KEYS_NAMED]))
+        more = " and others" * (len(unknown) > _KEYS_NAMED)
+        tell(
+            f"config.json has keys that neither jaxlin nor stock transformers knows, and that change "
+            f"nothing: {keys[:_LONGEST]}{more}"
+        )

@@ -191,7 +191,7 @@ class SVDResult(Result):
         labels = self.labels
         if labels is not None and len(labels.ids) > count:
             labels = labels.take(range(count))
-        x = None if self.x is None else self.x[:count]
+        x = None if self.x is None else np.asarray(self.x)[:count]  # JAX would compile for every length
         return replace(self, V=self.V[:, :count], x=x, labels=labels)
 
     # How it is saved and read

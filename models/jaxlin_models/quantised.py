@@ -111,8 +111,8 @@ def refuse_quantised_tensors(dtypes: Mapping[str, str], where: Path | str) -> No
     """:class:`ModelError` if the names of these tensors, or how they are stored, say that they are quantised.
 
     Args:
-        dtypes: names of tensors, and safetensors' names of their dtypes; those of torch are looked at when a tensor is
-            asked for.
+        dtypes: names of tensors, and safetensors' names of their dtypes; those of torch are looked at when a
+            tensor is asked for.
         where: whose they are, for the message.
     """
     for name in dtypes:
