@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Array, Float
 
-#: Numbers that are too large are seen in what comes out, as infinity.
-quietly = np.errstate(over="ignore", invalid="ignore")
+
+def quietly() -> np.errstate:
+    """For arithmetic without warnings: numbers that are too large are seen in what comes out, as infinity."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
-@quietly
 def block_norms(v: Float[np.ndarray | Array, "k t ..."]) -> Float[np.ndarray, "k t"]:
     """‖v_t‖ of every right vector at every input position; vector by vector, since all are large."""
-    return np.stack([np.linalg.norm(_rows(vector), axis=-1) for vector in np.asarray(v)])
+    with quietly():
+        return np.stack([np.linalg.norm(_rows(vector), axis=-1) for vector in np.asarray(v)])
 
 
-@quietly
 def contributions(
     s: Float[Array | np.ndarray, " k"],
     v: Float[np.ndarray | Array, "k t ..."],
@@ -25,9 +26,10 @@ def contributions(
 
     Over the positions they sum to ⟨u, y − c⟩.
     """
-    at = _rows(np.asarray(x, v.dtype))
-    along = np.stack([np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v])
-    contributed: np.ndarray = np.asarray(s)[:, None] * along
+    with quietly():
+        at = _rows(np.asarray(x, v.dtype))
+        along = np.stack([np.einsum("td,td->t", _rows(np.asarray(vector)), at) for vector in v])
+        contributed: np.ndarray = np.asarray(s)[:, None] * along
     return contributed
 
 

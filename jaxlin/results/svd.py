@@ -149,7 +149,7 @@ class SVDResult(Result):
             return None
         shares = contributions(self.s, self.V, self.x)
         u = np.asarray(self.U).reshape(len(shares), -1)
-        with quietly:
+        with quietly():
             return shares * u if u.shape[1] == 1 else shares
 
     @cached_property
@@ -337,7 +337,7 @@ class SVDResult(Result):
         shares = self.contributions
         if shares is None or self.y is None or np.size(self.y) == 1:
             return pictures
-        with quietly:
+        with quietly():
             rebuilt = np.ravel(self.offset) + shares.sum(1) @ np.asarray(self.U).reshape(len(shares), -1)
         labels = self.labels
         positions = range(shares.shape[1]) if labels is None else labels.positions

@@ -30,7 +30,6 @@ _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 _QUERIES, _ROWS = 512, 16384
 
 
-@np.errstate(all="ignore")  # numbers too large are seen in what comes out
 def second_logits(
     tensors: Tensors, config: DecoderConfig, ids: Sequence[int], storage: DTypeLike, dtype: DTypeLike
 ) -> Floats:
@@ -43,8 +42,12 @@ def second_logits(
         storage: the dtype in which the decoder keeps its weights: they are rounded to it here too.
         dtype: of the computation, float32 or float64.
     """
-    reader = _Reader(tensors, np.dtype(storage), np.dtype(dtype))
-    length = len(ids)
+    with np.errstate(all="ignore"):  # numbers that are too large are seen in what comes out
+        return _logits(_Reader(tensors, np.dtype(storage), np.dtype(dtype)), config, ids)
+
+
+def _logits(reader: _Reader, config: DecoderConfig, ids: Sequence[int]) -> Floats:
+    tensors, dtype, length = reader.tensors, reader.dtype, len(ids)
     rows = [reader.rows(f"{reader.prefix}embed_tokens.weight", slice(i, i + 1)) for i in ids]
     x = np.concatenate(rows) * np.asarray(config.embed_scale, dtype)
     tables = {
