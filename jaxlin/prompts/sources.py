@@ -6,7 +6,7 @@ What a source knows at once is enough for a refusal or a plan; its weights are r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,15 +112,19 @@ class Files(Source):
                     f"{self.name} went from {self.located.revision} to {checkpoint.revision} on the hub "
                     f"meanwhile: load it again, or name a revision after @"
                 )
-        _tell_of_unknown(checkpoint.unknown_keys)
-        return models.load_decoder(
+        notes: list[str] = []
+        decoder = models.load_decoder(
             checkpoint,
             jnp.dtype(self.dtype),
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
-            tell=tell,
+            tell=notes.append,
         )
+        # Now that nothing is left to refuse: a refusal is one sentence alone.
+        for note in (*_on_unknown(checkpoint.unknown_keys), *notes):
+            tell(note)
+        return decoder
 
     def recomputed(self, ids: Sequence[int]) -> np.ndarray:
         """Logits after these tokens, from the files."""
@@ -220,12 +224,12 @@ def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
     return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)
 
 
-def _tell_of_unknown(unknown: Sequence[str]) -> None:
-    """Name the keys of config.json that nobody knows, once there is nothing else left to refuse in it."""
+def _on_unknown(unknown: Sequence[str]) -> Iterator[str]:
+    """Names the keys of config.json that nobody knows, if there are some."""
     if unknown:
         keys = ", ".join(map(repr, unknown[:_KEYS_NAMED]))
         more = " and others" * (len(unknown) > _KEYS_NAMED)
-        tell(
+        yield (
             f"config.json has keys that neither jaxlin nor stock transformers knows, and that change "
             f"nothing: {keys[:_LONGEST]}{more}"
         )

@@ -122,7 +122,7 @@ def refuse_quantised_tensors(dtypes: Mapping[str, str], where: Path | str) -> No
     for name, dtype in dtypes.items():
         if name.endswith(".weight") and dtype not in _WHOLE and not dtype.startswith("torch."):
             raise ModelError(
-                f"tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
+                f"in {where} tensor {name} is stored as {dtype}, a quantised checkpoint; use one in float32, "
                 f"bfloat16 or float16"
             )
 
