@@ -189,7 +189,8 @@ class FromTorch(Source):
         Raises:
             models.ModelError: a tensor missing, misshaped, not floating, not finite or without values.
         """
-        return models.decoder_of(
+        notes: list[str] = []
+        decoder = models.decoder_of(
             self.config,
             self.hf_config,
             self.weights,
@@ -197,8 +198,11 @@ class FromTorch(Source):
             precision=self.precision,
             offload=self.offload,
             progress=self.progress,
-            tell=tell,
+            tell=notes.append,
         )
+        for note in notes:
+            tell(note)
+        return decoder
 
     def recomputed(self, ids: Sequence[int]) -> np.ndarray:
         """Logits after these tokens, from the torch model's tensors as they are now."""

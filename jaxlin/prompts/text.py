@@ -82,7 +82,7 @@ class Text:
                 messages that the template cannot take, or ``chat`` or ``special_tokens`` with ids.
         """
         if isinstance(prompt, str) and chat:
-            _check_text(prompt)
+            _check_prompt(prompt)
             prompt = [{"role": "user", "content": prompt}]
         if is_messages(prompt):
             if not special_tokens:
@@ -93,7 +93,7 @@ class Text:
         elif chat:
             raise JaxlinError("token ids are used as they are: leave `chat` out, or give text")
         if isinstance(prompt, str):
-            _check_text(prompt)
+            _check_prompt(prompt)
             ids = self.codec.encode(prompt, special_tokens=special_tokens)
         elif special_tokens:
             ids = [int(token) for token in cast("Sequence[int]", prompt)]
@@ -134,7 +134,7 @@ class Text:
                     f"token id {spell_number(token)} is out of range: ids go from 0 to {vocab - 1} here"
                 )
             return token
-        _check_target(token)
+        _check_text(token, f"the target {shortened(token)!r}")
         found = self.codec.only(token)
         if found is not None:
             return found
@@ -164,26 +164,21 @@ class Text:
         return f"logits:{plus}" if minus is None else f"logits:{plus}-{minus}"
 
 
-def _check_text(prompt: str) -> None:
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise JaxlinError(
+            f"{what} is no text (letter {error.start + 1} is {half}, half of a surrogate pair or a byte that "
+            f"is no UTF-8): write it in UTF-8, and pairs whole"
+        ) from error
+
+
+def _check_prompt(prompt: str) -> None:
     if not prompt.strip():
         raise JaxlinError(_EMPTY)
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = prompt[error.start]
-        raise JaxlinError(
-            f"the prompt is no text (letter {error.start + 1} is {half}, half of a surrogate pair or a byte "
-            f"that is no UTF-8): write it in UTF-8, and pairs whole"
-        ) from error
-
-
-def _check_target(token: str) -> None:
-    try:
-        token.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise JaxlinError(
-            f"the target {token!r} is no text (half of a surrogate pair): write it in UTF-8, and pairs whole"
-        ) from error
+    _check_text(prompt, "the prompt")
 
 
 def _check_ids(ids: Sequence[int], config: models.DecoderConfig) -> None:

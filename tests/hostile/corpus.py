@@ -8,26 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostile.case import FIFO, Case, Content, Link
-from hostile.inputs import COMPUTED, READ
+from hostile.inputs import COMPUTED, MANY, READ
 from hostile.mutate import join_tensors, split_tensors
 from hostile.values import LONE, Raw, as_json, nested
 from hostile.world import World
 from jaxlin.results.store import SUMMARY, TENSORS
 
 DONE, REFUSED, FLAGGED = 0, 2, 3
-_LINES = (
-    "svd",
-    "--model",
-    "model",
-    "--prompts",
-    "prompts.jsonl",
-    "-k",
-    "1",
-    "--method",
-    "dense",
-    "--out",
-    "many",
-)
+_LINES = (*MANY, "--out", "many")
 _IDS = ("--model", "model", "--token-ids", "1,2,3")
 _BATCH = (*_LINES[:-1], "batch")
 _RESUME = ("svd", *_IDS, "-k", "2", "--method", "lanczos", "--block", "1", "--out", "run", "--resume")

@@ -18,6 +18,8 @@ from hostile.world import World
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 #: One valid request of a few passes, and one that is refused when the prompt is looked at.
+#: A request for many prompts, but for the folder of their results.
+MANY = ("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense")
 COMPUTED = ("svd", "--model", "model", "--token-ids", "1,2,3", "-k", "1", "--method", "dense")
 REFUSED = ("svd", "--model", "model", "--token-ids", "1,99")
 READ = ("svd", "--model", "model", "--prompt", "w1 w2 w3", "-k", "1", "--method", "dense")
@@ -185,19 +187,7 @@ def line_cases(draw: Draw, world: World, thorough: bool) -> Case:
     end = draw(st.sampled_from(("\n", "\n", "\n", "\r\n", "\u2028", "\r", "\n\n", "")))
     start = draw(st.sampled_from(("", "", "", "\ufeff", "\n")))
     content = _encoded(start + end.join(lines) + draw(st.sampled_from((end, ""))))
-    argv = (
-        "svd",
-        "--model",
-        "model",
-        "--prompts",
-        "prompts.jsonl",
-        "-k",
-        "1",
-        "--method",
-        "dense",
-        "--out",
-        "many",
-    )
+    argv = (*MANY, "--out", "many")
     return Case(argv if draw(st.integers(0, 9)) else argv[:-2], {"prompts.jsonl": content})
 
 

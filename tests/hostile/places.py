@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hostile.case import FIFO, FOLDER, GONE, Case, Content, Link
-from hostile.inputs import COMPUTED, READ
+from hostile.inputs import COMPUTED, MANY, READ
 from hostile.values import CONTROLS, LONE, MARKUP
 from hostile.world import World
 
@@ -46,51 +46,15 @@ _WRITING = (
     (("report", "results/svd", "--out", "target", "--overwrite"), "target"),
     (("plot", "results/old-steer", "--out", "target"), "target"),
     (
-        (
-            "svd",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "-k",
-            "1",
-            "--method",
-            "dense",
-            "--out",
-            "target",
-        ),
+        (*MANY, "--out", "target"),
         "target",
     ),
     (
-        (
-            "svd",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "-k",
-            "1",
-            "--method",
-            "dense",
-            "--out",
-            "target",
-        ),
+        (*MANY, "--out", "target"),
         "target/second",
     ),
     (
-        (
-            "svd",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "-k",
-            "1",
-            "--method",
-            "dense",
-            "--out",
-            "target",
-        ),
+        (*MANY, "--out", "target"),
         "target/index.jsonl",
     ),
 )

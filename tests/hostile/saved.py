@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hostile.case import FIFO, FOLDER, GONE, Case, Content, Link
+from hostile.inputs import MANY
 from hostile.mutate import damaged_bytes, damaged_json, damaged_tensors
 from hostile.values import TEXTS
 from hostile.world import World
@@ -15,19 +16,7 @@ from jaxlin.results.kinds import KINDS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-_BATCH = (
-    "svd",
-    "--model",
-    "model",
-    "--prompts",
-    "prompts.jsonl",
-    "-k",
-    "1",
-    "--method",
-    "dense",
-    "--out",
-    "batch",
-)
+_BATCH = (*MANY, "--out", "batch")
 _RESUME = (
     "svd",
     "--model",

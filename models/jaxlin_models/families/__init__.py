@@ -26,6 +26,10 @@ class Family(Protocol):
     def USED(self) -> frozenset[str]:
         """Keys of config.json that count here; see :mod:`jaxlin_models.families.keys`."""
 
+    @property
+    def IGNORED(self) -> Mapping[str, str]:
+        """Keys that stock's model of this family does not read, refused elsewhere, with the reason."""
+
     def decoder_config(self, hf: HFConfig) -> DecoderConfig:
         """See :func:`decoder_config`."""
 
@@ -89,7 +93,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
     rules = family(model_type)
     assert isinstance(model_type, str)
     _check_architectures(config.get("architectures"), model_type)
-    used, ignored = rules.USED, getattr(rules, "IGNORED", {})
+    used, ignored = rules.USED, rules.IGNORED
     unknown: tuple[str, ...] = ()
     text = config.get("text_config")
     if model_type == "gemma3":
@@ -98,7 +102,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
         ignored = {**dict.fromkeys(acting, "that of the text part counts"), **ignored}
         used = _MULTIMODAL
         if isinstance(text, Mapping):
-            text, below = _read(text, "gemma3_text", rules.USED, getattr(rules, "IGNORED", {}))
+            text, below = _read(text, "gemma3_text", rules.USED, rules.IGNORED)
             unknown = tuple(f"text_config.{key}" for key in below)
             config = {**config, "text_config": text}
         elif text is not None:

@@ -25,6 +25,7 @@ USED = COMMON | {
     "hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window", "layer_types",
     "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
 }  # fmt: skip
+IGNORED: Mapping[str, str] = {}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:

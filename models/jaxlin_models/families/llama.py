@@ -10,6 +10,7 @@ from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
 USED = COMMON | {"hidden_act", "attention_bias", "mlp_bias"}
+IGNORED: Mapping[str, str] = {}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:

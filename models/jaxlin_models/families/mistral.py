@@ -17,6 +17,7 @@ from jaxlin_models.families.keys import COMMON
 
 NAMES: Mapping[str, str] = LLAMA_NAMES
 USED = COMMON | {"hidden_act", "sliding_window", "layer_types"}
+IGNORED: Mapping[str, str] = {}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:

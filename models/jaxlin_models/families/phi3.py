@@ -35,6 +35,7 @@ NAMES: Mapping[str, str] = {
     **_FUSED,
 }
 USED = COMMON | {"hidden_act", "sliding_window"}
+IGNORED: Mapping[str, str] = {}
 
 
 def decoder_config(hf: HFConfig) -> DecoderConfig:
