@@ -195,7 +195,7 @@ def _unindented(text: str) -> str:
 
 
 def _refuse_unknown(command: Command, words: Sequence[str], flags: Mapping[str, Declared]) -> None:
-    """Refuse what looks like a flag and is none, naming the nearest that is; and a value that would be lost."""
+    """Refuse what looks like a flag and is none, by the nearest that is, and a value that would be lost."""
     known = [flag for flag in flags if flag.startswith("-")] + ["--help", "-h"]
     previous: Declared | None = None
     for word in words:
