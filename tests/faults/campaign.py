@@ -1,22 +1,30 @@
-"""Kills runs of one case before every n-th change of the file system, and looks at what is left.
+"""Kills runs of one case, or makes their changes of the file system fail, and looks at what is left.
 
-    campaign.py PLACE CASE N      CASE is VERB, VERB-overwrite, or random (then N is how many kills)
+    campaign.py PLACE WHAT CASE N     CASE is VERB or VERB-overwrite
 
-Prints a JSON line: how many kills, and every failure in words.
+    kill        before every N-th change
+    random      at N random moments, of four cases (CASE is all)
+    full        no room from every N-th change on, and files that end at six sizes
+    readonly    nothing may be changed from every N-th change on
+    two         N times two runs into one place
+
+Prints a JSON line: how many runs were disturbed, and every failure in words.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from killing import run, run_and_kill
+from faulty import Fault, begun, ended, run, run_and_kill, run_with_small_files
 from safetensors.numpy import load_file
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
@@ -24,6 +32,7 @@ import jaxlin
 from jaxlin import JaxlinError
 
 NAME = "llama-biases"
+FOUR = ("svd", "svd-overwrite", "tokens-overwrite", "batch-overwrite")
 LENGTHS = {"a": 4, "b": 5, "c": 6}
 
 
@@ -79,7 +88,8 @@ class Case:
     def __init__(self, home: Path, name: str) -> None:
         self.verb, _, over = name.partition("-")
         self.more = ["--overwrite"] if over else []
-        self.home, self.model, self.kills = home, home / "model", 0
+        self.home, self.model, self.disturbed = home, home / "model", 0
+        self.place, self.log = home / "place", home / "place.log"
         self.whole = home / f"whole-{name}"
         self.failures: list[str] = []
         assert run(command(self.verb, self.model, self.whole), self.whole) == 0, name
@@ -87,65 +97,105 @@ class Case:
             self.old = home / f"old-{name}"
             assert run(command(self.verb, self.model, self.old, "--seed", "1"), self.old) == 0
 
-    def once(self, label: str, killed: Any) -> int:
-        """A run into a fresh place that is killed, a look, and the same command again."""
-        place = self.home / "place"
-        shutil.rmtree(place, ignore_errors=True)
+    def fresh(self) -> list[str]:
+        """A new place, and what is run there."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
         if self.more:
-            shutil.copytree(self.old, place)
+            shutil.copytree(self.old, self.place)
         else:
-            place.mkdir()
-        code = killed(command(self.verb, self.model, place, *self.more), place)
-        if code == 0:
+            self.place.mkdir()
+        return command(self.verb, self.model, self.place, *self.more)
+
+    def once(self, label: str, disturbed: Callable[[list[str], Path], int]) -> int:
+        """A disturbed run into a fresh place, a look, and the same command again."""
+        code = disturbed(self.fresh(), self.place)
+        wrong = [] if code == -9 else self.sentence(code)
+        if code == 0:  # what is dead may stay where nothing can be removed any more
+            wrong += trouble(self.place, results(self.verb), swept=False)
+            self.failures += [f"{label}: {what}" for what in wrong]
             return code
-        self.kills += 1
-        before = (
-            results(self.verb)
-            if self.more
-            else [name for name in results(self.verb) if (place / name).exists()]
-        )
-        wrong = trouble(place, before, swept=False)
+        self.disturbed += 1
+        before = [name for name in results(self.verb) if self.more or (self.place / name).exists()]
+        wrong += trouble(self.place, before, swept=False)
         more = list(self.more)
-        if (place / "out.state" / "state.safetensors").exists():
+        if (self.place / "out.state" / "state.safetensors").exists():
             more.append("--resume")
-        if self.verb != "batch" and (place / "out").exists() and not self.more:
+        if self.verb != "batch" and (self.place / "out").exists() and not self.more:
             more.append("--overwrite")
-        again = run(command(self.verb, self.model, place, *more), place)
+        again = run(command(self.verb, self.model, self.place, *more), self.place)
         if again != 0:
-            wrong.append(f"the next run ends with {again}: {(self.home / 'place.log').read_text()[-300:]}")
+            wrong.append(f"the next run ends with {again}: {self.log.read_text()[-300:]}")
         else:
-            wrong += trouble(place, results(self.verb), swept=True) + same(place, self.whole, self.verb)
+            wrong += trouble(self.place, results(self.verb), swept=True) + same(
+                self.place, self.whole, self.verb
+            )
         self.failures += [f"{label}: {what}" for what in wrong]
         return code
 
-    def before_every(self, step: int) -> None:
-        """Kill before every ``step``-th change until a run comes to its end."""
+    def sentence(self, code: int) -> list[str]:
+        """What is wrong with how a run ended that was not killed."""
+        said = [line for line in self.log.read_text().splitlines() if line.startswith("jaxlin: ")]
+        if code not in (0, 2):
+            return [f"exit code {code}: {self.log.read_text()[-300:]}"]
+        if "Traceback" in self.log.read_text() or (code == 2 and len(said) != 1):
+            return [f"no single sentence: {self.log.read_text()[-300:]}"]
+        return []
+
+    def before_every(self, step: int, error: int | None = None) -> None:
+        """A fault before every ``step``-th change, until a run has no more of them."""
         number = 0
-        while self.once(f"change {number}", partial(run, dies_before=number)) != 0:
+        while self.once(f"change {number}", partial(run, fault=Fault(number, error))) != 0:
             number += step
 
+    def small_files(self, sizes: int) -> None:
+        """Files that end early, at sizes that the log of a refusal still fits in."""
+        largest = max(path.stat().st_size for path in self.whole.rglob("*") if path.is_file())
+        for number in range(sizes):
+            size = 1000 + number * (largest - 1000) // sizes
+            self.once(f"files of {size} bytes", partial(run_with_small_files, size=size))
 
-def campaign(home: Path, name: str, number: int) -> dict[str, Any]:
-    """All kills of one case."""
+    def two_at_once(self, times: int) -> None:
+        """Two runs into one place: one of them gets it, and the other says so or finds it done."""
+        for number in range(times):
+            asked = self.fresh()
+            codes = [ended(child) for child in [begun(asked, self.place) for _ in "ab"]]
+            said = self.log.read_text()
+            wrong = trouble(self.place, results(self.verb), swept=True) + same(
+                self.place, self.whole, self.verb
+            )
+            if 0 not in codes or not set(codes) <= {0, 2} or "Traceback" in said:
+                wrong.append(f"exit codes {codes}: {said[-300:]}")
+            self.disturbed += 2 in codes
+            self.failures += [f"pair {number}: {what}" for what in wrong]
+
+
+def campaign(home: Path, what: str, name: str, number: int) -> dict[str, Any]:
+    """All disturbed runs of one case."""
     write_checkpoint(NAME, home / "model")
     ids = prompt_ids(NAME)
     lines = [json.dumps({"id": key, "token_ids": ids[:length]}) for key, length in LENGTHS.items()]
     (home / "prompts.jsonl").write_text("\n".join(lines) + "\n")
-    if name != "random":
-        case = Case(home, name)
-        case.before_every(number)
-        return {"case": name, "kills": case.kills, "failures": case.failures}
-    rng, kills, failures = random.Random(0), 0, []
-    cases = [Case(home, each) for each in ("svd", "svd-overwrite", "tokens-overwrite", "batch-overwrite")]
-    while kills < number:
-        case = rng.choice(cases)
-        moment = rng.uniform(0.05, 6)
-        case.once(f"{moment:.2f} s", partial(run_and_kill, seconds=moment))
-        kills = sum(each.kills for each in cases)
-    for each in cases:
-        failures += each.failures
-    return {"case": name, "kills": kills, "failures": failures}
+    cases = [Case(home, each) for each in (FOUR if what == "random" else (name,))]
+    if what == "random":
+        rng = random.Random(0)
+        while sum(each.disturbed for each in cases) < number:
+            moment = rng.uniform(0.05, 6)
+            rng.choice(cases).once(f"{moment:.2f} s", partial(run_and_kill, seconds=moment))
+    elif what == "two":
+        cases[0].two_at_once(number)
+    else:
+        cases[0].before_every(number, {"kill": None, "full": errno.ENOSPC, "readonly": errno.EROFS}[what])
+        if what == "full":
+            cases[0].small_files(6)
+    return {
+        "what": what,
+        "case": name,
+        "disturbed": sum(each.disturbed for each in cases),
+        "failures": [failure for each in cases for failure in each.failures],
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(campaign(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+    home, what, name, number = sys.argv[1:]
+    print(json.dumps(campaign(Path(home), what, name, int(number))))

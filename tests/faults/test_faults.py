@@ -1,7 +1,7 @@
-"""SIGKILL before every change of the file system: nothing finished is ever missing, and runs go on rightly.
+"""Runs that are killed, find a full disk, or meet another run: nothing finished is ever missing.
 
     make faults    every change of every verb, and random moments; minutes
-    make test      every fourth change of svd --overwrite, in a process of its own
+    make test      every sixth change of one verb each, in a process of its own
 
 ``JAXLIN_FAULTS`` is ``all`` for the long form.
 """
@@ -46,20 +46,33 @@ def child(place: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def disturbed(place: Path, what: str, case: str, number: int) -> int:
+    """How many runs were disturbed, none of which lost anything or ended without its sentence."""
+    said = json.loads(child(place, what, case, str(number)).splitlines()[-1])
+    print(said)
+    assert said["failures"] == []
+    return said["disturbed"]
+
+
 @pytest.mark.parametrize("case", CASES if LONG else ["svd-overwrite"])
 def test_killed_before_every_change(tmp_path: Path, case: str) -> None:
-    said = json.loads(child(tmp_path, case, "1" if LONG else "6").splitlines()[-1])
-    print(case, said)
-    assert said["failures"] == []
-    assert said["kills"] >= (8 if LONG else 3)
+    assert disturbed(tmp_path, "kill", case, 1 if LONG else 6) >= (8 if LONG else 3)
 
 
 @pytest.mark.skipif(not LONG, reason="make faults")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    said = json.loads(child(tmp_path, "random", "50").splitlines()[-1])
-    print(said)
-    assert said["failures"] == []
-    assert said["kills"] >= 50
+    assert disturbed(tmp_path, "random", "all", 50) >= 50
+
+
+@pytest.mark.parametrize("case", CASES if LONG else ["svd"])
+@pytest.mark.parametrize("what", ["full", "readonly"])
+def test_disks_that_take_nothing_more(tmp_path: Path, what: str, case: str) -> None:
+    assert disturbed(tmp_path, what, case, 1 if LONG else 6) >= (8 if LONG else 3)
+
+
+@pytest.mark.parametrize("case", ["svd", "svd-overwrite", "tokens", "layers", "batch"] if LONG else ["batch"])
+def test_two_runs_into_one_place(tmp_path: Path, case: str) -> None:
+    assert disturbed(tmp_path, "two", case, 5 if LONG else 1) >= 1
 
 
 def test_the_campaign_notices_what_is_missing(tmp_path: Path) -> None:
