@@ -18,6 +18,7 @@ from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, w
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .second_path import second_logits
+from .shares import shares, shares_of_stream, shares_transpose
 from .tensors import StateTensors, weights_hash
 from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
@@ -54,6 +55,9 @@ __all__ = [
     "replay",
     "replay_transpose",
     "second_logits",
+    "shares",
+    "shares_of_stream",
+    "shares_transpose",
     "stacks_as_bits",
     "stream",
     "unit_roundoff",
