@@ -100,3 +100,30 @@ def line(name: str, values: Any, errors: Any = None) -> View:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> View:
     """A table of words."""
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
+    """Signed bars from a line in the middle, each with its number, and what they are together."""
+    finite = [abs(value) for _, value in rows if math.isfinite(value)]
+    most = max(finite, default=0.0) or 1.0
+    return {
+        "title": title,
+        "rows": [
+            {
+                "name": name,
+                "text": f"{value:+.3g}",
+                "side": "minus" if value < 0 else "plus",
+                "width": round(100 * abs(value) / most, 1) if math.isfinite(value) else 0.0,
+            }
+            for name, value in rows
+        ],
+        "total": f"{total:+.4g}",
+    }
+
+
+def signed(
+    title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None
+) -> View:
+    """A grid of numbers, warm or cold by their signs; ``through`` has a shade of the prompt for each."""
+    cells = [numbers(row) for row in np.asarray(values)]
+    return {"title": title, "rows": list(rows), "columns": list(columns), "cells": cells, "through": through}
