@@ -233,7 +233,9 @@ def test_python_names_what_is_not_by_default(made: dict[str, Result]):
     spanned = read(SAVED / "layers")
     spanned = replace(spanned, labels=replace(spanned.labels, facts={"policy": "half", "span": "3:"}))
     assert spanned.python().endswith("layers=[0, 4], policy='half', span='3:')")
-    assert "model.attribute(prompt, k=2, tol=" in read(SAVED / "attribute").python()  # of its own next token
+    old = read(SAVED / "attribute")  # of the model's own next token, which is no default any more
+    assert "model.attribute(prompt, target='logits:\" Paris\"', k=2, tol=" in old.python()
+    assert "attribute(prompt, k=2, tol=" in old.with_notes(chosen_by=TWO_BEST).python()
     assert "jaxlin.compare(model, prompt, policies=['detached', 'none']" in read(SAVED / "policies").python()
     models = read(SAVED / "models").python()
     assert "models = [jaxlin.load('demo-qwen'), jaxlin.load('demo-llama')]\n" in models

@@ -92,8 +92,8 @@ def attribute(
     """Split ⟨row, y⟩ of every row over input tokens and over the heads and MLPs of all layers.
 
     For r rows it takes r backward passes (they are the rows of one small operator, and go together), the
-    ordinary forward pass that the branches are read from, and five passes of checks. ``by_token`` takes, for T
-    tokens and L layers of H heads, min(T, r·L·(H + 1)/2) passes more, and one for an offset.
+    ordinary forward pass that the branches are read from, and five passes of checks. ``by_token`` takes, for
+    T tokens and L layers of H heads, min(T, r·L·(H + 1)/2) passes more, and one for an offset.
 
     Args:
         operator: the prompt's map to the hidden state [d], all of it or of a span.
@@ -175,7 +175,7 @@ def _tokens_miss(split: Split) -> float:
 
 
 def _branches_miss(split: Split) -> float:
-    biases = [] if split.biases is None else np.ravel(split.biases)
+    biases = np.zeros(0) if split.biases is None else np.ravel(split.biases)
     return _miss(np.concatenate([[split.embedding], split.each.ravel(), biases]), float(split.value))
 
 
@@ -187,7 +187,8 @@ def _both_miss(split: Split, last: bool) -> float:
     if last:
         over_branches[-1] += float(split.embedding)
     over_tokens = both.sum(-1) + np.asarray(split.branch_offsets)
-    return float(max(np.abs(over_branches - split.tokens).max(), np.abs(over_tokens - split.each).max()) / size)
+    missed = np.abs(over_branches - split.tokens).max(), np.abs(over_tokens - split.each).max()
+    return float(max(missed) / size)
 
 
 def _miss(shares: Float[np.ndarray, " n"], value: float) -> float:

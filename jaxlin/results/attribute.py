@@ -183,7 +183,7 @@ class Attribution(Result):
     def details(self) -> dict[str, Any]:
         names = zip(self.positions, self.texts, self.tokens, strict=True)
         ids = [{}] * len(self.tokens) if self.labels is None else [{"id": token} for token in self.labels.ids]
-        heads = [{}] * len(self.branches)
+        heads: list[dict[str, Any]] = [{}] * len(self.branches)
         if self.heads is not None:
             heads = [{"heads": [float(share) for share in layer]} for layer in np.asarray(self.heads)]
         details: dict[str, Any] = {
@@ -243,11 +243,11 @@ class Attribution(Result):
         cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
     ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
         shares = [token["contribution"] for token in summary["per_token"]]
-        first = (lambda array: array[0]) if "targets" in summary else (lambda array: array)
-        yield "token_contributions", shares, first(arrays["token_contributions"])
+        first = (0,) if "targets" in summary else ()
+        yield "token_contributions", shares, arrays["token_contributions"][first]
         if "head_contributions" in arrays:
             heads = [layer["heads"] for layer in summary["per_layer"]]
-            yield "head_contributions", heads, first(arrays["head_contributions"])
+            yield "head_contributions", heads, arrays["head_contributions"][first]
         if "per_direction" in summary:
             yield from repeated_triplets(arrays, summary["per_direction"])
 
@@ -263,7 +263,9 @@ class Attribution(Result):
         named |= {name: summary[name] for name in ("offset", "embedding")}
         several = "targets" in summary
         targets = restored(tuple[Target, ...], summary["targets"] if several else [named])
-        held = {field: arrays[name] for name, (field, _) in _TENSORS.items() if name in arrays}
+        held: dict[str, Any] = {
+            field: arrays[name] for name, (field, _) in _TENSORS.items() if name in arrays
+        }
         if len({"branch_tokens" in held, "branch_offsets" in held}) > 1:
             raise ValueError("it has one of branch_token_contributions and branch_offsets alone")
         if "branch_tokens" in held and (
@@ -273,9 +275,7 @@ class Attribution(Result):
         return cls(
             splits=tuple(
                 Split(
-                    **vars(target),
-                    **{"directions": None}
-                    | {name: array[i] if several else array for name, array in held.items()},
+                    **vars(target), **{name: array[i] if several else array for name, array in held.items()}
                 )
                 for i, target in enumerate(targets)
             ),

@@ -78,7 +78,7 @@ def _word(text: str) -> str:
     return literal(shortened(printable(visible(text)), _LETTERS))
 
 
-def _nothing(values: Float[np.ndarray, "..."]) -> str:
+def _nothing(values: Float[np.ndarray, ...]) -> str:
     """Why there is nothing to draw; empty where there is."""
     known = np.asarray(values, np.float64)[np.isfinite(values)]
     if not known.size:

@@ -57,10 +57,12 @@ class Split:
 
     @property
     def each(self) -> np.ndarray:
-        """Heads and, behind them, the MLP of each layer [layers, heads + 1]; attention as one where no head
-        is known."""
-        mlps = np.asarray(self.branches)[:, 1:]
-        return np.concatenate([np.asarray(self.branches)[:, :1] if self.heads is None else self.heads, mlps], 1)
+        """Heads and, behind them, the MLP of each layer [layers, heads + 1].
+
+        Attention as one where no head is known.
+        """
+        branches = np.asarray(self.branches)
+        return np.concatenate([branches[:, :1] if self.heads is None else self.heads, branches[:, 1:]], 1)
 
     @property
     def strongest(self) -> list[tuple[int, int]]:

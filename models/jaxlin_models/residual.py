@@ -53,4 +53,5 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
         return between + mlp, (x, between, heads[-1], attention[-1], mlp[-1])
 
     leaving, kept = jax.lax.scan(step, x, (params, jnp.arange(decoder.config.num_layers)))
-    return Stream(*kept, leaving[-1])
+    before_attention, before_mlp, heads, attention, mlp = kept
+    return Stream(before_attention, before_mlp, heads, attention, mlp, leaving[-1])

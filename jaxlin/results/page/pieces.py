@@ -121,9 +121,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
     }
 
 
-def signed(
-    title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None
-) -> View:
+def signed(title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None) -> View:
     """A grid of numbers, warm or cold by their signs; ``through`` has a shade of the prompt for each."""
     cells = [numbers(row) for row in np.asarray(values)]
     return {"title": title, "rows": list(rows), "columns": list(columns), "cells": cells, "through": through}
