@@ -40,7 +40,7 @@ def view_of(
     tokens = tokens_of(labels)
     shades, cards = [], [card("certificate", holds, [check_line(check) for check in checks])]
     for i, (title, split) in enumerate(zip(titles, splits, strict=True)):
-        name = "attribution" if len(splits) == 1 else f"target {i + 1}"
+        name = "attribution" if len(splits) == 1 else split.target or f"target {i + 1}"
         shades.append(shade(name, split.tokens, f"contribution of each token to {title}"))
     if triplets is not None:
         along = np.asarray(splits[0].directions)

@@ -58,7 +58,7 @@ def shares(
     position: Place,
     *,
     biases: bool = False,
-) -> Float[Array, "b r layers heads+1"]:
+) -> Float[Array, "b r layers branches"]:
     """The shares of all heads and, behind them, the MLP of every layer: the recorded pass applied to x.
 
     Args:
@@ -86,7 +86,7 @@ def shares(
 def shares_transpose(
     decoder: Decoder,
     recorded: Recorded,
-    weights: Float[Array, "b r heads+1"],
+    weights: Float[Array, "b r branches"],
     rows: Float[Array, "r d"],
     length: int,
     position: Place,
@@ -118,7 +118,7 @@ def _through(
     mode: Mode,
     rows: Float[Array, "r d"],
     position: Place,
-) -> tuple[Float[Array, "b t d"], Float[Array, "b r heads+1"]]:
+) -> tuple[Float[Array, "b t d"], Float[Array, "b r branches"]]:
     """What leaves a layer, and the shares of its heads and of its MLP."""
     heads = block.heads(x, positions, mode)
     x = x + block.attention_added(heads, mode)

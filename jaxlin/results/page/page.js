@@ -327,6 +327,7 @@ document.querySelectorAll("article").forEach((article) => {
   const view = views[Number(article.dataset.index)];
   const prompt = view.tokens.length ? new Prompt(article, view) : null;
   for (const one of view.charts) article.querySelector(".charts").append(chart(one));
+  if (prompt && view.signed.some((part) => part.through)) article.querySelector(".prompt").classList.add("beside-grid");
   for (const part of view.signed) article.querySelector(".signed").append(signed(article, view, part, prompt));
   if (!view.grid) return;
   for (const part of view.grid) article.querySelector(".grids").append(grid(view, part, prompt));

@@ -103,22 +103,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
-    """Signed bars from a line in the middle, each with its number, and what they are together."""
-    finite = [abs(value) for _, value in rows if math.isfinite(value)]
-    most = max(finite, default=0.0) or 1.0
-    return {
-        "title": title,
-        "rows": [
-            {
-                "name": name,
-                "text": f"{value:+.3g}",
-                "side": "minus" if value < 0 else "plus",
-                "width": round(100 * abs(value) / most, 1) if math.isfinite(value) else 0.0,
-            }
-            for name, value in rows
-        ],
-        "total": f"{total:+.4g}",
-    }
+    """Signed bars from one line, each with its number, and what they are together; places in percent."""
+    finite = [value for _, value in rows if math.isfinite(value)]
+    low, high = min([0.0, *finite]), max([0.0, *finite])
+    unit = 100 / ((high - low) or 1.0)
+
+    def of(name: str, value: float) -> View:
+        known = value if math.isfinite(value) else 0.0
+        return {
+            "name": name,
+            "text": f"{value:+.3g}",
+            "side": "minus" if known < 0 else "plus",
+            "start": round((min(known, 0.0) - low) * unit, 2),
+            "width": round(abs(known) * unit, 2),
+        }
+
+    zero = round(-low * unit, 2)
+    return {"title": title, "rows": [of(*row) for row in rows], "total": f"{total:+.4g}", "zero": zero}
 
 
 def signed(title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None) -> View:
