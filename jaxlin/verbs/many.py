@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from jaxlin.verbs.attribute import attributed, solver_of, targets_in
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import notes_of, plan_length, stream_of
+from jaxlin.verbs.mapping import notes_of, plan_length, span_in_words, stream_of
 from jaxlin.verbs.options import Attribute, Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
@@ -192,6 +192,10 @@ def solve_entry(
 def _attribution(model: Model, entry: Entry, forecast: Forecast, options: Attribute, folder: Path) -> Result:
     recording = model.record(entry.ids, policy=options.policy, dial=forecast.dial)
     operator = recording.stretch(0, recording.num_layers - 1)
+    if options.skip_first:
+        operator = operator.select(range(options.skip_first, len(entry.ids)))
+        facts = {**operator.labels.facts, "span": span_in_words(options)}
+        operator = replace(operator, labels=replace(operator.labels, facts=facts))
     return attributed(model, recording, operator, options, folder)
 
 
