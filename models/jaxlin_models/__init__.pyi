@@ -4,6 +4,7 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
+from .branch_shares import shares, shares_of_stream, shares_transpose
 from .checkpoint import Checkpoint, find, find_config
 from .codec import Codec
 from .config import DecoderConfig, RopeConfig
@@ -18,7 +19,6 @@ from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, w
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .second_path import second_logits
-from .shares import shares, shares_of_stream, shares_transpose
 from .tensors import StateTensors, weights_hash
 from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
