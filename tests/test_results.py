@@ -91,7 +91,7 @@ def made(tiny_model) -> dict[str, Result]:
         "target": jaxlin.svd(target, 1).with_notes(target='logits:"<5>"'),
         "tokens": jaxlin.tokens(operator, 2),
         "layers": layers,
-        "attribute": jaxlin.attribute(operator, recording, row, steered).with_notes(target='logits:"<5>"'),
+        "attribute": jaxlin.attribute(operator, recording, row, steered, names=['logits:"<5>"']),
         "compare": compare([("half", half), ("detached", operator)], 2),
         "models": ModelComparison({"z/model": layers, "a": layers}),
         "steer": SteeringResult(

@@ -50,6 +50,7 @@ from jaxlin.results.triplets import (
 #: What the summary says of a target that nobody chose; older versions split the first of the two alone.
 TWO_BEST = "the model's own two most likely next tokens"
 MOST_LIKELY = "the model's own most likely next token"
+_UNNAMED = "⟨w, y⟩"
 _DETAILS = (
     "checks", "holds", "per_token", "per_layer", "targets", "certificate", "per_direction", "svd",
 )  # fmt: skip
@@ -145,7 +146,7 @@ class Attribution(Result):
     @property
     def target(self) -> str:
         """What is split first, in words."""
-        return self.splits[0].target or str(self.entry("target", "⟨w, y⟩"))
+        return self.splits[0].target or str(self.entry("target", _UNNAMED))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -259,8 +260,9 @@ class Attribution(Result):
             entry |= summary.get("svd", UNKNOWN_COST)
             svd = SVDResult.from_part(arrays, entry, summary["seed"], labels)
             svd = replace(svd, offset=arrays.get("offset"))
-        named = {"target": summary.get("target") or "", "value": summary["value"]}
-        named |= {name: summary[name] for name in ("offset", "embedding")}
+        name = summary.get("target")
+        named = {"target": "" if name in (None, _UNNAMED) else name}
+        named |= {name: summary[name] for name in ("value", "offset", "embedding")}
         several = "targets" in summary
         targets = restored(tuple[Target, ...], summary["targets"] if several else [named])
         held: dict[str, Any] = {
@@ -325,7 +327,7 @@ class Attribution(Result):
 
     def call(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
-        if self.entry("chosen_by") != TWO_BEST and self.target != "⟨w, y⟩":
+        if self.entry("chosen_by") != TWO_BEST and self.target != _UNNAMED:
             names = [split.target for split in self.splits]
             options["target"] = self.target if len(names) == 1 else names
         if self.branch_tokens is not None:
