@@ -26,9 +26,9 @@ def signed_branches(name: str, split: Split, title: str) -> Picture:
     def draw(axes: Any) -> None:
         _draw(axes, each, title)
         axes.invert_yaxis()
-        ticks = np.unique(np.linspace(0, heads - 1, min(heads, 9)).astype(int))
+        ticks = range(0, heads, -(-heads // 9))
         axes.set_xticks([*ticks, heads], [*map(str, ticks), "MLP"])
-        layers = np.unique(np.linspace(0, len(each) - 1, min(len(each), 9)).astype(int))
+        layers = range(0, len(each), -(-len(each) // 9))
         axes.set_yticks(layers, [str(layer) for layer in layers])
         axes.axvline(heads - 0.5, color="black", linewidth=0.6)
         axes.set(xlabel="attention head", ylabel="layer")
