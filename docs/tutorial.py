@@ -50,15 +50,27 @@ assert first.text.strip() == "France"
 # %% [markdown]
 # ## Which token contributes most to the answer?
 #
-# The logit of " Paris" is a sum over tokens, exactly. It is also a sum over what the attention and the MLP of every
-# layer add.
+# By how much the logit of the predicted token exceeds that of its strongest rival is a sum over tokens, exactly. It is
+# also a sum over what every attention head and every MLP adds, and with `by_token` over both at once. Without a target
+# the two tokens are chosen from the prediction.
 
 # %%
-split = model.attribute(prompt, " Paris")
+split = model.attribute(prompt, by_token=True)
 assert split.holds
-print(f"logit {split.value:.2f} = {split.tokens.sum() + split.offset:.2f} over tokens")
-print(f"          = {split.embedding + split.branches.sum():.2f} over layers")
+print(f"{split.target} = {split.value:.2f}")
+print(f"    = {split.tokens.sum() + split.offset:.2f} over tokens")
+print(f"    = {split.embedding + split.branches.sum():.2f} over heads and MLPs")
+layer, branch = split.splits[0].strongest[0]
+print(f"most through {split.splits[0].name_of(layer, branch)}: {split.splits[0].each[layer, branch]:+.2f}")
 split
+
+# %% [markdown]
+# Several targets go through the same passes. `heads` has what each attention head adds [layers, heads].
+
+# %%
+several = model.attribute(prompt, [" Paris", " Rome", 'logits:" Paris"-" Berlin"'])
+for title, one in zip(several.titles, several.splits, strict=True):
+    print(title, "· strongest head", abs(one.heads).max().round(2))
 
 # %% [markdown]
 # ## Layer by layer

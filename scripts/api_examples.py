@@ -33,6 +33,8 @@ def results_of_a_model(model: jaxlin.Model, folder: Path) -> list[Path]:
 
     attribution = model.attribute(PROMPT, " Paris", minus=" Rome", out=folder / "attribute")
     assert isinstance(attribution, jaxlin.Attribution)
+    several = model.attribute(PROMPT, [" Paris", " Rome"], by_token=True)
+    assert [split.branch_tokens is not None for split in several.splits] == [True, True]
 
     steered = model.steer("I went to", "The capital of Japan is", tokens=4, out=folder / "steer")
     assert isinstance(steered, jaxlin.SteeringResult)

@@ -80,9 +80,11 @@ def test_attribution_on_disk_sums_to_the_logit(qwen, attribute_result: Path):
     tensors, summary = result(attribute_result)
     operator = qwen.jacobian(PROMPT)
     logits = np.asarray(qwen.logits(operator.y))
-    assert summary["target"] == 'logits:" Paris"'
+    rival, best = np.argsort(logits)[-2:]
+    names = [json.dumps(qwen.token_text(int(token)), ensure_ascii=False) for token in (best, rival)]
+    assert summary["target"] == f"logits:{names[0]}-{names[1]}"
     assert "most likely" in summary["chosen_by"]
-    assert summary["value"] == pytest.approx(float(logits.max()), rel=1e-5)
+    assert summary["value"] == pytest.approx(float(logits[best] - logits[rival]), rel=1e-4)
     assert tensors["token_contributions"].sum() == pytest.approx(summary["value"], rel=1e-4)
     branches = tensors["branch_contributions"].sum() + summary["embedding"]
     assert branches == pytest.approx(summary["value"], rel=1e-4)
@@ -163,7 +165,7 @@ def test_pictures_and_the_numbers_in_them(
     expected = {
         svd_result: {"spectrum", "reconstruction", "directions"},
         layers_result: {"stable_rank", "largest_sigma", "spectra_cumulative", "spectra_mlp", "path"},
-        attribute_result: {"over_tokens", "over_layers"},
+        attribute_result: {"over_tokens", "over_layers", "over_heads"},
         compare_result: {"reconstruction", "spectra", "angles"},
     }
     for folder, names in expected.items():

@@ -150,10 +150,11 @@ def test_all_layers_are_the_whole_to_the_last_bit(tiny_model, name: str, dtype: 
 def test_branches_add_up_to_the_output(tiny_model, tiny_operator, name: str):
     operator = tiny_operator(name, "float64")
     recording = tiny_model(name, "float64").record(prompt_ids(name))
-    row = jax.random.normal(jax.random.key(0), operator.output_shape)
-    embedding, branches = recording.branch_contributions(row)
-    assert branches.shape == (recording.num_layers, 2)
-    np.testing.assert_allclose(embedding + branches.sum(), row @ operator.y, rtol=1e-11)
+    rows = jax.random.normal(jax.random.key(0), (2, *operator.output_shape))
+    embedding, heads, biases, mlps = recording.branch_contributions(rows)
+    assert heads.shape[:2] == biases.shape == mlps.shape == (2, recording.num_layers)
+    together = embedding + heads.sum((1, 2)) + biases.sum(1) + mlps.sum(1)
+    np.testing.assert_allclose(together, rows @ operator.y, rtol=1e-11)
 
 
 @pytest.mark.parametrize(

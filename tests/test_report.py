@@ -258,7 +258,9 @@ def test_layers_pin_by_click_and_every_verb_is_shown(opened: Any, tmp_path: Path
         assert f"σ {float(f'''{triplet['s']:.3g}'''):g}" in detail
         assert article.locator("td.cell[aria-selected=true]").count() == 1
     text = page.locator("main").inner_text()
-    assert 'logits:" Paris" =' in text
+    assert re.search('logits:" Paris"-" ?[A-Z][a-z]+" = ', text)  # the two that are predicted most
+    assert "layer 4 MLP" in text
+    assert page.locator("article").nth(2).locator(".signed td").count() == 25
     assert "Frobenius" not in text  # until it is chosen
     page.locator("article").nth(1).get_by_role("radio").last.click()
     assert "Frobenius norm of each J_t" in page.locator("main").inner_text()

@@ -27,6 +27,7 @@ from jaxlin.analyses.norms import largest, norms
 from jaxlin.prompts.target import LogitTarget
 from jaxlin.results import store
 from jaxlin.results.about import About
+from jaxlin.results.attribute import TWO_BEST
 from jaxlin.results.base import Result
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.kinds import KINDS, read
@@ -90,7 +91,7 @@ def made(tiny_model) -> dict[str, Result]:
         "target": jaxlin.svd(target, 1).with_notes(target='logits:"<5>"'),
         "tokens": jaxlin.tokens(operator, 2),
         "layers": layers,
-        "attribute": jaxlin.attribute(operator, recording, row, steered).with_notes(target='logits:"<5>"'),
+        "attribute": jaxlin.attribute(operator, recording, row, steered, names=['logits:"<5>"']),
         "compare": compare([("half", half), ("detached", operator)], 2),
         "models": ModelComparison({"z/model": layers, "a": layers}),
         "steer": SteeringResult(
@@ -233,7 +234,9 @@ def test_python_names_what_is_not_by_default(made: dict[str, Result]):
     spanned = read(SAVED / "layers")
     spanned = replace(spanned, labels=replace(spanned.labels, facts={"policy": "half", "span": "3:"}))
     assert spanned.python().endswith("layers=[0, 4], policy='half', span='3:')")
-    assert "model.attribute(prompt, k=2, tol=" in read(SAVED / "attribute").python()  # of its own next token
+    old = read(SAVED / "attribute")  # of the model's own next token, which is no default any more
+    assert "model.attribute(prompt, target='logits:\" Paris\"', k=2, tol=" in old.python()
+    assert "attribute(prompt, k=2, tol=" in old.with_notes(chosen_by=TWO_BEST).python()
     assert "jaxlin.compare(model, prompt, policies=['detached', 'none']" in read(SAVED / "policies").python()
     models = read(SAVED / "models").python()
     assert "models = [jaxlin.load('demo-qwen'), jaxlin.load('demo-llama')]\n" in models

@@ -1,4 +1,4 @@
-"""Every verb that asks one model about one prompt: load, ask, show."""
+"""Every verb that asks one model about one prompt, or about many: load, ask, show."""
 
 from __future__ import annotations
 
@@ -9,18 +9,35 @@ from jaxlin.prompts.load import locate
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
+from jaxlin.verbs.entries import read_entries
 from jaxlin.verbs.model import answer
 from jaxlin.verbs.shared import Load, PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:
     """Do what the command line asked for; returns the exit code."""
+    if parsed.get("prompts") is not None:
+        return _many(parsed)
     work, options = parsed[Work], parsed.verb
     prompt = read_prompt(parsed[PromptSource])
     with TerminalProgress(work.progress) as progress:
         result = answer(model_of(parsed[Load], progress), prompt, options, progress)
     show(result, work, options.out)
     return 0 if result.holds else 3
+
+
+def _many(parsed: Parsed) -> int:
+    """The same of the prompts of a file."""
+    from jaxlin.verbs.many import answer_many, refuse_alone  # with all solvers, which few verbs need
+
+    work, options = parsed[Work], parsed.verb
+    refuse_alone(parsed[PromptSource], options)
+    with TerminalProgress(work.progress) as progress:
+        model = model_of(parsed[Load], progress)
+        entries = read_entries(parsed.get("prompts"), model, options)
+        results = answer_many(model, entries, options, progress)
+    show(results, work)
+    return 0 if results.holds else 3
 
 
 def model_of(load: Load, progress: Progress) -> Model:

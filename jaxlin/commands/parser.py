@@ -73,6 +73,14 @@ class _Parser(argparse.ArgumentParser):
         raise JaxlinError(f"{_sentence(message)}: see {self.prog} --help")
 
 
+class _Append(argparse.Action):
+    """One more value of a flag that may come several times."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is MISSING else before), values])
+
+
 def parse(command: Command, words: Sequence[str]) -> Parsed:
     """The options of a command, each class of them made and checked.
 
@@ -170,7 +178,8 @@ def _parser(command: Command, options: Collection[Declared]) -> _Parser:
                 dest=declared.name,
                 metavar=declared.metavar,
                 type=_utf8 if declared.option.text else declared.kind,
-                nargs="+" if declared.several else None,
+                nargs="+" if declared.in_a_row else None,
+                action=_Append if declared.option.repeated else "store",
                 required=declared.required,
                 default=MISSING,
                 help=with_flags(_help(declared)),
@@ -210,7 +219,7 @@ def _refuse_unknown(command: Command, words: Sequence[str], flags: Mapping[str, 
 
 def _takes_next(declared: Declared | None) -> bool:
     """Whether the word after a flag is its value, whatever it looks like."""
-    return declared is not None and declared.kind is str and not declared.several
+    return declared is not None and declared.kind is str and not declared.in_a_row
 
 
 def _joined(words: Sequence[str], flags: Mapping[str, Declared]) -> list[str]:
@@ -222,7 +231,7 @@ def _joined(words: Sequence[str], flags: Mapping[str, Declared]) -> list[str]:
         name = _flag_of(word)
         declared = flags.get(name)
         word = name + word[len(name) :]
-        value_follows = declared is not None and declared.kind is not bool and not declared.several
+        value_follows = declared is not None and declared.kind is not bool and not declared.in_a_row
         if value_follows and "=" not in word and rest and rest[0].startswith("-"):
             value = rest[0]
             if _flag_of(value) not in flags or _takes_next(declared):

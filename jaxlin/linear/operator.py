@@ -41,6 +41,11 @@ def solver_dtype(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def probes_at(positions: int) -> int:
+    """How many probes of so many input positions to send together when many are needed."""
+    return max(1, min(PROBES_PER_PASS, _POSITIONS_PER_PASS // positions))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class DetachedJacobian(LinearMap):
@@ -103,8 +108,7 @@ class DetachedJacobian(LinearMap):
     @property
     def probes_per_pass(self) -> int:
         """How many probes to send together when many are needed: 8, and one at long prompts."""
-        positions = self.input_shape[0] if len(self.input_shape) > 1 else 1
-        return max(1, min(PROBES_PER_PASS, _POSITIONS_PER_PASS // positions))
+        return probes_at(self.input_shape[0] if len(self.input_shape) > 1 else 1)
 
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""

@@ -5,6 +5,7 @@ Knows both :mod:`jaxlin_models` and the engine, which sees the operators alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -12,15 +13,23 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
+import numpy as np
 from flax import nnx
 from jaxlin_models.decoder import Graph, Recorded, Weights
-from jaxlin_models.recorded import Branch, final_coefficients, normed
-from jaxtyping import Array, Float
+from jaxlin_models.recorded import Branch, final_coefficients
+from jaxtyping import Array, Float, Int
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.prompts.branches import (
+    BranchContributions,
+    BranchTokens,
+    of_branches,
+    of_branches_by_token,
+)
 from jaxlin.prompts.operators import PassState, recorded_operator
 from jaxlin.results.labels import Labels
+from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.sizes import shortened
 
 MODULES = ("attention", "mlp")
@@ -105,17 +114,18 @@ class Recording:
         part = self._part(entering[layer], added[layer], (layer, layer + 1), kind, normed)
         return part if which == "attention" else part.select([len(self.x) - 1])
 
-    def branch_contributions(
-        self, row: Float[Array, " d"]
-    ) -> tuple[Float[Array, ""], Float[Array, "layers 2"]]:
-        """What the last embedding, and the attention and MLP of every layer, contribute to ⟨row, y⟩.
+    def branch_contributions(self, rows: Float[Array, "r d"]) -> BranchContributions:
+        """What the last embedding and every head and MLP contribute to ⟨row, y⟩, see :func:`of_branches`."""
+        return of_branches(self, rows)
 
-        y is what leaves the final norm, which is frozen at the last hidden state. They sum to ⟨row, y⟩.
-        """
-        contributions: tuple[Array, Array] = _branch_contributions(
-            self.graphdef, self.weights, self.stream, self.x[-1], row
-        )
-        return contributions
+    def branch_tokens(
+        self,
+        rows: Float[Array, "r d"],
+        span: Sequence[int] | Int[np.ndarray, " s"] | None = None,
+        progress: Progress = silent,
+    ) -> BranchTokens:
+        """The same of heads and MLPs, split over the input tokens, see :func:`of_branches_by_token`."""
+        return of_branches_by_token(self, rows, span, progress)
 
     def _part(
         self, x: Array, y: Array, layers: tuple[int, int], which: Branch, normed: bool
@@ -160,14 +170,3 @@ def _finish(graphdef: Graph, weights: Weights, hidden: Array) -> tuple[Any, Arra
     """What the final norm's coefficients are at a hidden state, and what it makes of it."""
     decoder = nnx.merge(graphdef, weights)
     return final_coefficients(decoder, hidden), decoder.final_norm(hidden, models.Plain())
-
-
-@partial(jax.jit, static_argnums=0)
-def _branch_contributions(
-    graphdef: Graph, weights: Weights, stream: models.Stream, embedding: Array, row: Array
-) -> tuple[Array, Array]:
-    decoder = nnx.merge(graphdef, weights)
-    read = normed(decoder, final_coefficients(decoder, stream.final), row)
-    dot = partial(jnp.vdot, precision="highest")
-    added = jnp.stack([stream.attention, stream.mlp], axis=1)
-    return dot(read, embedding), jnp.einsum("lbd,d->lb", added, read, precision="highest")

@@ -1,4 +1,4 @@
-"""The result of an attribution: a logit split over tokens, over layers, and over singular directions."""
+"""The result of an attribution: logits split over tokens, over heads and MLPs, over singular directions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
+from jaxlin.results.attribute_view import view_of
 from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.labels import Labels
-from jaxlin.results.page.pieces import View, card, few_enough, shade, table, tokens_of
+from jaxlin.results.page.pieces import View
 from jaxlin.results.pictures import Picture, bars_of_layers, bars_of_tokens
 from jaxlin.results.plain import restored
 from jaxlin.results.schema import Schema, Tensor, of_map
+from jaxlin.results.signed import signed_branches, signed_tokens
+from jaxlin.results.split import Split, table_of_branches, table_of_layers, table_of_tokens
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import (
     WORDS,
-    certificate_lines,
     check_line,
     new_table,
     panel,
@@ -33,7 +35,6 @@ from jaxlin.results.tables import (
     spell_map,
     verdict,
     verdict_of,
-    visible,
 )
 from jaxlin.results.triplets import (
     UNKNOWN_COST,
@@ -46,11 +47,25 @@ from jaxlin.results.triplets import (
     triplet_tensors,
 )
 
-#: Tokens in the table, and cells of the longest bar; all tokens are in the files.
-_SHOWN, _BAR = 12, 16
-#: What the summary says of a target that nobody chose.
+#: What the summary says of a target that nobody chose; older versions split the first of the two alone.
+TWO_BEST = "the model's own two most likely next tokens"
 MOST_LIKELY = "the model's own most likely next token"
-_DETAILS = ("checks", "holds", "per_token", "per_layer", "certificate", "per_direction", "svd")
+_UNNAMED = "⟨w, y⟩"
+_DETAILS = (
+    "checks", "holds", "per_token", "per_layer", "targets", "certificate", "per_direction", "svd",
+)  # fmt: skip
+#: Tensor -> the field of a split that it holds, and its sizes in words.
+_TENSORS: Mapping[str, tuple[str, str]] = {
+    "target_row": ("row", "d"),
+    "token_contributions": ("tokens", "T"),
+    "branch_contributions": ("branches", "L 2"),
+    "head_contributions": ("heads", "L H"),
+    "output_bias_contributions": ("biases", "L"),
+    "branch_token_contributions": ("branch_tokens", "L B T"),
+    "branch_offsets": ("branch_offsets", "L B"),
+    "direction_contributions": ("directions", "k T"),
+}
+_NEEDED = ("token_contributions", "branch_contributions")
 
 
 @dataclass(frozen=True)
@@ -60,28 +75,33 @@ class Share:
     contribution: float
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a summary says of one of several targets."""
+
+    target: str
+    value: float
+    offset: float
+    embedding: float
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Attribution(Result):
-    """⟨w, y⟩ split twice, exactly: over input tokens, and over what wrote to the residual stream.
+    """One logit or more, or differences of two, each split exactly; see :class:`jaxlin.results.split.Split`.
+
+    What a split has, ``value``, ``tokens``, ``heads`` and so on, is here too, of the first target.
 
     Attributes:
-        value: ⟨w, y⟩, the logit or difference of logits.
-        offset: ⟨w, c⟩, which is no token's (0 without biases on the linear path, and without a span).
-        tokens: what each input position contributes [T]; with the offset they sum to the value.
-        embedding: what the last token's own embedding contributes through the residual stream.
-        branches: what attention and MLP of each layer add [layers, 2]; with the embedding they sum to it too.
-        directions: what each position contributes along each singular direction [k, T], ⟨w, u⟩·σ⟨v_t, x_t⟩;
-            over k they sum to ``tokens`` as far as the directions go. None where no SVD was given.
+        splits: one for each target.
         checks: that the sums hold, and that the passes are a linear map and its transpose.
-        row: w [d]; None where nobody kept it, like what follows.
-        x: the embeddings [T, d] of the prompt.
+        x: the embeddings [T, d] of the prompt; None where nobody kept them, like what follows.
         y: the output of its map [d].
         c: the map's offset, y = J·x + c [d].
         triplets: the singular directions, where there are some.
         seed: of the checks' probes, and of the SVD.
         labels: the tokens of the prompt, and what reads vectors.
-        about: further entries of the summary: the target in words, and how it was chosen.
+        about: further entries of the summary: how the target was chosen, and so on.
     """
 
     kind: ClassVar[str] = "attribute"
@@ -95,14 +115,8 @@ class Attribution(Result):
         "per_layer": tuple[Any, ...],
     }
 
-    value: Leaf
-    offset: Leaf
-    tokens: Leaf
-    embedding: Leaf
-    branches: Leaf
-    directions: Leaf
+    splits: tuple[Split, ...]
     checks: tuple[Check, ...] = field(metadata={"static": True})
-    row: Leaf = None
     x: Leaf = None
     y: Leaf = None
     c: Leaf = None
@@ -113,8 +127,16 @@ class Attribution(Result):
 
     def __repr__(self) -> str:
         certificate = "holds" if self.holds else "FAILS"
-        value = "" if isinstance(self.value, jax.core.Tracer) else f"{float(self.value):.5g} "
-        return f"Attribution({value}over {len(self.tokens)} tokens, certificate {certificate})"
+        traced = isinstance(self.value, jax.core.Tracer)
+        values = "" if traced else ", ".join(f"{float(split.value):.5g}" for split in self.splits) + " "
+        return f"Attribution({values}over {len(self.tokens)} tokens, certificate {certificate})"
+
+    def __getattr__(self, name: str) -> Any:
+        """What the first split has."""
+        splits = self.__dict__.get("splits")
+        if not splits or name not in Split.__dataclass_fields__:
+            raise AttributeError(f"Attribution has no {name}")
+        return getattr(splits[0], name)
 
     @property
     def holds(self) -> bool:
@@ -123,8 +145,8 @@ class Attribution(Result):
 
     @property
     def target(self) -> str:
-        """What is split, in words."""
-        return str(self.entry("target", "⟨w, y⟩"))
+        """What is split first, in words."""
+        return self.splits[0].target or str(self.entry("target", _UNNAMED))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -136,13 +158,20 @@ class Attribution(Result):
         """The tokens, as far as they are known."""
         return ("",) * len(self.tokens) if self.labels is None else self.labels.texts
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Every target in words, with its value."""
+        named = [self.target, *(split.target for split in self.splits[1:])]
+        return tuple(
+            f"{name} = {float(split.value):.5g}" for name, split in zip(named, self.splits, strict=True)
+        )
+
     def arrays(self) -> dict[str, Any]:
-        own = {
-            "target_row": self.row,
-            "token_contributions": self.tokens,
-            "branch_contributions": self.branches,
-            "direction_contributions": self.directions,
-        }
+        own = {}
+        for name, (attribute, _) in _TENSORS.items():
+            each = [getattr(split, attribute) for split in self.splits]
+            if all(array is not None for array in each):
+                own[name] = each[0] if len(each) == 1 else np.stack(each)
         if self.triplets is not None:
             own |= {name: getattr(self.triplets, name) for name in ("U", "s", "V", "residuals", "spectrum")}
         known = {name: np.asarray(array) for name, array in own.items() if array is not None}
@@ -155,6 +184,9 @@ class Attribution(Result):
     def details(self) -> dict[str, Any]:
         names = zip(self.positions, self.texts, self.tokens, strict=True)
         ids = [{}] * len(self.tokens) if self.labels is None else [{"id": token} for token in self.labels.ids]
+        heads: list[dict[str, Any]] = [{}] * len(self.branches)
+        if self.heads is not None:
+            heads = [{"heads": [float(share) for share in layer]} for layer in np.asarray(self.heads)]
         details: dict[str, Any] = {
             "checks": self.checks,
             "holds": self.holds,
@@ -163,10 +195,15 @@ class Attribution(Result):
                 for t, (position, text, share) in enumerate(names)
             ],
             "per_layer": [
-                {"layer": layer, "attention": float(attention), "mlp": float(mlp)}
+                {"layer": layer, "attention": float(attention), "mlp": float(mlp), **heads[layer]}
                 for layer, (attention, mlp) in enumerate(self.branches)
             ],
         }
+        if len(self.splits) > 1:
+            details["targets"] = [
+                Target(split.target, float(split.value), float(split.offset), float(split.embedding))
+                for split in self.splits
+            ]
         if self.triplets is None or self.directions is None:
             return details
         svd, sums = self.triplets, np.asarray(self.directions).sum(1)
@@ -180,19 +217,26 @@ class Attribution(Result):
     @classmethod
     def schema(cls, summary: Mapping[str, Any]) -> Schema:
         tensors, sizes = of_map(summary)
-        labelled = "token_texts" in summary
-        tensors |= {
-            "target_row": Tensor("d", optional=not labelled),
-            "token_contributions": Tensor("T"),
-            "branch_contributions": Tensor("L 2"),
-        }
+        lead = ""
+        if "targets" in summary:
+            targets = restored(tuple[Target, ...], summary["targets"], "targets")
+            if len(targets) < 2:
+                raise ValueError("its entry targets does not have two or more")
+            lead, sizes = "R ", sizes | {"R": len(targets)}
+        missing = {"target_row"} if "token_texts" not in summary else set()
+        for name, (_, shape) in _TENSORS.items():
+            optional = name in missing or name not in (*_NEEDED, "target_row")
+            tensors[name] = Tensor(f"{lead}{shape}", optional=optional)
         sizes |= {"T": len(summary["per_token"]), "L": len(summary["per_layer"])}
         if "per_direction" in summary:
             restored(tuple[Decoded, ...], summary["per_direction"], "per_direction")
             restored(Certificate, summary.get("certificate"), "certificate")
             restored(Cost, summary.get("svd", UNKNOWN_COST), "svd")
-            tensors |= triplet_tensors() | {"direction_contributions": Tensor("k T")}
+            tensors |= triplet_tensors()
+            tensors["direction_contributions"] = Tensor(f"{lead}k T")
             sizes |= {"k": len(summary["per_direction"])}
+        else:
+            del tensors["direction_contributions"]
         return Schema(tensors, sizes)
 
     @classmethod
@@ -200,7 +244,11 @@ class Attribution(Result):
         cls, arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any]
     ) -> Iterator[tuple[str, Sequence[Any], np.ndarray]]:
         shares = [token["contribution"] for token in summary["per_token"]]
-        yield "token_contributions", shares, arrays["token_contributions"]
+        first = (0,) if "targets" in summary else ()
+        yield "token_contributions", shares, arrays["token_contributions"][first]
+        if "head_contributions" in arrays:
+            heads = [layer["heads"] for layer in summary["per_layer"]]
+            yield "head_contributions", heads, arrays["head_contributions"][first]
         if "per_direction" in summary:
             yield from repeated_triplets(arrays, summary["per_direction"])
 
@@ -212,13 +260,28 @@ class Attribution(Result):
             entry |= summary.get("svd", UNKNOWN_COST)
             svd = SVDResult.from_part(arrays, entry, summary["seed"], labels)
             svd = replace(svd, offset=arrays.get("offset"))
+        name = summary.get("target")
+        named = {"target": "" if name in (None, _UNNAMED) else name}
+        named |= {name: summary[name] for name in ("value", "offset", "embedding")}
+        several = "targets" in summary
+        targets = restored(tuple[Target, ...], summary["targets"] if several else [named])
+        held: dict[str, Any] = {
+            field: arrays[name] for name, (field, _) in _TENSORS.items() if name in arrays
+        }
+        if len({"branch_tokens" in held, "branch_offsets" in held}) > 1:
+            raise ValueError("it has one of branch_token_contributions and branch_offsets alone")
+        if "branch_tokens" in held and (
+            "heads" not in held or held["heads"].shape[-1] + 1 != held["branch_offsets"].shape[-1]
+        ):
+            raise ValueError("its heads and branches do not fit together")
         return cls(
-            **{name: restored(float, summary[name]) for name in ("value", "offset", "embedding")},
-            tokens=arrays["token_contributions"],
-            branches=arrays["branch_contributions"],
-            directions=arrays.get("direction_contributions"),
+            splits=tuple(
+                Split(
+                    **vars(target), **{name: array[i] if several else array for name, array in held.items()}
+                )
+                for i, target in enumerate(targets)
+            ),
             checks=restored(tuple[Check, ...], summary["checks"]),
-            row=arrays.get("target_row"),
             x=arrays.get("embeddings"),
             y=arrays.get("output"),
             c=arrays.get("offset"),
@@ -231,87 +294,44 @@ class Attribution(Result):
     def table(self) -> RenderableType:
         lines = [check_line(check) for check in self.checks]
         failed = verdict_of([check.name for check in self.checks if not check.holds])
-        chosen = f", {MOST_LIKELY}" if self.entry("chosen_by") == MOST_LIKELY else ""
-        shown: list[RenderableType] = [
-            panel(lines, failed, spell_map(self.summary())),
-            Text(printable(f"{self.target} = {float(self.value):.5g}{chosen}")),
-            self._tokens_table(),
-            self._layers_table(),
-        ]
-        return Group(*shown, *([] if self.triplets is None else [self._directions_table(self.triplets)]))
-
-    def _tokens_table(self) -> Table:
-        shares = np.asarray(self.tokens)
-        order = np.argsort(-np.abs(shares), kind="stable")[:_SHOWN]
-        largest = float(np.abs(shares).max()) or 1.0
-        rows = [(str(self.positions[t]), visible(self.texts[t]), float(shares[t])) for t in order]
-        others = len(shares) - len(order)
-        if others:
-            name = "the other token" if others == 1 else f"the other {others} tokens"
-            rows.append(("", name, float(shares.sum() - shares[order].sum())))
-        if self.offset:
-            rows.append(("", "the offset c", float(self.offset)))
-        made = new_table("over input tokens", "position", "token", "contribution", "")
-        for i, (position, name, share) in enumerate(rows):
-            last = i == len(rows) - 1
-            made.add_row(position, Text(name), f"{share:+.4g}", bar(share / largest), end_section=last)
-        made.add_row("", "together", f"{float(self.value):+.4g}", "")
-        return made
-
-    def _layers_table(self) -> Table:
-        made = new_table("over what wrote to the residual stream", "layer", "attention", "", "MLP", " ")
-        largest = float(np.abs(self.branches).max()) or 1.0
-        made.add_row("embedding", f"{float(self.embedding):+.4g}", "", "", "")
-        for layer, shares in enumerate(np.asarray(self.branches)):
-            cells = [cell for share in shares for cell in (f"{share:+.4g}", bar(share / largest))]
-            made.add_row(str(layer), *cells)
-        return made
-
-    def _directions_table(self, svd: SVDResult) -> Table:
-        held = "" if svd.holds else f"; certificate {verdict(svd.certificate)}"
-        made = new_table(f"over singular directions{held}", "#", "σ", "contribution", "writes")
-        for i, sum_ in enumerate(np.asarray(self.directions).sum(1)):
-            made.add_row(str(i + 1), f"{float(svd.s[i]):.4g}", f"{sum_:+.4g}", spell(svd.outputs[i], WORDS))
-        return made
+        chosen = self.entry("chosen_by")
+        of_itself = f", {chosen}" if chosen in (TWO_BEST, MOST_LIKELY) else ""
+        shown: list[RenderableType] = [panel(lines, failed, spell_map(self.summary()))]
+        for title, split in zip(self.titles, self.splits, strict=True):
+            shown.append(Text(printable(f"{title}{of_itself}")))
+            shown.append(table_of_tokens(split, self.positions, self.texts, "over input tokens"))
+            if split.heads is not None:
+                shown.append(table_of_branches(split, self.texts, "over heads and MLPs"))
+            if split.heads is None or len(self.splits) == 1:
+                shown.append(table_of_layers(split))
+            if self.triplets is not None:
+                shown.append(_directions_table(split, self.triplets))
+        return Group(*shown)
 
     def shown(self) -> View:
-        title = f"{self.target} = {float(self.value):.5g}"
-        shades = [shade("attribution", self.tokens, f"contribution of each token to {title}")]
-        cards = [card("certificate", self.holds, [check_line(check) for check in self.checks])]
-        if self.triplets is not None:
-            svd, along = self.triplets, np.asarray(self.directions)
-            lines = certificate_lines(svd.certificate)
-            cards.append(card("certificate of the directions", svd.holds, lines))
-            for i in range(few_enough(len(along), len(self.tokens))):
-                label = f"contribution of each token along direction {i + 1}"
-                sigma, total = f"{float(svd.s[i]):.5g}", f"{along[i].sum():+.4g}"
-                facts = [["σ", sigma], ["contribution", total]]
-                name = f"direction {i + 1}"
-                shades.append(shade(name, along[i], label, facts=facts, outputs=svd.outputs[i]))
-        rows = [["embedding", f"{float(self.embedding):+.4g}", ""]]
-        rows += [
-            [str(layer), *(f"{share:+.4g}" for share in shares)] for layer, shares in enumerate(self.branches)
-        ]
-        written = table("What wrote to the residual stream", ("layer", "attention", "MLP"), rows)
-        tokens = tokens_of(self.labels)
-        return {
-            "title": title,
-            "tokens": tokens,
-            "shades": shades if tokens else [],
-            "tables": [written],
-            "cards": cards,
-        }
+        return view_of(self.splits, self.titles, self.checks, self.holds, self.triplets, self.labels)
 
     def pictures(self) -> list[Picture]:
-        title = f"{self.target} = {float(self.value):.4g}"
-        return [
-            bars_of_tokens("over_tokens", self.positions, self.texts, np.asarray(self.tokens), title),
-            bars_of_layers("over_layers", np.asarray(self.branches), title),
-        ]
+        made = []
+        for i, (title, split) in enumerate(zip(self.titles, self.splits, strict=True)):
+            after = f"_{i + 1}" if i else ""
+            tokens, branches = np.asarray(split.tokens), np.asarray(split.branches)
+            made.append(bars_of_tokens(f"over_tokens{after}", self.positions, self.texts, tokens, title))
+            made.append(bars_of_layers(f"over_layers{after}", branches, title))
+            if split.heads is not None:
+                made.append(signed_branches(f"over_heads{after}", split, title))
+            if split.branch_tokens is not None:
+                name = f"over_heads_and_tokens{after}"
+                made.append(signed_tokens(name, split, self.positions, self.texts, title))
+        return made
 
     def call(self) -> dict[str, Any]:
-        chosen = self.entry("chosen_by") != MOST_LIKELY
-        options = {"target": self.target} if chosen and self.entry("target") else {}
+        options: dict[str, Any] = {}
+        if self.entry("chosen_by") != TWO_BEST and self.target != _UNNAMED:
+            names = [split.target for split in self.splits]
+            options["target"] = self.target if len(names) == 1 else names
+        if self.branch_tokens is not None:
+            options["by_token"] = True
         if self.triplets is None:
             return options
         return {**options, "k": len(self.triplets.s), "tol": self.triplets.certificate.tolerance}
@@ -323,12 +343,16 @@ class Attribution(Result):
                 "position": self.positions[t],
                 "text": self.texts[t],
                 "contribution": float(share),
+                **{f"contribution_{i}": float(other.tokens[t]) for i, other in enumerate(self.splits[1:], 2)},
                 **{f"direction_{i + 1}": float(shares[t]) for i, shares in enumerate(along)},
             }
             for t, share in enumerate(self.tokens)
         ]
 
 
-def bar(share: float) -> str:
-    """A bar as long as the share is large; negative ones are hollow."""
-    return ("█" if share > 0 else "░") * round(min(abs(share), 1.0) * _BAR) if share == share else ""
+def _directions_table(split: Split, svd: SVDResult) -> Table:
+    held = "" if svd.holds else f"; certificate {verdict(svd.certificate)}"
+    made = new_table(f"over singular directions{held}", "#", "σ", "contribution", "writes")
+    for i, sum_ in enumerate(np.asarray(split.directions).sum(1)):
+        made.add_row(str(i + 1), f"{float(svd.s[i]):.4g}", f"{sum_:+.4g}", spell(svd.outputs[i], WORDS))
+    return made

@@ -249,10 +249,11 @@ class Result(ABC):
         """It as the script of the report reads it, under the name that is shown.
 
         ``tokens`` are shaded by one of ``shades`` at a time, each with what is to be said about it; ``cards``
-        are the certificates; ``charts``, ``grid`` and ``tables`` come below where there are any; ``facts``
-        is what it was made from, and ``python`` makes it again.
+        are the certificates; ``bars``, ``signed``, ``charts``, ``grid`` and ``tables`` come below where
+        there are any; ``facts`` is what it was made from, and ``python`` makes it again.
         """
         empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
+        empty |= {"bars": [], "signed": []}
         facts = {"facts": facts_of(self.summary()), "python": self.python()}
         return empty | {"name": name, "verb": self.kind} | self.shown() | facts
 

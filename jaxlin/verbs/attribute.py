@@ -1,16 +1,23 @@
-"""``attribute``: a logit split exactly over tokens, layers and singular directions."""
+"""``attribute``: logits split exactly over tokens, over heads and MLPs, over singular directions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxlin.analyses.attribution import attribute as split
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
+from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget, parse_target, parse_token_id
 from jaxlin.prompts.text import Prompt
-from jaxlin.results.attribute import Attribution
+from jaxlin.results.attribute import TWO_BEST, Attribution
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
@@ -20,54 +27,94 @@ from jaxlin.verbs.tokenizing import tokenized
 
 
 def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progress = silent) -> Attribution:
-    """The split of one logit, or of the difference of two; of the model's own next token if none is given.
+    """The split of some logits, or differences of two; without a target, of the two best next tokens'.
 
     Raises:
         JaxlinError: a request that cannot be met.
     """
-    if options.tol is not None and options.k is None:
-        raise JaxlinError("`tol` is for the singular directions: say how many with `k`")
-    target = _target(options)
+    targets_in(options)
     with kept(options) as folder:
         ids = tokenized(model, prompt, options)
-        # The map itself is decomposed, and one row of it read.
-        solver = Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
-        beside = stream_of(model, len(ids))
+        solver, beside = solver_of(options), stream_of(model, len(ids))
         planned = plan_map(model, ids, options, solver, progress, beside=beside)
         recording, operator = make_recording(model, planned, progress, policy=options.policy)
-        chosen_by = "the model's own most likely next token" if target is None else "--target"
-        if target is None:
-            target = LogitTarget(int(jnp.argmax(model.logits(operator.y))))
-        row = model.logit_row(operator.y, target)
-        triplets = None
-        if options.k:
-            triplets = solve(
-                operator,
-                options.k,
-                tolerance=options.tol,
-                seed=options.seed,
-                scratch=folder,
-                progress=progress,
-            )
-        result = split(operator, recording, row, triplets, seed=options.seed).with_notes(
-            **notes_of(options) | {"target": model.spell_target(target), "chosen_by": chosen_by}
-        )
+        result = attributed(model, recording, operator, options, folder, progress)
         if folder is not None:
             result.write(folder)
     return result
 
 
-def _target(options: Attribute) -> LogitTarget | None:
-    """The target as it was given: a token by text or id, or written as ``logits:"…"``."""
-    target, minus = options.target, options.minus
-    written = isinstance(target, str) and target.startswith("logits:")
-    if minus is not None and (target is None or written):
+def attributed(
+    model: Model,
+    recording: Recording,
+    operator: DetachedJacobian,
+    options: Attribute,
+    folder: Path | None,
+    progress: Progress = silent,
+) -> Attribution:
+    """The split of one recorded prompt; ``folder`` takes scratch files.
+
+    Raises:
+        JaxlinError: a target that is no token.
+    """
+    targets = targets_in(options)
+    chosen_by = "--target" if targets else TWO_BEST
+    if not targets:
+        targets = (_two_best(model, recording.y),)
+    names = [model.spell_target(target) for target in targets]
+    rows = jnp.concatenate([model.logit_row(operator.y, target) for target in targets])
+    triplets = None
+    if options.k:
+        # The map itself is decomposed, and rows of it read.
+        triplets = solve(
+            operator, options.k, tolerance=options.tol, seed=options.seed, scratch=folder, progress=progress
+        )
+    result = split(
+        operator,
+        recording,
+        rows,
+        triplets,
+        by_token=options.by_token,
+        names=names,
+        seed=options.seed,
+        progress=progress,
+    )
+    return result.with_notes(**notes_of(options) | {"target": names[0], "chosen_by": chosen_by})
+
+
+def solver_of(options: Attribute) -> Solver:
+    """What will be asked of a solver, for the planner."""
+    return Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
+
+
+def targets_in(options: Attribute) -> tuple[LogitTarget, ...]:
+    """The targets as they were given: tokens by text or id, or written as ``logits:"…"``; none if none was.
+
+    Raises:
+        JaxlinError: options that do not go together, or a target that cannot be read.
+    """
+    if options.tol is not None and options.k is None:
+        raise JaxlinError("`tol` is for the singular directions: say how many with `k`")
+    given: str | int | Sequence[str | int] | None = options.target
+    each = () if given is None else (given,) if isinstance(given, str | int) else tuple(given)
+    minus = options.minus
+    written = [isinstance(target, str) and target.startswith("logits:") for target in each]
+    if minus is not None and (not each or any(written)):
         raise JaxlinError('`minus` goes with a token as `target`: give that token, and no logits:"…"')
-    if target is None:
-        return None
-    if written:
-        return parse_target(str(target))
-    return LogitTarget(_token(target), None if minus is None else _token(minus))
+    if given is not None and not each:
+        raise JaxlinError("`target` is empty: give one or more, or leave it out")
+    subtracted = None if minus is None else _token(minus)
+    return tuple(
+        parse_target(str(target)) if is_written else LogitTarget(_token(target), subtracted)
+        for target, is_written in zip(each, written, strict=True)
+    )
+
+
+def _two_best(model: Model, y: Float[Array, " d"]) -> LogitTarget:
+    """The logit of the token that is predicted, minus that of its strongest rival."""
+    logits = model.logits(y)
+    _, best = jax.lax.top_k(logits, min(2, len(logits)))
+    return LogitTarget(*(int(token) for token in best))
 
 
 def _token(token: str | int) -> str | int:

@@ -43,6 +43,7 @@ class Option:
         many: whether it has a meaning for many prompts at once.
         positional: whether the command line takes its values without a flag.
         text: whether it is text for the tokenizer, which is in UTF-8 whatever the locale.
+        repeated: whether several values are given one by one, each behind the flag, and not in a row.
     """
 
     help: str
@@ -55,6 +56,7 @@ class Option:
     many: bool = True
     positional: bool = False
     text: bool = False
+    repeated: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """:class:`JaxlinError` if this cannot be its value, whatever else is asked for."""
@@ -91,6 +93,11 @@ class Declared:
     kind: type
     several: bool
     default: Any
+
+    @property
+    def in_a_row(self) -> bool:
+        """Whether its flag takes several values at once."""
+        return self.several and not self.option.repeated
 
     @property
     def required(self) -> bool:

@@ -20,27 +20,34 @@ import numpy as np
 from flax import nnx
 
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.certificate import Certificate
+from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.prompts.model import Model
+from jaxlin.results.attribute import Attribution, Share, Target
+from jaxlin.results.base import Result
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.staging import check_free
 from jaxlin.results.store import SUMMARY, TENSORS, Saved, read_summary, spelled_json, write_whole
 from jaxlin.results.svd import SVDResult
 from jaxlin.verbs.declare import RESULT, STEP, declared_in
 from jaxlin.verbs.entries import INDEX, Entry
-from jaxlin.verbs.options import Svd
+from jaxlin.verbs.options import Attribute, Svd
+from jaxlin.verbs.shared import Mapped
 
 #: The most of the time that goes into writing the index while there is work to do.
 _SHARE = 0.02
+#: Tokens of an attribution in its line.
+_TOKENS = 4
+#: The result of each verb that takes many prompts.
+_RESULTS: Mapping[type[Mapped], type[Result]] = {Svd: SVDResult, Attribute: Attribution}
 
 
-def asked_of(model: Model, options: Svd) -> dict[str, Any]:
+def asked_of(model: Model, options: Mapped) -> dict[str, Any]:
     """What a result depends on apart from the prompt; reads the weights where only they say which they are.
 
     Raises:
         JaxlinError: weights that cannot be had or read.
     """
-    alone = {declared.name for declared in declared_in(Svd) if not declared.option.many}
+    alone = {declared.name for declared in declared_in(type(options)) if not declared.option.many}
     decided = {name: value for name, value in options.deciding(RESULT, STEP).items() if name not in alone}
     checkpoint = model.checkpoint
     if checkpoint is None or checkpoint.revision is not None:
@@ -61,7 +68,7 @@ def fingerprint(asked: Mapping[str, Any], entry: Entry) -> str:
 
 
 def done_before(
-    out: Path, asked: Mapping[str, Any], entries: Sequence[Entry], *, overwrite: bool
+    out: Path, asked: Mapping[str, Any], entries: Sequence[Entry], verb: type[Mapped], *, overwrite: bool
 ) -> dict[str, dict[str, Any]]:
     """The row of the index for every prompt that is done; every result is looked at once.
 
@@ -74,9 +81,9 @@ def done_before(
         folder = out / entry.name
         if folder.is_symlink():
             raise JaxlinError(f"{folder} is a link to another place: remove it, or choose another `out`")
-        summary = _finished(folder, fingerprint(asked, entry), overwrite)
+        summary = _finished(folder, fingerprint(asked, entry), verb, overwrite)
         if summary is not None:
-            rows[entry.name] = row_of(entry.name, summary)
+            rows[entry.name] = row_of(entry.name, summary, verb)
         elif folder.exists():
             check_free(folder, overwrite=overwrite or is_half(folder))
     return rows
@@ -87,14 +94,14 @@ def is_half(folder: Path) -> bool:
     return (folder / SUMMARY).exists() and not os.path.lexists(folder / TENSORS)
 
 
-def _finished(folder: Path, request: str, overwrite: bool) -> Mapping[str, Any] | None:
+def _finished(folder: Path, request: str, verb: type[Mapped], overwrite: bool) -> Mapping[str, Any] | None:
     """The summary of a whole result of this request; None where there is none, or it is to be replaced."""
     if not os.path.lexists(folder / SUMMARY):
         return None
     try:
         summary = read_summary(folder)
         if summary.get("request") == request:
-            return None if is_half(folder) else _of_a_prompt(SVDResult.look(folder))
+            return None if is_half(folder) else _of_a_prompt(_RESULTS[verb].look(folder))
     except JaxlinError as error:
         if overwrite:
             return None
@@ -122,12 +129,14 @@ class Index:
         shop: a hidden folder of this run in there, where the file may grow.
         order: the names of all prompts, in their order.
         rows: of those that are done.
+        verb: the options of the verb whose results they are.
     """
 
     out: Path
     shop: Path
     order: Sequence[str]
     rows: dict[str, dict[str, Any]]
+    verb: type[Mapped]
     _pause: float = field(default=0.0, init=False)
     _written: float = field(default=0.0, init=False)
     _stale: bool = field(default=True, init=False)
@@ -138,7 +147,8 @@ class Index:
         Raises:
             JaxlinError: its result cannot be read back, or the file cannot be written.
         """
-        self.rows[name] = row_of(name, _of_a_prompt(SVDResult.look(self.out / name)))
+        summary = _of_a_prompt(_RESULTS[self.verb].look(self.out / name))
+        self.rows[name] = row_of(name, summary, self.verb)
         self._stale = True
         if time.monotonic() - self._written >= self._pause:
             self.write()
@@ -159,13 +169,16 @@ class Index:
         return rows
 
 
-def row_of(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(name: str, summary: Mapping[str, Any], verb: type[Mapped]) -> dict[str, Any]:
     """One line of the index, of a summary that was checked."""
+    row = _row_of_splits if verb is Attribute else _row_of_triplets
+    return {"id": name, "tokens": summary["tokens"], **row(summary)}
+
+
+def _row_of_triplets(summary: Mapping[str, Any]) -> dict[str, Any]:
     certificate = restored(Certificate, summary["certificate"])
     first, *_ = summary["triplets"]
     return {
-        "id": name,
-        "tokens": summary["tokens"],
         "holds": certificate.holds,
         "worst_residual": as_plain(certificate.worst_residual),
         "captured_energy": as_plain(certificate.energy.captured),
@@ -173,6 +186,21 @@ def row_of(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "writes": [score["text"] for score in first["outputs"]],
         "passes": summary["passes"],
         "seconds": summary["seconds"],
+    }
+
+
+def _row_of_splits(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Every target with its value; of the first, the tokens that contribute most."""
+    targets = restored(tuple[Target, ...], summary.get("targets", [summary]))
+    shares = restored(tuple[Share, ...], summary["per_token"])
+    order = np.argsort([-abs(share.contribution) for share in shares], kind="stable")[:_TOKENS]
+    return {
+        "holds": all(check.holds for check in restored(tuple[Check, ...], summary["checks"])),
+        "targets": [target.target for target in targets],
+        "values": [as_plain(target.value) for target in targets],
+        "texts": [summary["token_texts"][t] for t in order],
+        "positions": [int(summary["per_token"][t]["position"]) for t in order],
+        "contributions": [as_plain(shares[t].contribution) for t in order],
     }
 
 

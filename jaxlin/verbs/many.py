@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,24 @@ from rich.text import Text
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
+from jaxlin.results.base import Result
 from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
+from jaxlin.verbs.attribute import attributed, solver_of, targets_in
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import notes_of, plan_length
-from jaxlin.verbs.options import Svd
+from jaxlin.verbs.mapping import notes_of, plan_length, span_in_words, stream_of
+from jaxlin.verbs.options import Attribute, Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
+
+#: Options of a verb that takes many prompts.
+Asked = Svd | Attribute
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,10 @@ class ManyResults:
         return {"index": str(self.index), "prompts": list(self.rows), "held": self.held}
 
 
-def svd_many(
-    model: Model, entries: Sequence[Entry], options: Svd, progress: Progress = silent
+def answer_many(
+    model: Model, entries: Sequence[Entry], options: Asked, progress: Progress = silent
 ) -> ManyResults:
-    """The top-k triplets of every prompt, each in a folder of its own in ``out``, and an index of them.
+    """A verb's result of every prompt, each in a folder of its own in ``out``, and an index of them.
 
     Args:
         model: the model; its weights are read if there is anything left to do.
@@ -86,6 +91,8 @@ def svd_many(
     Another run into the same folder is refused for as long as this one goes on.
     """
     refuse_alone(options)
+    if isinstance(options, Attribute):
+        targets_in(options)
     if options.out is None:
         raise JaxlinError("many prompts need a folder for their results: give `out`")
     out = options.out
@@ -97,21 +104,17 @@ def svd_many(
             shop = leaving.enter_context(workshop(out / INDEX))
         except OSError as error:
             raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
-        return _svd_many(model, entries, options, progress, shop)
+        return _answer_many(model, entries, options, progress, shop)
 
 
-def _svd_many(
-    model: Model, entries: Sequence[Entry], options: Svd, progress: Progress, shop: Path
+def _answer_many(
+    model: Model, entries: Sequence[Entry], options: Asked, progress: Progress, shop: Path
 ) -> ManyResults:
     """The same, where no other run is at work."""
     assert options.out is not None
     out, asked = options.out, asked_of(model, options)
-    index = Index(
-        out,
-        shop,
-        [entry.name for entry in entries],
-        done_before(out, asked, entries, overwrite=options.overwrite),
-    )
+    before = done_before(out, asked, entries, type(options), overwrite=options.overwrite)
+    index = Index(out, shop, [entry.name for entry in entries], before, type(options))
     todo = [entry for entry in entries if entry.name not in index.rows]
     progress("prompts", len(index.rows), len(entries), "done before" if index.rows else "")
     try:
@@ -131,7 +134,7 @@ def _svd_many(
     return ManyResults(out / INDEX, index.write())
 
 
-def refuse_alone(*given: PromptSource | Svd) -> None:
+def refuse_alone(*given: PromptSource | Asked) -> None:
     """:class:`JaxlinError` at an option that has no meaning for many prompts."""
     for options in given:
         meaningless = {
@@ -152,52 +155,73 @@ def bucket(length: int, config: DecoderConfig, policy: str) -> int:
 
 
 def _solve_all(
-    model: Model, todo: Sequence[Entry], options: Svd, asked: Mapping[str, Any], progress: Progress
+    model: Model, todo: Sequence[Entry], options: Asked, asked: Mapping[str, Any], progress: Progress
 ) -> Iterator[Entry]:
     def size(entry: Entry) -> int:
-        return bucket(len(entry.ids), model.config, options.policy)
+        length = len(entry.ids)
+        return bucket(length, model.config, options.policy) if isinstance(options, Svd) else length
 
     buckets = [(length, list(entries)) for length, entries in groupby(sorted(todo, key=size), key=size)]
-    solver = Solver(options.k, options.method, options.block, given_in(options))
-    forecasts = {length: plan_length(model, length, options, solver) for length, _ in buckets}
+    forecasts = {length: _planned(model, length, options) for length, _ in buckets}
     for length, entries in buckets:
         for entry in entries:
             solve_entry(model, entry, length, forecasts[length], options, asked)
             yield entry
 
 
+def _planned(model: Model, length: int, options: Asked) -> Forecast:
+    if isinstance(options, Attribute):
+        return plan_length(model, length, options, solver_of(options), beside=stream_of(model, length))
+    solver = Solver(options.k, options.method, options.block, given_in(options))
+    return plan_length(model, length, options, solver)
+
+
 def solve_entry(
-    model: Model, entry: Entry, length: int, forecast: Forecast, options: Svd, asked: Mapping[str, Any]
+    model: Model, entry: Entry, length: int, forecast: Forecast, options: Asked, asked: Mapping[str, Any]
 ) -> None:
     """Solve one prompt, padded to ``length`` tokens, and write its result."""
     assert options.out is not None
     out = options.out / entry.name
     with staged(out, overwrite=options.overwrite or is_half(out), sweep=False) as folder:
-        count = len(entry.ids)
-        dial = forecast.dial if POLICIES[options.policy].linear else None
-        operator = model.jacobian(
-            entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
-        )
-        k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
-        choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
-        result = solve(
-            operator,
-            k,
-            method=choice.method,
-            tolerance=options.tol,
-            seed=options.seed,
-            block=options.block,
-            max_passes=options.max_passes,
-            verify_seed=options.verify_seed,
-            scratch=folder if uses(choice.method, "scratch") else None,
-        )
-        result.up_to(count).with_notes(
-            **notes_of(options, forecast)
-            | {
-                "block": choice.block,
-                "resumed_from_step": None,
-                "id": entry.name,
-                "padded_to": length,
-                "request": fingerprint(asked, entry),
-            }
-        ).write(folder)
+        if isinstance(options, Attribute):
+            result: Result = _attribution(model, entry, forecast, options, folder)
+        else:
+            result = _triplets(model, entry, length, forecast, options, folder)
+        noted = {"id": entry.name, "padded_to": length, "request": fingerprint(asked, entry)}
+        result.with_notes(**noted).write(folder)
+
+
+def _attribution(model: Model, entry: Entry, forecast: Forecast, options: Attribute, folder: Path) -> Result:
+    recording = model.record(entry.ids, policy=options.policy, dial=forecast.dial)
+    operator = recording.stretch(0, recording.num_layers - 1)
+    if options.skip_first:
+        operator = operator.select(range(options.skip_first, len(entry.ids)))
+        facts = {**operator.labels.facts, "span": span_in_words(options)}
+        operator = replace(operator, labels=replace(operator.labels, facts=facts))
+    return attributed(model, recording, operator, options, folder)
+
+
+def _triplets(
+    model: Model, entry: Entry, length: int, forecast: Forecast, options: Svd, folder: Path
+) -> Result:
+    count = len(entry.ids)
+    dial = forecast.dial if POLICIES[options.policy].linear else None
+    operator = model.jacobian(
+        entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
+    )
+    k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
+    choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
+    result = solve(
+        operator,
+        k,
+        method=choice.method,
+        tolerance=options.tol,
+        seed=options.seed,
+        block=options.block,
+        max_passes=options.max_passes,
+        verify_seed=options.verify_seed,
+        scratch=folder if uses(choice.method, "scratch") else None,
+    )
+    return result.up_to(count).with_notes(
+        **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": None}
+    )

@@ -128,10 +128,12 @@ def stream_of(model: Model, length: int) -> int:
     return stream_bytes(model.config, length, itemsize)
 
 
-def plan_length(model: Model, length: int, options: Mapped, solver: Solver) -> Forecast:
-    """How a prompt of this many tokens will be held, all of its positions meant."""
+def plan_length(model: Model, length: int, options: Mapped, solver: Solver, *, beside: int = 0) -> Forecast:
+    """How a prompt of this many tokens will be held, all of its positions meant; arguments of plan_map."""
     check_dial(options, options.policy, model.offload)
-    return plan_job(model.config, length, policy=options.policy, solver=solver, **_memory(model, options))
+    return plan_job(
+        model.config, length, policy=options.policy, solver=solver, beside=beside, **_memory(model, options)
+    )
 
 
 def names_in(names: str | Sequence[str]) -> list[str]:

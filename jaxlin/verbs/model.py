@@ -12,7 +12,7 @@ from jaxlin.prompts.model import Model as PromptModel
 from jaxlin.prompts.text import Prompt
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
-from jaxlin.verbs.options import VERBS, Svd
+from jaxlin.verbs.options import VERBS, Attribute, Svd
 from jaxlin.verbs.shared import Load, Verb
 
 if TYPE_CHECKING:
@@ -52,15 +52,29 @@ class Model(PromptModel):
             progress: told of every prompt.
             options: as for :meth:`svd`; ``out`` is needed.
         """
-        from jaxlin.verbs.entries import entries_of, read_entries
-        from jaxlin.verbs.many import svd_many
+        return self._many(prompts, Svd.of(**options), progress)
 
-        asked = Svd.of(**options)
+    def attribute_many(
+        self,
+        prompts: str | Path | Iterable[Prompt],
+        *,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> ManyResults:
+        """:meth:`attribute` of many prompts; arguments as in :meth:`svd_many`."""
+        return self._many(prompts, Attribute.of(**options), progress)
+
+    def _many(
+        self, prompts: str | Path | Iterable[Prompt], asked: Svd | Attribute, progress: Progress
+    ) -> ManyResults:
+        from jaxlin.verbs.entries import entries_of, read_entries
+        from jaxlin.verbs.many import answer_many
+
         if isinstance(prompts, str | Path):
             entries = read_entries(Path(prompts), self, asked)
         else:
             entries = entries_of(prompts, self, asked)
-        return svd_many(self, entries, asked, progress)
+        return answer_many(self, entries, asked, progress)
 
 
 def answer(model: PromptModel, prompt: Prompt, options: Verb, progress: Progress = silent) -> Any:

@@ -234,24 +234,28 @@ class Layers(Mapped, verb="layers"):
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute(Mapped, verb="attribute"):
-    """The exact split of a logit, or of the difference of two, over tokens and over layers.
+    """The exact split of a logit, or of the difference of two, over tokens and over all heads and MLPs.
 
-    The contributions of the tokens sum to the logit, and so do those of every layer's attention and MLP.
+    The contributions of the tokens sum to the logit, and so do those of every attention head and MLP of every
+    layer. Without a target it splits the difference of the model's two best next tokens.
 
-    Example: jaxlin attribute --model demo-llama --prompt "The capital of France is" --out results/why
+    Example: jaxlin attribute --model demo-llama --prompt "The capital of France is" --by-token
+    --out results/why
     """
 
     leading = "target"
+    beside = (Load, PromptSource, ManyPrompts, Work)
 
     target: Annotated[
-        str | int | None,
+        tuple[str, ...] | tuple[str | int, ...] | str | int | None,
         Option(
             group="map",
             metavar="TARGET",
             decides=RESULT,
             text=True,
-            help='the token whose logit is split, like " Paris" or #42, or logits:" Paris"-" Rome"; '
-            "the token that the model predicts by default",
+            repeated=True,
+            help='the token whose logit is split, like " Paris" or #42, or logits:" Paris"-" Rome"; once for '
+            "each of several. By default the difference of the two tokens that the model predicts most",
         ),
     ] = None
     minus: Annotated[
@@ -261,9 +265,18 @@ class Attribute(Mapped, verb="attribute"):
             metavar="TOKEN",
             decides=RESULT,
             text=True,
-            help="the token whose logit is subtracted",
+            help="the token whose logit is subtracted from that of each `target`",
         ),
     ] = None
+    by_token: Annotated[
+        bool,
+        Option(
+            group="map",
+            decides=RESULT,
+            help="also split every head and MLP over the input tokens; takes about a pass for each token, or "
+            "half a pass for each head and MLP, whichever is less",
+        ),
+    ] = False
     k: Annotated[
         int | None,
         Option(

@@ -4,6 +4,7 @@ Knows nothing of :mod:`jaxlin` and nothing of SVD. Read :mod:`jaxlin_models.deco
 """
 
 from .bits import stacks_as_bits
+from .branch_shares import shares, shares_of_stream, shares_transpose
 from .checkpoint import Checkpoint, find, find_config
 from .codec import Codec
 from .config import DecoderConfig, RopeConfig
@@ -55,6 +56,9 @@ __all__ = [
     "replay",
     "replay_transpose",
     "second_logits",
+    "shares",
+    "shares_of_stream",
+    "shares_transpose",
     "stacks_as_bits",
     "stream",
     "unit_roundoff",

@@ -74,6 +74,13 @@ class Attention(nnx.Module):
     def __call__(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
     ) -> Float[Array, "... t d"]:
+        return self.output(self.mixed(x, positions, mode), mode)
+
+    def mixed(
+        self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
+    ) -> Float[Array, "... t heads h"]:
+        """What every head reads: P·V, before the output projection that sums over heads."""
+
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":
                 return self.queries_keys(x, positions, mode.dial.block)
@@ -85,7 +92,7 @@ class Attention(nnx.Module):
             mixed = blockwise.mix(frozen, values)
         else:
             mixed = _mix(frozen, values, self.precision)
-        return self.output(mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1]), mode)
+        return mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])
 
     def probabilities(
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode

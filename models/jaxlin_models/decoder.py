@@ -94,8 +94,19 @@ class Block(nnx.Module):
         self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
     ) -> Float[Array, "... t d"]:
         """What attention adds to the residual stream x."""
-        branch = x if self.attention_norm is None else self.attention_norm(x, mode)
-        branch = self.attention(branch, positions, mode)
+        return self.attention_added(self.heads(x, positions, mode), mode)
+
+    def heads(
+        self, x: Float[Array, "... t d"], positions: Positions, mode: Mode
+    ) -> Float[Array, "... t heads h"]:
+        """What the heads of attention read from the residual stream x."""
+        return self.attention.mixed(
+            x if self.attention_norm is None else self.attention_norm(x, mode), positions, mode
+        )
+
+    def attention_added(self, heads: Float[Array, "... t heads h"], mode: Mode) -> Float[Array, "... t d"]:
+        """What attention adds to the residual stream, from what its heads read."""
+        branch = self.attention.output(heads, mode)
         return branch if self.attention_post_norm is None else self.attention_post_norm(branch, mode)
 
     def mlp_branch(self, x: Float[Array, "... t d"], mode: Mode) -> Float[Array, "... t d"]:

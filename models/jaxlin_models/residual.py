@@ -23,6 +23,7 @@ class Stream:
     Attributes:
         before_attention: what enters each layer [layers, T, d].
         before_mlp: what enters its MLP branch [layers, T, d].
+        heads: what each head of attention reads for the last position [layers, heads, h].
         attention: what attention adds at the last position [layers, d].
         mlp: what the MLP adds there [layers, d].
         final: what leaves the last layer there [d], before the final norm.
@@ -30,6 +31,7 @@ class Stream:
 
     before_attention: Leaf
     before_mlp: Leaf
+    heads: Leaf
     attention: Leaf
     mlp: Leaf
     final: Leaf
@@ -44,11 +46,12 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     def step(x: Array, layer: tuple[Weights, Array]) -> tuple[Array, tuple[Array, ...]]:
         params, index = from_stack(layer)
         block = nnx.merge(graphdef, params)
-        attention = block.attention_branch(x, positions_of(index), mode)
+        heads = block.heads(x, positions_of(index), mode)
+        attention = block.attention_added(heads, mode)
         between = x + attention
         mlp = block.mlp_branch(between, mode)
-        return between + mlp, (x, between, attention[-1], mlp[-1])
+        return between + mlp, (x, between, heads[-1], attention[-1], mlp[-1])
 
     leaving, kept = jax.lax.scan(step, x, (params, jnp.arange(decoder.config.num_layers)))
-    before_attention, before_mlp, attention, mlp = kept
-    return Stream(before_attention, before_mlp, attention, mlp, leaving[-1])
+    before_attention, before_mlp, heads, attention, mlp = kept
+    return Stream(before_attention, before_mlp, heads, attention, mlp, leaving[-1])

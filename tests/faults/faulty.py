@@ -23,8 +23,9 @@ from typing import Any
 import jax  # noqa: F401 - before the forks
 import scipy.linalg  # noqa: F401 - jax imports it later, and so would every fork
 
-import jaxlin.commands.svd
+import jaxlin.commands.ask
 import jaxlin.verbs.layers
+import jaxlin.verbs.many
 import jaxlin.verbs.svd
 import jaxlin.verbs.tokens  # noqa: F401
 from jaxlin.commands.main import main

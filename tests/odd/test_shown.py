@@ -23,6 +23,7 @@ from jaxlin.results.attribute import Attribution
 from jaxlin.results.labels import Labels
 from jaxlin.results.page.report import report
 from jaxlin.results.pictures import Picture, bars_of_tokens, cell, heatmap, lines, spectra, spectrum
+from jaxlin.results.split import Split
 from jaxlin.results.steer import Continuation, SteeringResult
 from jaxlin.verbs.shared import Screen
 
@@ -50,9 +51,12 @@ def attributed() -> Attribution:
     count = len(WORDS)
     labels = Labels(tuple(range(count)), tuple(WORDS), tuple(range(count)), count - 1)
     shares = np.linspace(-1, 1, count)
+    split = Split(
+        value=1.0, offset=0.0, tokens=shares, embedding=0.0, branches=np.ones((2, 2)), row=np.ones(2),
+        heads=np.ones((2, 1)), branch_tokens=np.ones((2, 2, count)), branch_offsets=np.zeros((2, 2)),
+    )  # fmt: skip
     result = Attribution(
-        value=1.0, offset=0.0, tokens=shares, embedding=0.0, branches=np.ones((2, 2)), directions=None,
-        checks=(), labels=labels, row=np.ones(2), x=np.ones((count, 2)), y=np.ones(2), c=np.zeros(2),
+        splits=(split,), checks=(), labels=labels, x=np.ones((count, 2)), y=np.ones(2), c=np.zeros(2),
     )  # fmt: skip
     return result.with_notes(target=f'logits:"$[/x]{ACTING}$"', model=f"m{ACTING}$a$")
 

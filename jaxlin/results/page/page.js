@@ -280,10 +280,55 @@ function chart({ title, across, labels, series, log, note }) {
   return section;
 }
 
+/** Numbers in a grid, warm or cold; a cell that holds a shade of the prompt shows it when it is chosen. */
+function signed(article, view, part, prompt) {
+  const section = element("section");
+  section.append(element("h3", part.title));
+  const most = Math.max(...part.cells.flat().map(Math.abs), Number.MIN_VALUE);
+  const spoken = part.columns.length <= 13;
+  const note = part.through && prompt ? "; choose a cell to see which tokens it comes from" : "";
+  section.append(element("div", `warm adds, cold takes away; strongest: ${short(most)}${note}`, "legend"));
+  const scroll = element("div", undefined, "scroll");
+  const table = element("table");
+  const head = table.createTHead().insertRow();
+  head.append(element("th", "layer"));
+  part.columns.forEach((name) => head.append(element("th", spoken ? name : name.replace("head ", ""))));
+  const body = table.createTBody();
+  part.cells.forEach((row, i) => {
+    const line = body.insertRow();
+    line.append(element("th", part.rows[i]));
+    row.forEach((value, j) => {
+      const cell = line.insertCell();
+      const name = `layer ${part.rows[i]} ${part.columns[j]}`;
+      const said = value === null ? "not finite" : `${value > 0 ? "+" : ""}${short(value)}`;
+      const shade = colour(value, most);
+      if (shade) cell.style.backgroundImage = `linear-gradient(${shade}, ${shade})`;
+      cell.title = `${name}: ${said}`;
+      if (!part.through || !prompt) {
+        cell.textContent = spoken ? said : "";
+        return;
+      }
+      const button = element("button", spoken ? said : "");
+      button.setAttribute("aria-label", cell.title);
+      button.addEventListener("click", () => {
+        article.querySelectorAll(".signed td[aria-selected=true]").forEach((one) => one.removeAttribute("aria-selected"));
+        cell.setAttribute("aria-selected", "true");
+        prompt.show({ name, values: part.through[i][j], label: `contribution of each token through ${name} (${said})`, outputs: [], facts: [] });
+      });
+      cell.append(button);
+    });
+  });
+  scroll.append(table);
+  section.append(scroll);
+  return section;
+}
+
 document.querySelectorAll("article").forEach((article) => {
   const view = views[Number(article.dataset.index)];
   const prompt = view.tokens.length ? new Prompt(article, view) : null;
   for (const one of view.charts) article.querySelector(".charts").append(chart(one));
+  if (prompt && view.signed.some((part) => part.through)) article.querySelector(".prompt").classList.add("beside-grid");
+  for (const part of view.signed) article.querySelector(".signed").append(signed(article, view, part, prompt));
   if (!view.grid) return;
   for (const part of view.grid) article.querySelector(".grids").append(grid(view, part, prompt));
   article.querySelector(".prompt").classList.add("beside-grid");

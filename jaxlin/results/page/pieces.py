@@ -100,3 +100,29 @@ def line(name: str, values: Any, errors: Any = None) -> View:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> View:
     """A table of words."""
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
+    """Signed bars from one line, each with its number, and what they are together; places in percent."""
+    finite = [value for _, value in rows if math.isfinite(value)]
+    low, high = min([0.0, *finite]), max([0.0, *finite])
+    unit = 100 / ((high - low) or 1.0)
+
+    def of(name: str, value: float) -> View:
+        known = value if math.isfinite(value) else 0.0
+        return {
+            "name": name,
+            "text": f"{value:+.3g}",
+            "side": "minus" if known < 0 else "plus",
+            "start": round((min(known, 0.0) - low) * unit, 2),
+            "width": round(abs(known) * unit, 2),
+        }
+
+    zero = round(-low * unit, 2)
+    return {"title": title, "rows": [of(*row) for row in rows], "total": f"{total:+.4g}", "zero": zero}
+
+
+def signed(title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None) -> View:
+    """A grid of numbers, warm or cold by their signs; ``through`` has a shade of the prompt for each."""
+    cells = [numbers(row) for row in np.asarray(values)]
+    return {"title": title, "rows": list(rows), "columns": list(columns), "cells": cells, "through": through}
