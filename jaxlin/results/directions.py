@@ -13,6 +13,8 @@ from jaxlin.results.tables import spelled, visible
 
 #: Output tokens of each left vector, and nearest tokens of each block of a right one.
 TOP, NEAREST = 8, 3
+#: Cosines below this are those of any token to any other, and name nothing.
+NEAR = 0.3
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class InputPosition:
         text: the token's spelling.
         norm: of the right vector there.
         contribution: σ⟨v, x⟩ there; over all positions they sum to ⟨u, y − c⟩.
-        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine.
+        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine, and no others
+            than those whose cosine is :data:`NEAR` or more.
     """
 
     position: int
@@ -36,16 +39,34 @@ class InputPosition:
     nearest: tuple[TokenScore, ...]
 
     def __str__(self) -> str:
-        nearest = f" → {spelled(self.nearest)}" if self.nearest else ""
+        near = [token for token in self.nearest if token.score >= NEAR]  # older files have all of them
+        nearest = f" → {spelled(near, scores=True)}" if near else ""
         return f"{self.position} {visible(self.text)} {self.norm:.2f} ({self.contribution:+.3g}){nearest}"
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One singular direction in tokens; without outputs where its left vector is no hidden state."""
+    """One singular direction in tokens; without outputs where its left vector is no hidden state.
+
+    Attributes:
+        outputs: the tokens that the hidden state u of length 1 scores highest.
+        inputs: the positions of the prompt that the right vector points at most.
+        against: the tokens that −u scores highest, which are those that u scores lowest.
+    """
 
     outputs: tuple[TokenScore, ...]
     inputs: tuple[InputPosition, ...]
+    against: tuple[TokenScore, ...] = ()
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether u scores all of the vocabulary with one sign, so that no token stands out."""
+        return bool(self.outputs and self.against) and one_sided(self.outputs, self.against)
+
+
+def one_sided(outputs: Sequence[TokenScore], against: Sequence[TokenScore]) -> bool:
+    """Whether the highest score of u or of −u is not above 0: then all scores have one sign."""
+    return outputs[0].score <= 0 or against[0].score <= 0
 
 
 def read_outputs(
@@ -55,6 +76,15 @@ def read_outputs(
     if labels is None or labels.reader is None or not labels.hidden:
         return ((),) * len(u)
     return tuple(labels.reader.outputs(np.asarray(u), top, normed=normed))
+
+
+def read_poles(
+    u: Float[Array | np.ndarray, "k ..."], labels: Labels | None, *, normed: bool = True, top: int = TOP
+) -> tuple[tuple[tuple[TokenScore, ...], ...], tuple[tuple[TokenScore, ...], ...]]:
+    """The output tokens that each u writes most, and those of each −u; none where nothing can read them."""
+    both = np.concatenate([np.asarray(u), -np.asarray(u)])
+    read = read_outputs(both, labels, normed=normed, top=top)
+    return read[: len(u)], read[len(u) :]
 
 
 def read_inputs(
@@ -104,4 +134,5 @@ def _nearest(
 ) -> Sequence[Sequence[tuple[TokenScore, ...]]]:
     if labels.reader is None:
         return [[()] * blocks.shape[1]] * len(blocks)
-    return labels.reader.nearest(blocks, count)
+    found = labels.reader.nearest(blocks, count)
+    return [[tuple(token for token in each if token.score >= NEAR) for each in row] for row in found]

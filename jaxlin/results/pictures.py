@@ -26,8 +26,8 @@ Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
 #: Letters of a token that a picture shows.
 _LETTERS = 24
-#: Directions and tokens in a heat map, tokens in a bar chart; all of them are in the numbers.
-_DIRECTIONS, _TOKENS_WITH_NAMES, _BARS = 16, 48, 24
+#: Directions along a prompt, tokens named of each, and tokens of a bar chart; the numbers have all of them.
+_ROWS, _NAMED, _BARS = 6, 3, 24
 _SETTINGS: Any = {
     "svg.hashsalt": "jaxlin",
     "axes.spines.top": False,
@@ -48,6 +48,7 @@ class Picture:
         numbers: what it shows, as columns of one length.
         size: in inches.
         nothing: why there is nothing to draw, which then stands in place of it; empty where there is.
+        caption: what it is of, above it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Picture:
     numbers: Columns
     size: tuple[float, float] = field(default=(6.4, 4.0))
     nothing: str = ""
+    caption: str = ""
 
     def figure(self) -> Any:
         """It as a :class:`matplotlib.figure.Figure`."""
@@ -70,6 +72,8 @@ class Picture:
                 axes.text(0.5, 0.5, words, ha="center", va="center", wrap=True)
             else:
                 self.draw(axes)
+            if self.caption:
+                figure.suptitle(literal(self.caption), fontsize=8, color="dimgrey", wrap=True)
         return figure
 
     def save(self, folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -158,47 +162,109 @@ def spectrum(
     return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals}, nothing=nothing)
 
 
-def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"]) -> Picture:
-    """Every element of what a map gives back, over the same element of the output."""
+def reconstruction(
+    rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"], label: str = "J·x + c"
+) -> Picture:
+    """Every element of what maps give back, called ``label``, over the same element of the output."""
     output = np.asarray(output, np.float64)
 
     def draw(axes: Any) -> None:
-        ends = [float(np.nanmin(_drawable(output))), float(np.nanmax(_drawable(output)))]
-        axes.plot(ends, ends, color="lightgrey", zorder=0)
-        scale = np.abs(output).max()  # or the squares of large numbers would be infinite
         for name, values in rebuilt.items():
-            wide = np.asarray(values, np.float64)
-            error = np.linalg.norm((wide - output) / scale) / np.linalg.norm(output / scale)
-            label = literal(f"{name}: relative error {error:.1e}")
-            axes.plot(_drawable(output), _drawable(wide), ".", markersize=3, label=label)
-        axes.set(xlabel="y, the model's own output", ylabel="J·x + c")
+            _over_output(axes, values, output, f"{name}: relative error {_distance(values, output):.1e}")
+        axes.set(xlabel="y, the model's own output", ylabel=literal(label))
         axes.legend(frameon=False)
 
-    nothing = _nothing([output], zero="the output is 0") or _nothing(rebuilt.values(), zero="J·x + c is 0")
+    nothing = _nothing([output], zero="the output is 0") or _nothing(rebuilt.values(), zero=f"{label} is 0")
     return Picture("reconstruction", draw, {"y": output, **rebuilt}, (4.8, 4.4), nothing)
 
 
-def heatmap(
-    name: str, weights: Float[np.ndarray, "k t"], positions: Sequence[int], tokens: Sequence[str], label: str
-) -> Picture:
-    """Directions by input positions; the tokens themselves stand below where there is room for them."""
-    shown = weights[:_DIRECTIONS]
+def rank(k: int, made: Float[Values, " m"], output: Float[Values, " m"]) -> Picture:
+    """What k directions make of the output, element by element: a part of it, and no test of the map."""
+    output = np.asarray(output, np.float64)
+    title = f"what {k} direction{'s' * (k > 1)} and c make of the output"
 
     def draw(axes: Any) -> None:
-        image = axes.imshow(_drawable(shown), aspect="auto", interpolation="nearest", cmap="viridis")
-        axes.figure.colorbar(image, ax=axes, label=literal(label))
-        axes.set_yticks(range(len(shown)), [str(i + 1) for i in range(len(shown))], fontsize=7)
-        axes.set(ylabel="direction")
-        if tokens and len(tokens) <= _TOKENS_WITH_NAMES:
-            axes.set_xticks(range(len(tokens)), [_word(text) for text in tokens], rotation=90, fontsize=7)
-        else:
-            ticks = np.unique(np.linspace(0, len(positions) - 1, 8).astype(int))
-            axes.set_xticks(ticks, [str(positions[i]) for i in ticks])
-            axes.set(xlabel="position")
+        left = _distance(made, output)
+        _over_output(axes, made, output, f"the other directions hold {left:.2g} of ‖y‖")
+        axes.set(xlabel="y, the model's own output", ylabel=f"Σ of {k} of its parts + c", title=title)
+        axes.legend(frameon=False, fontsize=8)
+
+    nothing = _nothing([output], zero="the output is 0") or _nothing([made], zero="all of its parts are 0")
+    return Picture("rank", draw, {"y": output, f"of {k} directions": made}, (4.8, 4.6), nothing)
+
+
+def _over_output(axes: Any, values: Any, output: Float[np.ndarray, " m"], label: str) -> None:
+    drawn = _drawable(output)
+    ends = [float(np.nanmin(drawn)), float(np.nanmax(drawn))]
+    axes.plot(ends, ends, color="lightgrey", zorder=0)
+    axes.plot(drawn, _drawable(values), ".", markersize=3, label=literal(label))
+
+
+def _distance(values: Any, output: Float[np.ndarray, " m"]) -> float:
+    """‖values − output‖ / ‖output‖."""
+    scale = np.abs(output).max()  # or the squares of large numbers would be infinite
+    wide = np.asarray(values, np.float64)
+    return float(np.linalg.norm((wide - output) / scale) / np.linalg.norm(output / scale))
+
+
+def along_prompt(
+    name: str,
+    shares: Float[np.ndarray, "k t"],
+    weights: Float[np.ndarray, "k t"],
+    positions: Sequence[int],
+    tokens: Sequence[str],
+    order: Sequence[int],
+    label: str,
+) -> Picture:
+    """What every position contributes along the first directions, one below the other, the strongest named.
+
+    Args:
+        name: of its files.
+        shares: what each position contributes along each direction, called ``label``.
+        weights: ‖v_t‖ of each, for the numbers.
+        positions: their places in the prompt.
+        tokens: their spellings, if they have any.
+        order: of the directions.
+        label: what is drawn.
+    """
+    shown = list(order)[:_ROWS]
+
+    def draw(axes: Any) -> None:
+        axes.set_axis_off()
+        rows = [
+            axes.inset_axes((0, 1 - (i + 0.88) / len(shown), 1, 0.76 / len(shown))) for i in range(len(shown))
+        ]
+        for row, i in zip(rows, shown, strict=True):
+            _bars_along(row, positions, _drawable(shares[i]), tokens)
+            row.set_ylabel(f"direction {i + 1}", rotation=0, ha="right", va="center", fontsize=8)
+        rows[-1].set(xlabel="position")
+        rows[0].set_title(literal(label), fontsize=9)
 
     columns: Columns = {"position": positions, **({"token": list(tokens)} if tokens else {})}
-    directions = {f"direction_{i + 1}": row for i, row in enumerate(weights)}
-    return Picture(name, draw, columns | directions, (7.2, 3.6), _nothing([weights]))
+    columns |= {f"direction_{i + 1}": row for i, row in enumerate(shares)}
+    columns |= {f"weight_{i + 1}": row for i, row in enumerate(weights)}
+    return Picture(name, draw, columns, (7.6, 0.8 + 1.15 * len(shown)), _nothing([shares]))
+
+
+def _bars_along(
+    axes: Any, positions: Sequence[int], shares: Float[np.ndarray, " t"], tokens: Sequence[str]
+) -> None:
+    """One direction: a bar for each position, the strongest with their tokens."""
+    axes.vlines(positions, 0, shares, linewidth=max(0.6, min(4, 300 / len(shares))))
+    axes.axhline(0, color="black", linewidth=0.5)
+    known = np.nan_to_num(shares)
+    low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
+    room = 0.25 * ((high - low) or 1.0)
+    axes.set_ylim(low - room * bool(low), high + room * bool(high))
+    for t in np.argsort(-np.abs(known), kind="stable")[: _NAMED if tokens else 0]:
+        if known[t]:
+            above = known[t] > 0
+            axes.annotate(
+                _word(tokens[t]), (positions[t], known[t]), fontsize=7, ha="center",
+                va="bottom" if above else "top", textcoords="offset points", xytext=(0, 2 if above else -2),
+            )  # fmt: skip
+    axes.tick_params(labelsize=7)
+    _whole_numbers(axes)
 
 
 def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Picture:

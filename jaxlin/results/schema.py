@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from jaxlin.results.plain import restored
+from jaxlin.results.prediction import Prediction
 from jaxlin.results.store import Stored
 
 #: What summaries of every kind may have, by name, and its type.
 COMMON: Mapping[str, Any] = {
+    "prediction": Prediction | None,
     "model": str,
     "family": str,
     "revision": str | None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 from jaxlin_models import POLICIES, DecoderConfig
 from rich.text import Text
 
+from jaxlin.analyses.weighing import with_images
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
+from jaxlin.results.labels import Labels
 from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
@@ -28,7 +31,7 @@ from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import notes_of, plan_length
+from jaxlin.verbs.mapping import in_metric, notes_of, plan_length, span_in_words
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
@@ -103,6 +106,7 @@ def _svd_many(
 ) -> ManyResults:
     """The same, where no other run is at work."""
     assert options.out is not None
+    _check_lengths(entries, options)
     out, asked = options.out, asked_of(model, options)
     index = Index(
         out,
@@ -149,6 +153,29 @@ def bucket(length: int, config: DecoderConfig, policy: str) -> int:
     return padded if able else length
 
 
+def without_first(operator: DetachedJacobian, count: int, span: str | None) -> DetachedJacobian:
+    """A map without its first input positions, whose contributions join the offset.
+
+    It may be padded behind the prompt; its labels are those of the prompt's own tokens.
+    """
+    labels: Labels | None = operator.labels
+    if not count or labels is None:
+        return operator
+    chosen = operator.bare.select(range(count, operator.input_shape[0]))
+    kept = labels.take(range(count, len(labels.ids)))
+    return replace(chosen, labels=replace(kept, facts={**kept.facts, "span": span}))
+
+
+def _check_lengths(entries: Sequence[Entry], options: Svd) -> None:
+    """:class:`JaxlinError` where nothing would be left of a prompt."""
+    for entry in entries:
+        if len(entry.ids) <= options.skip_first:
+            raise JaxlinError(
+                f"the prompt {entry.name} has {len(entry.ids)} tokens, and `skip_first` is "
+                f"{options.skip_first}: choose fewer than the shortest prompt has"
+            )
+
+
 def _solve_all(
     model: Model, todo: Sequence[Entry], options: Svd, asked: Mapping[str, Any], progress: Progress
 ) -> Iterator[Entry]:
@@ -157,7 +184,7 @@ def _solve_all(
 
     buckets = [(length, list(entries)) for length, entries in groupby(sorted(todo, key=size), key=size)]
     solver = Solver(options.k, options.method, options.block, given_in(options))
-    forecasts = {length: plan_length(model, length, options, solver) for length, _ in buckets}
+    forecasts = {length: plan_length(model, length, options, solver, options.metric) for length, _ in buckets}
     for length, entries in buckets:
         for entry in entries:
             solve_entry(model, entry, length, forecasts[length], options, asked)
@@ -173,9 +200,12 @@ def solve_entry(
     with staged(out, overwrite=options.overwrite or is_half(out), sweep=False) as folder:
         count = len(entry.ids)
         dial = forecast.dial if POLICIES[options.policy].linear else None
-        operator = model.jacobian(
+        whole = model.jacobian(
             entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
         )
+        whole = without_first(whole, options.skip_first, span_in_words(options))
+        count -= options.skip_first
+        operator = in_metric(model, whole, options.metric, silent)
         k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
         choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
         result = solve(
@@ -189,6 +219,8 @@ def solve_entry(
             verify_seed=options.verify_seed,
             scratch=folder if uses(choice.method, "scratch") else None,
         )
+        if operator is not whole:
+            result = with_images(result, whole)
         result.up_to(count).with_notes(
             **notes_of(options, forecast)
             | {
