@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -120,7 +121,7 @@ def _decompose(
     tolerance: float | None,
     seed: int,
 ) -> LayerSVD:
-    operator = whole if metric is None else whole.select(target=metric)
+    operator = whole if metric is None else whole.select(target=jnp.asarray(metric))
     k = min(k, *operator.shape)
     if method == "auto" and operator.shape[0] <= _FEW:
         method = "gram"

@@ -26,7 +26,7 @@ def weighed(
     Raises:
         JaxlinError: rows of another shape than the output's.
     """
-    chosen: DetachedJacobian = operator.select(target=rows)
+    chosen: DetachedJacobian = operator.select(target=jnp.asarray(rows))
     labels: Labels | None = chosen.labels
     if labels is None:
         return chosen
@@ -66,10 +66,10 @@ def with_images(result: SVDResult, operator: DetachedJacobian) -> SVDResult:
 def with_writings(
     result: TokensResult, rows: Float[np.ndarray, "r d"], operator: DetachedJacobian
 ) -> TokensResult:
-    """The triplets of every token's own L·J_t with what their first left vectors write: L⁺·u·σ, without a pass.
+    """The triplets of every token's own L·J_t with what their first left vectors write: L⁺·u·σ.
 
-    That is the shortest change of the hidden state that the metric takes for J_t·v; what L does not see of J_t·v
-    is not in it.
+    That takes no pass. It is the shortest change of the hidden state that the metric takes for J_t·v: what L
+    does not see of J_t·v is not in it.
 
     Args:
         result: of :func:`weighed`.

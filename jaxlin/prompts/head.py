@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxlin.prompts.readout import Readout
 
 #: Rows of the vocabulary that are held in float64 at once.
-_ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,8 @@ class HeadAt:
     def logits(self) -> Float[np.ndarray, " vocab"]:
         """The scores of all tokens, through the soft-cap."""
         cap = self.model.config.final_logit_softcap
-        return self._raw if cap is None else cap * np.tanh(self._raw / cap)
+        logits: np.ndarray = self._raw if cap is None else cap * np.tanh(self._raw / cap)
+        return logits
 
     @cached_property
     def probabilities(self) -> Float[np.ndarray, " vocab"]:
@@ -118,7 +119,7 @@ class HeadAt:
     def _table(self) -> Iterator[tuple[slice, Float[np.ndarray, "n d"]]]:
         """The rows of the head in order, some at a time."""
         size = self.model.config.vocab_size
-        for start in range(0, size, _ROWS_AT_ONCE):
-            chunk = slice(start, min(start + _ROWS_AT_ONCE, size))
+        for start in range(0, size, ROWS_AT_ONCE):
+            chunk = slice(start, min(start + ROWS_AT_ONCE, size))
             rows = self.model.decoder.head_rows(jnp.arange(chunk.start, chunk.stop))
             yield chunk, np.asarray(rows, np.float64)

@@ -258,11 +258,8 @@ class LayersResult(Result):
             f"{where} · peak {spell_size(summary['peak_bytes'])}",
         )
         metric = self.entry("metric", HIDDEN)
-        said = (
-            []
-            if metric == HIDDEN
-            else [Text(f"metric {metric} of the prompt's prediction: {METRICS[metric]}")]
-        )
+        of = f"metric {metric}, that of the prompt's prediction at every layer: "
+        said = [] if metric == HIDDEN else [Text(f"{of}{METRICS[metric]}")]
         return Group(shown, *said, *(self._table(name) for name in self.parts), *self._sinks())
 
     def _sinks(self) -> list[Text]:
@@ -270,11 +267,9 @@ class LayersResult(Result):
         said = []
         for name, part in self.parts.items():
             weights = np.stack([layer.weights[0] for layer in part])
-            labels = (
-                self.labels if self.labels is not None and len(self.labels.ids) == weights.shape[1] else None
-            )
-            sinks = spell_sinks(weights, labels, [str(layer) for layer in self.layers], "layer")
-            said += [Text(f"{name}: {sinks}")] if sinks else []
+            if self.labels is not None and len(self.labels.ids) == weights.shape[1]:
+                sinks = spell_sinks(weights, self.labels, [str(layer) for layer in self.layers], "layer")
+                said += [Text(f"{name}: {sinks}")] if sinks else []
         return said
 
     def lines(self) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxlin.results.labels import Labels
 from jaxlin.results.spelling import percent, visible
@@ -52,7 +52,7 @@ def spell_sinks(
     )
 
 
-def spell_sink_of_map(norms: Float[np.ndarray, " t"], labels: Labels | None, name: str) -> list[str]:
+def spell_sink_of_map(norms: Float[Array | np.ndarray, " t"], labels: Labels | None, name: str) -> list[str]:
     """Whether position 0 holds most of a whole map, from ‖J_t‖_F of every position; a sentence, or none."""
     share = first_shares(np.asarray(norms)[None], labels)
     if share is None or labels is None or not share[0] > _DOMINATES:

@@ -158,7 +158,8 @@ class SVDResult(Result):
             return np.asarray(self.images)
         u = np.asarray(self.U)
         with quietly():
-            return np.asarray(self.s).reshape(-1, *[1] * (u.ndim - 1)) * u
+            written: np.ndarray = np.asarray(self.s).reshape(-1, *[1] * (u.ndim - 1)) * u
+        return written
 
     @property
     def lefts(self) -> Float[np.ndarray, "k ..."]:
@@ -192,7 +193,8 @@ class SVDResult(Result):
     def contributions(self) -> Float[np.ndarray, "k t"] | None:
         """σ⟨v_t, x_t⟩ of every direction at every input position; over the positions ⟨u, y − c⟩.
 
-        In a metric L, over the positions ⟨u, L·(y − c)⟩. Of a map to one number: towards that number, whichever sign the left vector has. None without ``x``.
+        In a metric L, over the positions ⟨u, L·(y − c)⟩. Of a map to one number: towards that number,
+        whichever sign the left vector has. None without ``x``.
         """
         if self.x is None:
             return None

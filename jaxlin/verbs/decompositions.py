@@ -113,8 +113,8 @@ class Svd(Measured, verb="svd"):
             group="output",
             choices=("sigma", "contribution"),
             decides=RESULT,
-            help="the order in which directions are shown: by σ, or by the size of what they contribute to the "
-            "logit of the predicted token",
+            help="the order in which directions are shown: by σ, or by the size of what they contribute to "
+            "the logit of the predicted token",
         ),
     ] = "sigma"
     norms: Annotated[

@@ -112,7 +112,7 @@ def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: s
 
 
 def in_metric(model: Model, operator: DetachedJacobian, metric: str, progress: Progress) -> DetachedJacobian:
-    """The map to a hidden state, weighed by a metric of the prediction there; itself if that is ``hidden``."""
+    """The map to a hidden state, weighed by a metric of the prediction; itself if that is ``hidden``."""
     if metric == HIDDEN:
         return operator
     return weighed(operator, metric_rows(model, operator.y, metric, progress), metric)
