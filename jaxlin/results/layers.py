@@ -356,7 +356,9 @@ class LayersResult(Result):
         return [*pictures, turning]
 
     def call(self) -> dict[str, Any]:
-        noted = given(self.about.entries, metric=HIDDEN, method="auto", tol=None)
+        noted = given(
+            {**self.about.entries, "metric": self.entry("metric")}, metric=HIDDEN, method="auto", tol=None
+        )
         raw = {} if self.normed else {"raw": True}
         k = self.figures()["k"]
         return {"k": k, "parts": list(self.parts), "layers": list(self.layers), **raw, **noted}

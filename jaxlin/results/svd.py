@@ -380,7 +380,7 @@ class SVDResult(Result):
         return pictures_of(self)
 
     def call(self) -> dict[str, Any]:
-        noted = {**self.about.entries, "target": self.target}
+        noted = {**self.about.entries, "target": self.target, "metric": self.metric}
         options = given(noted, target=None, metric=HIDDEN, order="sigma", max_passes=None, verify_seed=None)
         options |= {"norms": len(self.largest_rows)} if self.norms is not None else {}
         options |= {"save_jacobian": True} if self.jacobian is not None else {}
