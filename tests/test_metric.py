@@ -1,4 +1,4 @@
-"""Metrics of the prediction, and what directions contribute to it: against brute force, and the real model."""
+"""Metrics of the prediction, and what directions contribute to it: against brute force and the real head."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from jaxlin.linear.metric import pulled_back, square_root
 from jaxlin.prompts import head
 from jaxlin.results.svd import SVDResult
 
-#: One of every family; several with a soft-cap, biases on the linear path, a head of its own or a shared one.
+#: One of every family: with and without a soft-cap, biases on the linear path, a head of its own.
 EVERY_FAMILY = (
-    "llama-biases", "mistral", "ministral", "phi3", "olmo2", "qwen2", "qwen3-sliding", "gemma2", "gemma3-text",
-    "gemma3-text-final-softcap",
+    "llama-biases", "mistral", "ministral", "phi3", "olmo2", "qwen2", "qwen3-sliding", "gemma2",
+    "gemma3-text", "gemma3-text-final-softcap",
 )  # fmt: skip
 CAPPED = "gemma3-text-final-softcap"
 
@@ -74,7 +74,7 @@ def test_in_a_metric_too(tiny_model, name: str, metric: str):
 
 @pytest.mark.parametrize("name", ["llama-biases", CAPPED])
 def test_half_sigma_squared_is_the_divergence_of_a_step(tiny_model, name: str):
-    """KL of the real head, soft-cap and all, at the hidden state that a small step of the embeddings makes."""
+    """KL of the real head, soft-cap and all, at the hidden state that a small step makes."""
     model, ids = tiny_model(name, "float64"), prompt_ids(name)
     operator = model.jacobian(ids)
     result = model.svd(ids, k=3, metric="fisher")
@@ -164,7 +164,7 @@ def test_two_metrics_are_not_compared(tiny_model):
         (
             "svd",
             {"metric": "fisher", "target": "logits:#5"},
-            "`target` is one number, which needs no `metric`",
+            "is one number, which needs no `metric`",
         ),
         ("svd", {"order": "contribution", "target": "logits:#5"}, "which needs no `order`"),
         ("layers", {"metric": "fisher", "raw": True}, "leave out `raw` or `metric`"),

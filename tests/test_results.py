@@ -54,14 +54,8 @@ def same(a: Any, b: Any, where: str = "") -> None:
         assert type(a) is type(b), where
         for field in fields(a):
             point = field.name in ("x", "y", "offset") and where.split(".")[-1] in ("triplets", "result")
-            if not point and field.name not in (
-                "about",
-                "labels",
-                "reader",
-                "decoded",
-                "known_split",
-                "seconds",
-            ):
+            read_late = ("about", "labels", "reader", "decoded", "known_split")
+            if not point and field.name not in (*read_late, "seconds"):
                 same(getattr(a, field.name), getattr(b, field.name), f"{where}.{field.name}")
     elif isinstance(a, dict):
         assert list(a) == list(b), where

@@ -30,12 +30,7 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         JaxlinError: a request that cannot be met; where it comes from config.json or the prompt alone, before
             any weight is read.
     """
-    if options.norms and options.target is not None:
-        raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
-    if options.target is not None and options.metric != HIDDEN:
-        raise JaxlinError("`target` is one number, which needs no `metric`: leave out one of them")
-    if options.target is not None and options.order != "sigma":
-        raise JaxlinError("`target` has one direction, which needs no `order`: leave out one of them")
+    _check_target(options)
     target = None if options.target is None else parse_target(options.target)
     # The place first: whose state lies beside it is known once no other run can be there.
     with reserved(options) as claim, resumable(options) as state, filled(claim) as folder:
@@ -72,6 +67,19 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         if folder is not None:
             result.write(folder)
     return result
+
+
+def _check_target(options: Svd) -> None:
+    """Refuse what has no meaning beside a target."""
+    metric, order = options.metric != HIDDEN, options.order != "sigma"
+    if options.target is None:
+        return
+    if options.norms:
+        raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
+    if metric:
+        raise JaxlinError("`target` is one number, which needs no `metric`: leave out one of them")
+    if order:
+        raise JaxlinError("`target` has one direction, which needs no `order`: leave out one of them")
 
 
 def given_in(options: Svd) -> tuple[str, ...]:
