@@ -19,14 +19,22 @@ from jaxlin.results.tokens import TokensResult
 
 
 def weighed(
-    operator: DetachedJacobian, rows: Float[np.ndarray | Array, "r d"], metric: str
+    operator: DetachedJacobian, rows: Float[np.ndarray | Array, "r d"], metric: str, *, multiple: int = 1
 ) -> DetachedJacobian:
     """L·J for the rows L of a metric, whose labels name it.
+
+    Args:
+        operator: J.
+        rows: L.
+        metric: its name.
+        multiple: rows of zeros are put behind them up to a multiple of this, so that prompts whose metrics have
+            different ranks share one compilation.
 
     Raises:
         JaxlinError: rows of another shape than the output's.
     """
-    chosen: DetachedJacobian = operator.select(target=jnp.asarray(rows))
+    padded = np.pad(np.asarray(rows), ((0, -len(rows) % multiple), (0, 0)))
+    chosen: DetachedJacobian = operator.select(target=jnp.asarray(padded))
     labels: Labels | None = chosen.labels
     if labels is None:
         return chosen
@@ -42,12 +50,13 @@ def images_of(
     return np.asarray(jnp.concatenate(parts), solver_dtype(operator.dtype))
 
 
-def with_images(result: SVDResult, operator: DetachedJacobian) -> SVDResult:
+def with_images(result: SVDResult, operator: DetachedJacobian, rows: int | None = None) -> SVDResult:
     """A result of L·J with the hidden states that J makes of its right vectors; k passes.
 
     Args:
         result: of :func:`weighed`.
         operator: J itself, from the same input positions.
+        rows: how many rows L has, where others were put behind them.
     """
     labels: Labels | None = operator.labels
     known = result.labels
@@ -55,6 +64,7 @@ def with_images(result: SVDResult, operator: DetachedJacobian) -> SVDResult:
         labels = replace(labels, facts=known.facts)
     return replace(
         result,
+        U=result.U[:, :rows],
         images=images_of(operator, result.V),
         y=operator.y,
         offset=operator.offset,

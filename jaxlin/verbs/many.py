@@ -16,12 +16,13 @@ from typing import Any
 from jaxlin_models import POLICIES, DecoderConfig
 from rich.text import Text
 
-from jaxlin.analyses.weighing import with_images
+from jaxlin.analyses.weighing import weighed, with_images
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.labels import Labels
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
@@ -31,10 +32,14 @@ from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import in_metric, notes_of, plan_length, span_in_words
+from jaxlin.verbs.mapping import metric_rows, notes_of, plan_length, span_in_words
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
+
+
+#: Rows of a metric are filled up to a multiple of this, so that prompts share a compilation.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,10 @@ def solve_entry(
         )
         whole = without_first(whole, options.skip_first, span_in_words(options))
         count -= options.skip_first
-        operator = in_metric(model, whole, options.metric, silent)
+        operator, rows = whole, 0
+        if options.metric != HIDDEN:
+            metric = metric_rows(model, whole.y, options.metric, silent)
+            operator, rows = weighed(whole, metric, options.metric, multiple=_ROWS), len(metric)
         k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
         choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
         result = solve(
@@ -220,7 +228,7 @@ def solve_entry(
             scratch=folder if uses(choice.method, "scratch") else None,
         )
         if operator is not whole:
-            result = with_images(result, whole)
+            result = with_images(result, whole, rows)
         result.up_to(count).with_notes(
             **notes_of(options, forecast)
             | {
