@@ -1,4 +1,4 @@
-"""The prompts of ``measure_readouts.py``, written for it: short ones of many kinds, long ones that end open."""
+"""The prompts of ``measure_readouts.py``, written for it: short ones of many kinds, and long ones."""
 
 from __future__ import annotations
 

@@ -27,13 +27,15 @@ def weighed(
         operator: J.
         rows: L.
         metric: its name.
-        multiple: rows of zeros are put behind them up to a multiple of this, so that prompts whose metrics have
-            different ranks share one compilation.
+        multiple: rows of zeros are put behind them up to a multiple of this, or to d, so that prompts whose
+            metrics have different ranks share one compilation.
 
     Raises:
         JaxlinError: rows of another shape than the output's.
     """
-    padded = np.pad(np.asarray(rows), ((0, -len(rows) % multiple), (0, 0)))
+    count, width = rows.shape
+    filled = max(count, min(count + -count % multiple, width))
+    padded = np.pad(np.asarray(rows), ((0, filled - count), (0, 0)))
     chosen: DetachedJacobian = operator.select(target=jnp.asarray(padded))
     labels: Labels | None = chosen.labels
     if labels is None:
