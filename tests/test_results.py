@@ -203,7 +203,7 @@ def test_directions_are_read_when_they_are_first_asked_for_and_once():
     assert "<8>" in printed(result)
     result.summary()
     result.view("x")
-    assert asked == [4]  # both sides of each
+    assert asked == [2, 2]  # both sides of each
 
 
 def test_a_target_is_read_by_what_positions_contribute(made: dict[str, Result]):

@@ -14,7 +14,12 @@ from jaxlin.results.tables import spelled, visible
 #: Output tokens of each left vector, and nearest tokens of each block of a right one.
 TOP, NEAREST = 8, 3
 #: Cosines below this are those of any token to any other, and name nothing.
-NEAR = 0.3
+_NEAR = 0.3
+
+
+def near(tokens: Sequence[TokenScore]) -> list[TokenScore]:
+    """Those of some nearest tokens whose cosine is large enough to name anything."""
+    return [token for token in tokens if token.score >= _NEAR]
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class InputPosition:
         text: the token's spelling.
         norm: of the right vector there.
         contribution: σ⟨v, x⟩ there; over all positions they sum to ⟨u, y − c⟩.
-        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine, and no others
-            than those whose cosine is :data:`NEAR` or more.
+        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine; shown are those
+            whose cosine says something, see :func:`near`.
     """
 
     position: int
@@ -39,8 +44,8 @@ class InputPosition:
     nearest: tuple[TokenScore, ...]
 
     def __str__(self) -> str:
-        near = [token for token in self.nearest if token.score >= NEAR]  # older files have all of them
-        nearest = f" → {spelled(near, scores=True)}" if near else ""
+        named = near(self.nearest)
+        nearest = f" → {spelled(named, scores=True)}" if named else ""
         return f"{self.position} {visible(self.text)} {self.norm:.2f} ({self.contribution:+.3g}){nearest}"
 
 
@@ -82,9 +87,8 @@ def read_poles(
     u: Float[Array | np.ndarray, "k ..."], labels: Labels | None, *, normed: bool = True, top: int = TOP
 ) -> tuple[tuple[tuple[TokenScore, ...], ...], tuple[tuple[TokenScore, ...], ...]]:
     """The output tokens that each u writes most, and those of each −u; none where nothing can read them."""
-    both = np.concatenate([np.asarray(u), -np.asarray(u)])
-    read = read_outputs(both, labels, normed=normed, top=top)
-    return read[: len(u)], read[len(u) :]
+    plus, minus = (read_outputs(side, labels, normed=normed, top=top) for side in (u, -np.asarray(u)))
+    return plus, minus
 
 
 def read_inputs(
@@ -134,5 +138,4 @@ def _nearest(
 ) -> Sequence[Sequence[tuple[TokenScore, ...]]]:
     if labels.reader is None:
         return [[()] * blocks.shape[1]] * len(blocks)
-    found = labels.reader.nearest(blocks, count)
-    return [[tuple(token for token in each if token.score >= NEAR) for each in row] for row in found]
+    return labels.reader.nearest(blocks, count)

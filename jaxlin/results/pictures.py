@@ -254,8 +254,9 @@ def _bars_along(
     axes.axhline(0, color="black", linewidth=0.5)
     known = np.nan_to_num(shares)
     low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
-    room = 0.25 * ((high - low) or 1.0)
-    axes.set_ylim(low - room * bool(low), high + room * bool(high))
+    if high > low:
+        room = 0.25 * (high - low)
+        axes.set_ylim(low - room * bool(low), high + room * bool(high))
     for t in np.argsort(-np.abs(known), kind="stable")[: _NAMED if tokens else 0]:
         if known[t]:
             above = known[t] > 0

@@ -37,7 +37,6 @@ from jaxlin.verbs.options import Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
 
-
 #: Rows of a metric are filled up to a multiple of this, so that prompts share a compilation.
 _ROWS = 64
 
