@@ -65,7 +65,8 @@ class HeadAt:
         ids = [token.id for token in self.prediction.pair]
         frozen = np.divide(self.logits, self._raw, out=np.ones_like(self._raw), where=self._raw != 0)
         table = np.asarray(self.model.decoder.head_rows(jnp.asarray(ids)), np.float64)
-        return frozen[ids, None] * table - self._mean(frozen / len(frozen))
+        rows: np.ndarray = frozen[ids, None] * table - self._mean(frozen / len(frozen))
+        return rows
 
     @cached_property
     def logits(self) -> Float[np.ndarray, " vocab"]:

@@ -392,4 +392,4 @@ def _whole_numbers(axes: Any) -> None:
     """Ticks below at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
