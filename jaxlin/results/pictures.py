@@ -28,6 +28,8 @@ FORMATS = ("png", "pdf", "svg")
 _LETTERS = 24
 #: Directions along a prompt, tokens named of each, and tokens of a bar chart; the numbers have all of them.
 _ROWS, _NAMED, _BARS = 6, 3, 24
+#: Positions up to which names stand at their bars.
+_APART = 48
 _SETTINGS: Any = {
     "svg.hashsalt": "jaxlin",
     "axes.spines.top": False,
@@ -257,13 +259,17 @@ def _bars_along(
     if high > low:
         room = 0.25 * (high - low)
         axes.set_ylim(low - room * bool(low), high + room * bool(high))
-    for t in np.argsort(-np.abs(known), kind="stable")[: _NAMED if tokens else 0]:
-        if known[t]:
-            above = known[t] > 0
-            axes.annotate(
-                _word(tokens[t]), (positions[t], known[t]), fontsize=7, ha="center",
-                va="bottom" if above else "top", textcoords="offset points", xytext=(0, 2 if above else -2),
-            )  # fmt: skip
+    strongest = [t for t in np.argsort(-np.abs(known), kind="stable")[:_NAMED] if known[t] and tokens]
+    if len(known) > _APART:  # names at the bars would lie on top of each other
+        words = [f"{positions[t]} {_word(tokens[t])} {known[t]:+.3g}" for t in strongest]
+        axes.text(0.01, 0.97, "   ".join(words), transform=axes.transAxes, va="top", fontsize=7)
+        strongest = []
+    for t in strongest:
+        above = known[t] > 0
+        axes.annotate(
+            _word(tokens[t]), (positions[t], known[t]), fontsize=7, ha="center",
+            va="bottom" if above else "top", textcoords="offset points", xytext=(0, 2 if above else -2),
+        )  # fmt: skip
     axes.tick_params(labelsize=7)
     _whole_numbers(axes)
 
