@@ -26,10 +26,8 @@ Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
 #: Letters of a token that a picture shows.
 _LETTERS = 24
-#: Directions along a prompt, tokens named of each, and tokens of a bar chart; the numbers have all of them.
-_ROWS, _NAMED, _BARS = 6, 3, 24
-#: Positions up to which names stand at their bars.
-_APART = 48
+#: Tokens of a bar chart; the numbers have all of them.
+_BARS = 24
 _SETTINGS: Any = {
     "svg.hashsalt": "jaxlin",
     "axes.spines.top": False,
@@ -153,125 +151,15 @@ def spectrum(
     def draw(axes: Any) -> None:
         if whole is not None:
             every = np.arange(1, len(whole) + 1)
-            axes.plot(every, _drawable(whole), color="lightgrey", label="whole spectrum")
-        errors = np.nan_to_num(_drawable(residuals))
-        axes.errorbar(k, _drawable(s), yerr=errors, fmt=".", label="σ ± residual")
+            axes.plot(every, drawable(whole), color="lightgrey", label="whole spectrum")
+        errors = np.nan_to_num(drawable(residuals))
+        axes.errorbar(k, drawable(s), yerr=errors, fmt=".", label="σ ± residual")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log")
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.legend(frameon=False)
 
-    nothing = _nothing([s], log=True, zero="no singular value is above 0")
+    nothing = nothing_in([s], log=True, zero="no singular value is above 0")
     return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals}, nothing=nothing)
-
-
-def reconstruction(
-    rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"], label: str = "J·x + c"
-) -> Picture:
-    """Every element of what maps give back, called ``label``, over the same element of the output."""
-    output = np.asarray(output, np.float64)
-
-    def draw(axes: Any) -> None:
-        for name, values in rebuilt.items():
-            _over_output(axes, values, output, f"{name}: relative error {_distance(values, output):.1e}")
-        axes.set(xlabel="y, the model's own output", ylabel=literal(label))
-        axes.legend(frameon=False)
-
-    nothing = _nothing([output], zero="the output is 0") or _nothing(rebuilt.values(), zero=f"{label} is 0")
-    return Picture("reconstruction", draw, {"y": output, **rebuilt}, (4.8, 4.4), nothing)
-
-
-def rank(k: int, made: Float[Values, " m"], output: Float[Values, " m"]) -> Picture:
-    """What k directions make of the output, element by element: a part of it, and no test of the map."""
-    output = np.asarray(output, np.float64)
-    title = f"what {k} direction{'s' * (k > 1)} and c make of the output"
-
-    def draw(axes: Any) -> None:
-        left = _distance(made, output)
-        _over_output(axes, made, output, f"the other directions hold {left:.2g} of ‖y‖")
-        axes.set(xlabel="y, the model's own output", ylabel=f"Σ of {k} of its parts + c", title=title)
-        axes.legend(frameon=False, fontsize=8)
-
-    nothing = _nothing([output], zero="the output is 0") or _nothing([made], zero="all of its parts are 0")
-    return Picture("rank", draw, {"y": output, f"of {k} directions": made}, (4.8, 4.6), nothing)
-
-
-def _over_output(axes: Any, values: Any, output: Float[np.ndarray, " m"], label: str) -> None:
-    drawn = _drawable(output)
-    ends = [float(np.nanmin(drawn)), float(np.nanmax(drawn))]
-    axes.plot(ends, ends, color="lightgrey", zorder=0)
-    axes.plot(drawn, _drawable(values), ".", markersize=3, label=literal(label))
-
-
-def _distance(values: Any, output: Float[np.ndarray, " m"]) -> float:
-    """‖values − output‖ / ‖output‖."""
-    scale = np.abs(output).max()  # or the squares of large numbers would be infinite
-    wide = np.asarray(values, np.float64)
-    return float(np.linalg.norm((wide - output) / scale) / np.linalg.norm(output / scale))
-
-
-def along_prompt(
-    name: str,
-    shares: Float[np.ndarray, "k t"],
-    weights: Float[np.ndarray, "k t"],
-    positions: Sequence[int],
-    tokens: Sequence[str],
-    order: Sequence[int],
-    label: str,
-) -> Picture:
-    """What every position contributes along the first directions, one below the other, the strongest named.
-
-    Args:
-        name: of its files.
-        shares: what each position contributes along each direction, called ``label``.
-        weights: ‖v_t‖ of each, for the numbers.
-        positions: their places in the prompt.
-        tokens: their spellings, if they have any.
-        order: of the directions.
-        label: what is drawn.
-    """
-    shown = list(order)[:_ROWS]
-
-    def draw(axes: Any) -> None:
-        axes.set_axis_off()
-        rows = [
-            axes.inset_axes((0, 1 - (i + 0.88) / len(shown), 1, 0.76 / len(shown))) for i in range(len(shown))
-        ]
-        for row, i in zip(rows, shown, strict=True):
-            _bars_along(row, positions, _drawable(shares[i]), tokens)
-            row.set_ylabel(f"direction {i + 1}", rotation=0, ha="right", va="center", fontsize=8)
-        rows[-1].set(xlabel="position")
-        rows[0].set_title(literal(label), fontsize=9)
-
-    columns: Columns = {"position": positions, **({"token": list(tokens)} if tokens else {})}
-    columns |= {f"direction_{i + 1}": row for i, row in enumerate(shares)}
-    columns |= {f"weight_{i + 1}": row for i, row in enumerate(weights)}
-    return Picture(name, draw, columns, (7.6, 0.8 + 1.15 * len(shown)), _nothing([shares]))
-
-
-def _bars_along(
-    axes: Any, positions: Sequence[int], shares: Float[np.ndarray, " t"], tokens: Sequence[str]
-) -> None:
-    """One direction: a bar for each position, the strongest with their tokens."""
-    axes.vlines(positions, 0, shares, linewidth=max(0.6, min(4, 300 / len(shares))))
-    axes.axhline(0, color="black", linewidth=0.5)
-    known = np.nan_to_num(shares)
-    low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
-    if high > low:
-        room = 0.25 * (high - low)
-        axes.set_ylim(low - room * bool(low), high + room * bool(high))
-    strongest = [t for t in np.argsort(-np.abs(known), kind="stable")[:_NAMED] if known[t] and tokens]
-    if len(known) > _APART:  # names at the bars would lie on top of each other
-        words = [f"{positions[t]} {_word(tokens[t])} {known[t]:+.3g}" for t in strongest]
-        axes.text(0.01, 0.97, "   ".join(words), transform=axes.transAxes, va="top", fontsize=7)
-        strongest = []
-    for t in strongest:
-        above = known[t] > 0
-        axes.annotate(
-            _word(tokens[t]), (positions[t], known[t]), fontsize=7, ha="center",
-            va="bottom" if above else "top", textcoords="offset points", xytext=(0, 2 if above else -2),
-        )  # fmt: skip
-    axes.tick_params(labelsize=7)
-    _whole_numbers(axes)
 
 
 def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Picture:
@@ -284,14 +172,14 @@ def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Pi
 
     def draw(axes: Any) -> None:
         for i in range(shown):
-            along = _drawable(overlaps[:, i, :2])
+            along = drawable(overlaps[:, i, :2])
             axes.plot(along[:, 0], along[:, -1], "o-", markersize=3, linewidth=0.8, label=f"u{i + 1}")
             for layer, (a, b) in zip(layers, along[:, [0, -1]], strict=True):
                 axes.annotate(str(layer), (a, b), fontsize=6, textcoords="offset points", xytext=(2, 2))
         axes.set(xlabel="⟨u, first of the last layer⟩", ylabel="⟨u, second of the last layer⟩")
         axes.legend(frameon=False)
 
-    return Picture("path", draw, columns, (4.8, 4.4), _nothing([overlaps]))
+    return Picture("path", draw, columns, (4.8, 4.4), nothing_in([overlaps]))
 
 
 def lines(
@@ -308,13 +196,13 @@ def lines(
 
     def draw(axes: Any) -> None:
         for title, values in series.items():
-            axes.plot(x, _drawable(values), "o-", markersize=3, linewidth=0.9, label=literal(title))
+            axes.plot(x, drawable(values), "o-", markersize=3, linewidth=0.9, label=literal(title))
         axes.set(xlabel=literal(across), ylabel=literal(label), yscale="log" if log else "linear")
-        _whole_numbers(axes)
+        whole_numbers(axes)
         if len(series) > 1:
             axes.legend(frameon=False)
 
-    nothing = _nothing(series.values(), log=log)
+    nothing = nothing_in(series.values(), log=log)
     return Picture(name, draw, {across: x, **(columns or {}), **series}, nothing=nothing)
 
 
@@ -327,14 +215,14 @@ def spectra(name: str, title: str, layers: Sequence[int], s: Float[np.ndarray, "
 
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
         for layer, values, colour in zip(layers, s, colours, strict=True):
-            axes.plot(k, _drawable(values), ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
+            axes.plot(k, drawable(values), ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log", title=literal(title))
-        _whole_numbers(axes)
+        whole_numbers(axes)
         if len(layers) <= 12:
             axes.legend(frameon=False, fontsize=7)
 
     columns = {f"layer_{layer}": values for layer, values in zip(layers, s, strict=True)}
-    return Picture(name, draw, {"number": k, **columns}, nothing=_nothing([s], log=True))
+    return Picture(name, draw, {"number": k, **columns}, nothing=nothing_in([s], log=True))
 
 
 def bars_of_tokens(
@@ -344,14 +232,14 @@ def bars_of_tokens(
     order = np.sort(np.argsort(-np.abs(shares), kind="stable")[:_BARS])
 
     def draw(axes: Any) -> None:
-        names = [f"{positions[i]} {_word(tokens[i])}" for i in order]
-        axes.bar(range(len(order)), _drawable(shares[order]))
+        names = [f"{positions[i]} {word(tokens[i])}" for i in order]
+        axes.bar(range(len(order)), drawable(shares[order]))
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
         axes.set(ylabel="contribution", title=literal(title))
 
     numbers = {"position": positions, "text": tokens, "contribution": shares}
-    return Picture(name, draw, numbers, nothing=_nothing([shares]))
+    return Picture(name, draw, numbers, nothing=nothing_in([shares]))
 
 
 def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: str) -> Picture:
@@ -361,13 +249,13 @@ def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: st
 
     def draw(axes: Any) -> None:
         for shift, (part, shares) in zip((-0.2, 0.2), series.items(), strict=True):
-            axes.bar(layers + shift, _drawable(shares), 0.4, label=part)
+            axes.bar(layers + shift, drawable(shares), 0.4, label=part)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set(xlabel="layer", ylabel="contribution", title=literal(title))
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.legend(frameon=False)
 
-    return Picture(name, draw, {"layer": layers, **series}, nothing=_nothing([branches]))
+    return Picture(name, draw, {"layer": layers, **series}, nothing=nothing_in([branches]))
 
 
 def literal(text: str, *, keep: str = "") -> str:
@@ -375,11 +263,12 @@ def literal(text: str, *, keep: str = "") -> str:
     return printable(text, keep=keep).replace("$", r"\$")
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
+    """A token in few letters, for a picture."""
     return literal(shortened(printable(visible(text)), _LETTERS))
 
 
-def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:
+def nothing_in(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:
     """Why numbers cannot be drawn; empty where they can. On a logarithmic scale nothing below 0 can."""
     flat = np.concatenate([np.ravel(np.asarray(each, np.float64)) for each in values] or [np.zeros(0)])
     known = flat[np.isfinite(flat)]
@@ -388,13 +277,13 @@ def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every val
     return zero if not (known > 0).any() and (log or not known.any()) else ""
 
 
-def _drawable(values: Any) -> Any:
+def drawable(values: Any) -> Any:
     """The same numbers in float64, without those that are not finite, which matplotlib would warn of."""
     wide = np.asarray(values, np.float64)
     return np.where(np.isfinite(wide), wide, np.nan)
 
 
-def _whole_numbers(axes: Any) -> None:
+def whole_numbers(axes: Any) -> None:
     """Ticks below at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 

@@ -22,8 +22,9 @@ from jaxlin.results.direction_table import (
 )
 from jaxlin.results.metric import HIDDEN, METRICS, map_in
 from jaxlin.results.norms import table_of_columns, table_of_rows
+from jaxlin.results.output_pictures import along_prompt, rank
 from jaxlin.results.page.pieces import View, card, chart, few_enough, line, numbers, shade, table, tokens_of
-from jaxlin.results.pictures import Picture, along_prompt, rank, spectrum
+from jaxlin.results.pictures import Picture, spectrum
 from jaxlin.results.spelling import visible
 from jaxlin.results.tables import (
     certificate_lines,

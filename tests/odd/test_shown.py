@@ -21,8 +21,9 @@ from jaxlin.commands.show import show
 from jaxlin.errors import printable
 from jaxlin.results.attribute import Attribution
 from jaxlin.results.labels import Labels
+from jaxlin.results.output_pictures import along_prompt, reconstruction
 from jaxlin.results.page.report import report
-from jaxlin.results.pictures import Picture, along_prompt, bars_of_tokens, cell, lines, spectra, spectrum
+from jaxlin.results.pictures import Picture, bars_of_tokens, cell, lines, spectra, spectrum
 from jaxlin.results.steer import Continuation, SteeringResult
 from jaxlin.verbs.shared import Screen
 
@@ -128,7 +129,7 @@ def test_numbers_of_any_size_are_drawn_or_said_not_to_be(tmp_path: Path, value: 
         lines("plain", [0, 1, 2], {"a": numbers}, "a"),
         along_prompt("along", numbers[None], numbers[None], [0, 1, 2], ["a", "b", "c"], [0], "a"),
         bars_of_tokens("bars", [0, 1, 2], ["a", "b", "c"], numbers, "a"),
-        jaxlin.results.pictures.reconstruction({"a": numbers}, numbers),
+        reconstruction({"a": numbers}, numbers),
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
