@@ -144,10 +144,14 @@ def test_a_metric_is_part_of_what_a_result_is(tiny_model, tmp_path: Path):
     assert back.order == result.split.order
     np.testing.assert_array_equal(back.images, result.images)
     # And a damaged one does not pass for it.
-    del summary["metric_rows"]
-    (tmp_path / "out" / "result.json").write_text(json.dumps(summary))
-    with pytest.raises(JaxlinError, match="lacks something or holds something else"):
-        jaxlin.read(tmp_path / "out")
+    split = {**summary["contributions"], "along": [1.0]}
+    damages: list[dict[str, Any]] = [
+        {"metric": "length"}, {"metric_rows": 3}, {"prediction": {"tokens": []}}, {"contributions": split},
+    ]  # fmt: skip
+    for damage in [*damages, {"prediction": None}]:
+        (tmp_path / "out" / "result.json").write_text(json.dumps(summary | damage))
+        with pytest.raises(JaxlinError, match="lacks something or holds something else"):
+            jaxlin.read(tmp_path / "out")
 
 
 def test_two_metrics_are_not_compared(tiny_model):

@@ -247,9 +247,11 @@ class Result(ABC):
             JaxlinError: there is nothing to draw, an unknown format, or a folder that cannot be written to.
         """
         check_formats(formats)
-        pictures = [replace(picture, caption=self.caption()) for picture in self.pictures()]
+        pictures = self.pictures()
         if not pictures:
             raise JaxlinError(f"this result of {self.kind!r} has no pictures: show its table instead")
+        caption = self.caption()
+        pictures = [replace(picture, caption=caption) for picture in pictures]
         if out is None:
             return Figures(picture.figure() for picture in pictures)
         with all_or_none(Path(out)) as folder:
@@ -258,11 +260,12 @@ class Result(ABC):
 
     def caption(self) -> str:
         """What stands above every picture: the model, the freeze policy, the metric, and the prompt's end."""
-        policy, metric = self.entry("policy"), self.entry("metric", HIDDEN)
-        told = [self.summary().get("model"), f"policy {policy}" if isinstance(policy, str) else None]
-        told += [f"metric {metric}" if metric != HIDDEN else None]
+        summary = self.summary()
+        told = [_words_of(summary.get("model", summary.get("models")))]
+        told += [f"{name} {_words_of(summary[name])}" for name in ("policy",) if summary.get(name)]
+        told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
         words = "" if self.labels is None else "".join(self.labels.texts)
-        told += [f"“{ending(words, _LETTERS)}”" if words else None]
+        told += [f"“{ending(words, _LETTERS)}”"] if words else []
         return " · ".join(filter(None, told))
 
     def view(self, name: str) -> View:
@@ -308,6 +311,11 @@ def _in_words(folder: Path) -> Iterator[None]:
         raise JaxlinError(
             f"the result in {folder} lacks something or holds something else ({error}): make it again"
         ) from error
+
+
+def _words_of(entry: Any) -> str:
+    """One name, or several with commas between; nothing where there is none."""
+    return ", ".join(map(str, entry)) if isinstance(entry, list | Mapping) else str(entry or "")
 
 
 def map_arrays(x: Any, y: Any, offset: Any, labels: Labels | None) -> dict[str, Any]:
