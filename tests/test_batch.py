@@ -62,6 +62,42 @@ def test_results_are_those_of_one_by_one(tmp_path: Path, checkpoint: Path, capsy
         assert summary["shape"] == [32, 32 * length]
 
 
+@pytest.mark.parametrize("metric", ["hidden", "fisher"])
+def test_first_positions_are_left_out_and_counted(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], metric: str
+):
+    """As of one prompt, though these are padded; what is left out joins the offset."""
+    lengths = {"a": 18, "b": 9}
+    flags = ("--skip-first", "2", "--metric", metric, "--order", "contribution", "-k", "2")
+    asked = ("svd", "--model", str(checkpoint), "--dtype", "float64", *flags, "--method", "dense")
+    file, out = prompts(tmp_path, lengths), tmp_path / "out"
+    assert main([*asked, "--prompts", str(file), "--out", str(out)]) == 0
+    model = jaxlin.load(str(checkpoint), dtype="float64")
+    for row in map(json.loads, (out / "index.jsonl").read_text().splitlines()):
+        found = jaxlin.read(out / row["id"])
+        ids = prompt_ids(NAME, 30)[: lengths[row["id"]]]
+        alone = model.svd(ids, k=2, skip_first=2, metric=metric, order="contribution", method="dense")
+        np.testing.assert_allclose(found.s, alone.s, rtol=1e-9)
+        assert found.labels.positions == alone.labels.positions == tuple(range(2, len(ids)))
+        assert found.summary()["span"] == "2:"
+        np.testing.assert_allclose(found.offset, alone.offset, atol=1e-10)
+        sums = [found.split.together, found.split.rest, found.split.offset]
+        centred = [token.centred for token in alone.prediction.pair]
+        np.testing.assert_allclose(np.sum([part.logits for part in sums], axis=0), centred, atol=1e-10)
+        assert row["metric"] == metric
+        assert row["predicts"][0]["text"] == alone.prediction.tokens[0].text
+        assert row["contributions"]["whole"] == pytest.approx(centred[0])
+        assert row["writes"] == [token.text for token in found.outputs[found.order[0]]]
+    capsys.readouterr()
+    other = "fisher" if metric == "hidden" else "hidden"
+    assert main([*asked, "--metric", other, "--prompts", str(file), "--out", str(out)]) == 2
+    assert "holds a result of another request" in capsys.readouterr().err
+    again = ("--skip-first", "9", "--prompts", str(file), "--out", str(tmp_path / "new"))
+    assert main([*asked, *again]) == 2
+    said = "the prompt b has 9 tokens, and --skip-first is 9: choose fewer than the shortest prompt has"
+    assert said in capsys.readouterr().err
+
+
 def test_one_compilation_a_bucket(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     """Two prompts of different lengths in one bucket send the same shapes through the solver."""
     seen = []

@@ -163,7 +163,7 @@ def test_pictures_and_the_numbers_in_them(
     place: Path, svd_result: Path, layers_result: Path, attribute_result: Path, compare_result: Path
 ):
     expected = {
-        svd_result: {"spectrum", "reconstruction", "directions"},
+        svd_result: {"spectrum", "rank", "directions"},
         layers_result: {"stable_rank", "largest_sigma", "spectra_cumulative", "spectra_mlp", "path"},
         attribute_result: {"over_tokens", "over_layers", "over_heads"},
         compare_result: {"reconstruction", "spectra", "angles"},
@@ -181,9 +181,9 @@ def test_pictures_and_the_numbers_in_them(
         shares = [float(row["contribution"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(shares, result(attribute_result)[0]["token_contributions"], rtol=1e-6)
     # Three directions of many cannot give back everything, and the picture says by how much they miss.
-    with (place / "svd-pictures" / "reconstruction.csv").open() as file:
+    with (place / "svd-pictures" / "rank.csv").open() as file:
         rows = list(csv.DictReader(file))
-    y, rebuilt = (np.array([float(row[key]) for row in rows]) for key in ("y", "3 directions"))
+    y, rebuilt = (np.array([float(row[key]) for row in rows]) for key in ("y", "of 3 directions"))
     tensors, _ = result(svd_result)
     onto = tensors["U"].T @ (tensors["U"] @ tensors["output"])
     np.testing.assert_allclose(y, tensors["output"], rtol=1e-6)

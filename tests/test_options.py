@@ -93,9 +93,9 @@ def test_what_options_decide():
         what: {declared.name for declared in declared_in(Svd) if declared.option.decides == what}
         for what in (STEP, RESULT, NOTHING)
     }
-    assert decided[STEP] == {"policy", "seed", "span", "skip_first", "position", "target"}
+    assert decided[STEP] == {"policy", "seed", "span", "skip_first", "position", "target", "metric"}
     assert decided[RESULT] == {
-        "k", "tol", "method", "block", "max_passes", "verify_seed", "norms", "save_jacobian", "chat",
+        "k", "tol", "method", "block", "max_passes", "verify_seed", "norms", "order", "save_jacobian", "chat",
         "no_special_tokens",
     }  # fmt: skip
     load = {declared.name for declared in declared_in(Load) if declared.option.decides == STEP}
@@ -177,11 +177,11 @@ CASES = [
 def test_no_option_is_ignored(tiny_model, tmp_path: Path, verb: str, method: str | None):
     """Given all that go together, every one is read by somebody who does more than record it."""
     model = tiny_model(NAME, "float32")
-    excluding = (
-        (("skip_first", "target", "minus"), ("span", "norms"))
-        if verb == "svd"
-        else (("skip_first",), ("span",))
-    )
+    excluding: tuple[tuple[str, ...], ...] = (("skip_first",), ("span",))
+    if verb == "svd":
+        excluding = ("skip_first", "target", "minus"), ("span", "norms", "metric", "order")
+    elif verb == "layers":
+        excluding = ("skip_first", "raw"), ("span", "metric")
     read: set[str] = set()
     given: set[str] = set()
     for number, without in enumerate(excluding):

@@ -174,7 +174,7 @@ def test_directions_are_chosen_by_click_and_by_keyboard(opened: Any, tmp_path: P
         return page.locator(".detail .word").first.inner_text(), float(strongest)
 
     def expected(i: int) -> tuple[str, float]:
-        return f"word{i}", float(f"{weights[i].max():.3g}")
+        return f"▁word{i}", float(f"{weights[i].max():.3g}")
 
     assert shown() == expected(0)
     page.get_by_role("radio", name="direction 2").click()

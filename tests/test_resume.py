@@ -682,6 +682,7 @@ SAME = [
     "max_passes=99",
     "verify_seed=8",
     "save_jacobian=True",
+    "order='contribution'",
     "overwrite=True",
     "save_every=7",
 ]
@@ -691,6 +692,7 @@ OTHER = [
     "span='1:'",
     "skip_first=1",
     "position=2",
+    "metric='fisher'",
     "target='x'",
 ]
 

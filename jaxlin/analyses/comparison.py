@@ -11,6 +11,7 @@ from jaxtyping import Float
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.results.compare import Comparison, Side
+from jaxlin.results.labels import metric_of
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.spectrum import dimensions, principal_angles
@@ -34,11 +35,19 @@ def compare(
         tolerance, seed, progress: as in :func:`jaxlin.solvers`.
 
     Raises:
-        JaxlinError: no maps, and as :func:`jaxlin.solvers`.
+        JaxlinError: no maps, maps in two metrics, and as :func:`jaxlin.solvers`.
     """
     sides: dict[str, Side] = {}
     first: SVDResult | None = None
+    measured: str | None = None
     for name, operator in operators:
+        metric = metric_of(operator.labels)
+        if measured not in (None, metric):
+            raise JaxlinError(
+                f"a map in the metric {measured} cannot be compared with one in the metric {metric}: "
+                f"give maps of one metric"
+            )
+        measured = metric
         result = svd(operator, k, tolerance=tolerance, seed=seed, progress=progress)
         first = result if first is None else first
         rebuilt = reconstructed(operator)

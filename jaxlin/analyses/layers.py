@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
+from jaxlin.analyses.weighing import images_of
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.vectors import block_norms, contributions
@@ -44,6 +47,7 @@ def layers(
     at: Sequence[int] | None = None,
     normed: bool = True,
     span: Sequence[int] | np.ndarray | None = None,
+    metric: Float[np.ndarray | Array, "r d"] | None = None,
     method: str = "auto",
     tolerance: float | None = None,
     seed: int = 0,
@@ -58,6 +62,8 @@ def layers(
         at: numbers of layers, rising; all if not given.
         normed: whether the final norm is applied to every output, as the paper does.
         span: input positions, all if not given; has no meaning for MLPs, which see the last one alone.
+        metric: rows L by which every output is weighed, the same at every layer, so that all are measured by
+            what they would do to one prediction; see :meth:`jaxlin.prompts.head.HeadAt.metric`.
         method: as in :func:`jaxlin.solvers`; ``auto`` takes every singular value where there are few, so that
             effective dimensions are exact.
         tolerance, seed: as there.
@@ -85,7 +91,7 @@ def layers(
             operator = part_of(recording, part, layer, normed=normed)
             if span is not None and part != "mlp":
                 operator = operator.select(span)
-            svds.append(_decompose(operator, min(k, *operator.shape), method, tolerance, seed))
+            svds.append(_decompose(operator, k, metric, method, tolerance, seed))
         progress(part, len(chosen), len(chosen), f"{sum(layer.passes for layer in svds)} passes")
         results[part] = tuple(svds)
     return LayersResult(chosen, results, normed, seed)
@@ -109,8 +115,15 @@ def part_of(recording: Layered, part: str, layer: int, *, normed: bool = True) -
 
 
 def _decompose(
-    operator: DetachedJacobian, k: int, method: str, tolerance: float | None, seed: int
+    whole: DetachedJacobian,
+    k: int,
+    metric: Float[np.ndarray | Array, "r d"] | None,
+    method: str,
+    tolerance: float | None,
+    seed: int,
 ) -> LayerSVD:
+    operator = whole if metric is None else whole.select(target=jnp.asarray(metric))
+    k = min(k, *operator.shape)
     if method == "auto" and operator.shape[0] <= _FEW:
         method = "gram"
     result = svd(operator, k, method=method, tolerance=tolerance, seed=seed)
@@ -120,9 +133,10 @@ def _decompose(
         residuals=np.asarray(result.residuals),
         weights=block_norms(result.V),
         contributions=contributions(result.s, result.V, operator.x),
-        output=np.asarray(operator.y),
+        output=np.asarray(whole.y),
+        images=None if metric is None else images_of(whole, result.V),
         dimensions=dimensions(result),
         certificate=result.certificate,
-        passes=result.passes,
+        passes=result.passes + (0 if metric is None else k),
         method=result.method,
     )

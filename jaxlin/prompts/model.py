@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.prompts.head import HeadAt
 from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
 from jaxlin.prompts.prediction import prediction_check
 from jaxlin.prompts.readout import Readout
@@ -147,8 +148,7 @@ class Model(Readout):
         else:
             operator = ordinary_operator(*nnx.split(self.decoder), x, labels)
         self._check(operator.y)
-        labels = replace(labels, prediction=prediction_check(self, ids, operator.y))
-        return replace(operator, labels=labels)
+        return replace(operator, labels=self._predicting(labels, ids, operator.y))
 
     def record(
         self,
@@ -180,7 +180,7 @@ class Model(Readout):
             y,
             self.config.num_layers,
             **self._arithmetic(),
-            labels=replace(labels, prediction=prediction_check(self, ids, y)),
+            labels=self._predicting(labels, ids, y),
         )
 
     def generate(
@@ -245,6 +245,16 @@ class Model(Readout):
         facts = {"policy": policy, "dial": None if dial is None else asdict(dial), "span": None}
         texts = tuple(self.token_text(token) for token in ids)
         return Labels(tuple(ids), texts, tuple(range(len(ids))), len(ids) - 1, facts, self)
+
+    def _predicting(self, labels: Labels, ids: list[int], y: Float[Array, " d"]) -> Labels:
+        """The labels of a map whose output is what the model predicts from."""
+        head = HeadAt(self, y)
+        return replace(
+            labels,
+            prediction=prediction_check(self, ids, y),
+            predicted=lambda: head.prediction,
+            scoring=lambda: head.rows,
+        )
 
     def _check(self, y: Float[Array, " d"]) -> None:
         wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))

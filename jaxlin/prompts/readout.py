@@ -15,6 +15,7 @@ from jaxlin_models.decoder import Graph, Weights
 from jaxtyping import Array, Float
 
 from jaxlin.analyses.decoding import best_outputs, nearest_tokens
+from jaxlin.prompts.head import HeadAt
 from jaxlin.prompts.target import LogitTarget
 from jaxlin.prompts.text import Text
 from jaxlin.results.labels import TokenScore
@@ -58,6 +59,18 @@ class Readout(Text):
         if target.minus is not None:
             row = row - self._logit_row(y, self.token_id(target.minus))
         return row[None]
+
+    def metric_rows(self, y: Float[Array, " d"], metric: str) -> Float[np.ndarray, "r d"]:
+        """The rows L of a metric of changes of the hidden state y, in float64; r ≤ d.
+
+        Args:
+            y: as it leaves the final norm.
+            metric: ``fisher`` or ``logits``; see :meth:`jaxlin.prompts.head.HeadAt.metric`.
+
+        Raises:
+            JaxlinError: a metric that is neither.
+        """
+        return HeadAt(self, y).metric(metric)
 
     def _logit_row(self, y: Float[Array, " d"], token: int) -> Float[Array, " d"]:
         row = self.decoder.head_rows(jnp.asarray([token]))[0].astype(y.dtype)

@@ -145,7 +145,7 @@ class Recording:
             traced = first, last
         labels = self.labels
         if labels is not None and y is not self.y:  # what the model predicts from is another output
-            labels = replace(labels, prediction=None)
+            labels = replace(labels, prediction=None, scoring=None)
         if labels is not None and "final" not in recorded:
             labels = replace(labels, facts={**labels.facts, "normed": False})
         return recorded_operator(

@@ -22,10 +22,13 @@ from jaxlin.results import store
 from jaxlin.results.about import About
 from jaxlin.results.calls import python_calls
 from jaxlin.results.labels import Labels
-from jaxlin.results.page.pieces import View, facts_of
+from jaxlin.results.metric import HIDDEN
+from jaxlin.results.page.pieces import View, facts_of, predicted_tokens
 from jaxlin.results.pictures import Figures, Picture, check_formats
-from jaxlin.results.plain import as_plain
+from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.prediction import Prediction
 from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
+from jaxlin.results.spelling import ending
 from jaxlin.results.staging import all_or_none, staged
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
 
 #: What a summary begins with, in this order: what the result was made from.
 _HEAD = (
-    "model", "family", "revision", "weights_sha256", "policy", "dtype", "precision", "offload", "seed",
-    "tokens", "token_texts", "span", "position", "shape", "dial",
+    "prediction", "model", "family", "revision", "weights_sha256", "policy", "metric",
+    "dtype", "precision", "offload", "seed", "tokens", "token_texts", "span", "position", "shape", "dial",
 )  # fmt: skip
 #: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
-_FACTS = ("policy", "dial", "span", "normed")
-_LABELLED = ("tokens", "token_texts", "position", *_FACTS)
+_FACTS = ("policy", "metric", "dial", "span", "normed")
+#: Letters of a prompt in the title of a picture.
+_LETTERS = 48
+_LABELLED = ("prediction", "tokens", "token_texts", "position", *_FACTS)
 
 
 #: A result of one kind. (Not ``Self``, which beartype knows in classes alone that it decorates whole.)
@@ -118,6 +123,12 @@ class Result(ABC):
     @abstractmethod
     def call(self) -> dict[str, Any]:
         """The options that make it again, beside those that all verbs have: ``model.VERB(prompt, …)``."""
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """What the model predicts after the prompt, or at its output position; None where nobody knows."""
+        known = None if self.labels is None else self.labels.predicted
+        return None if known is None else known()
 
     def entry(self, name: str, default: Any = None) -> Any:
         """What was noted about the map or the result under this name of the summary."""
@@ -239,11 +250,23 @@ class Result(ABC):
         pictures = self.pictures()
         if not pictures:
             raise JaxlinError(f"this result of {self.kind!r} has no pictures: show its table instead")
+        caption = self.caption()
+        pictures = [replace(picture, caption=caption) for picture in pictures]
         if out is None:
             return Figures(picture.figure() for picture in pictures)
         with all_or_none(Path(out)) as folder:
             names = [path.name for picture in pictures for path in picture.save(folder, formats)]
         return [Path(out) / name for name in names]
+
+    def caption(self) -> str:
+        """What stands above every picture: the model, the freeze policy, the metric, and the prompt's end."""
+        summary = self.summary()
+        told = [_words_of(summary.get("model", summary.get("models")))]
+        told += [f"{name} {_words_of(summary[name])}" for name in ("policy",) if summary.get(name)]
+        told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
+        words = "" if self.labels is None else "".join(self.labels.texts)
+        told += [f"“{ending(words, _LETTERS)}”"] if words else []
+        return " · ".join(filter(None, told))
 
     def view(self, name: str) -> View:
         """It as the script of the report reads it, under the name that is shown.
@@ -254,7 +277,8 @@ class Result(ABC):
         """
         empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
         empty |= {"bars": [], "signed": []}
-        facts = {"facts": facts_of(self.summary()), "python": self.python()}
+        prediction = None if self.prediction is None else predicted_tokens(self.prediction)
+        facts = {"facts": facts_of(self.summary()), "python": self.python(), "prediction": prediction}
         return empty | {"name": name, "verb": self.kind} | self.shown() | facts
 
     def python(self) -> str:
@@ -290,6 +314,11 @@ def _in_words(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _words_of(entry: Any) -> str:
+    """One name, or several with commas between; nothing where there is none."""
+    return ", ".join(map(str, entry)) if isinstance(entry, list | Mapping) else str(entry or "")
+
+
 def map_arrays(x: Any, y: Any, offset: Any, labels: Labels | None) -> dict[str, Any]:
     """What every result on disk says about its map, by name of tensor; without what is not known."""
     arrays = {"embeddings": x, "output": y, "offset": offset}
@@ -318,7 +347,8 @@ def _labelled(labels: Labels | None) -> dict[str, Any]:
         return {}
     facts = {} if labels.reader is None else labels.reader.facts()
     tokens = {"tokens": len(labels.ids), "token_texts": labels.texts, "position": labels.position}
-    return {**facts, "span": None, **labels.facts, **tokens}
+    predicted = {} if labels.predicted is None else {"prediction": labels.predicted()}
+    return {**facts, "span": None, **labels.facts, **tokens, **predicted}
 
 
 def saved_labels(
@@ -327,6 +357,9 @@ def saved_labels(
     """The labels of a saved result, which nothing reads vectors for."""
     if "token_ids" not in arrays:
         return None
+    prediction = restored(Prediction | None, summary.get("prediction"), "prediction")
+    if prediction is not None and not prediction.tokens:
+        raise ValueError("its prediction has no tokens")
     return Labels(
         ids=tuple(arrays["token_ids"].tolist()),
         texts=tuple(summary["token_texts"]),
@@ -334,6 +367,7 @@ def saved_labels(
         position=summary["position"],
         facts={name: summary[name] for name in _FACTS if name in summary},
         hidden=hidden,
+        predicted=None if prediction is None else lambda: prediction,
     )
 
 

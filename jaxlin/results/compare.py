@@ -20,8 +20,9 @@ from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, sav
 from jaxlin.results.calls import python_calls
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import Labels
+from jaxlin.results.output_pictures import reconstruction
 from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table, words
-from jaxlin.results.pictures import Picture, lines, reconstruction
+from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import restored
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.svd import SVDResult

@@ -13,6 +13,13 @@ from jaxlin.results.tables import spelled, visible
 
 #: Output tokens of each left vector, and nearest tokens of each block of a right one.
 TOP, NEAREST = 8, 3
+#: Cosines below this are those of any token to any other, and name nothing.
+_NEAR = 0.3
+
+
+def near(tokens: Sequence[TokenScore]) -> list[TokenScore]:
+    """Those of some nearest tokens whose cosine is large enough to name anything."""
+    return [token for token in tokens if token.score >= _NEAR]
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class InputPosition:
         text: the token's spelling.
         norm: of the right vector there.
         contribution: σ⟨v, x⟩ there; over all positions they sum to ⟨u, y − c⟩.
-        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine.
+        nearest: the tokens whose embeddings the right vector is nearest to there, by cosine; shown are those
+            whose cosine says something, see :func:`near`.
     """
 
     position: int
@@ -36,16 +44,34 @@ class InputPosition:
     nearest: tuple[TokenScore, ...]
 
     def __str__(self) -> str:
-        nearest = f" → {spelled(self.nearest)}" if self.nearest else ""
+        named = near(self.nearest)
+        nearest = f" → {spelled(named, scores=True)}" if named else ""
         return f"{self.position} {visible(self.text)} {self.norm:.2f} ({self.contribution:+.3g}){nearest}"
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One singular direction in tokens; without outputs where its left vector is no hidden state."""
+    """One singular direction in tokens; without outputs where its left vector is no hidden state.
+
+    Attributes:
+        outputs: the tokens that the hidden state u of length 1 scores highest.
+        inputs: the positions of the prompt that the right vector points at most.
+        against: the tokens that −u scores highest, which are those that u scores lowest.
+    """
 
     outputs: tuple[TokenScore, ...]
     inputs: tuple[InputPosition, ...]
+    against: tuple[TokenScore, ...] = ()
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether u scores all of the vocabulary with one sign, so that no token stands out."""
+        return bool(self.outputs and self.against) and one_sided(self.outputs, self.against)
+
+
+def one_sided(outputs: Sequence[TokenScore], against: Sequence[TokenScore]) -> bool:
+    """Whether the highest score of u or of −u is not above 0: then all scores have one sign."""
+    return outputs[0].score <= 0 or against[0].score <= 0
 
 
 def read_outputs(
@@ -55,6 +81,14 @@ def read_outputs(
     if labels is None or labels.reader is None or not labels.hidden:
         return ((),) * len(u)
     return tuple(labels.reader.outputs(np.asarray(u), top, normed=normed))
+
+
+def read_poles(
+    u: Float[Array | np.ndarray, "k ..."], labels: Labels | None, *, normed: bool = True, top: int = TOP
+) -> tuple[tuple[tuple[TokenScore, ...], ...], tuple[tuple[TokenScore, ...], ...]]:
+    """The output tokens that each u writes most, and those of each −u; none where nothing can read them."""
+    plus, minus = (read_outputs(side, labels, normed=normed, top=top) for side in (u, -np.asarray(u)))
+    return plus, minus
 
 
 def read_inputs(

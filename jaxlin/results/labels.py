@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxlin.linear.certificate import Check
+from jaxlin.results.metric import HIDDEN
+from jaxlin.results.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Labels:
         hidden: whether the output is a hidden state, so that left vectors can be read.
         prediction: recomputes the model's prediction by another path, for the certificate; None where the
             output is not what the model predicts from, or there is no model.
+        predicted: what the model predicts at the output's place in the prompt, whichever part of the map
+            this is; None where nobody knows.
+        scoring: the rows whose products with the hidden state there, after the final norm, are the centred
+            logits of the predicted token and of its strongest rival; None without a model.
     """
 
     ids: tuple[int, ...]
@@ -65,10 +71,12 @@ class Labels:
     reader: Reader | None = None
     hidden: bool = True
     prediction: Callable[[], Check] | None = None
+    predicted: Callable[[], Prediction] | None = None
+    scoring: Callable[[], Float[np.ndarray, "n d"]] | None = None
 
     def of_numbers(self) -> Labels:
         """Those of a map whose output is no hidden state but some numbers made of one."""
-        return replace(self, hidden=False)
+        return replace(self, hidden=False, scoring=None)
 
     def take(self, chosen: Sequence[int] | Int[np.ndarray, " s"]) -> Labels:
         """Those of some input positions, by their place among these."""
@@ -78,6 +86,12 @@ class Labels:
             texts=tuple(self.texts[i] for i in chosen),
             positions=tuple(self.positions[i] for i in chosen),
         )
+
+
+def metric_of(labels: Labels | None) -> str:
+    """By which metric the output of a map is measured: its own length where nothing else is said."""
+    metric: str = HIDDEN if labels is None else labels.facts.get("metric", HIDDEN)
+    return metric
 
 
 def prompt_checks(labels: Labels | None) -> tuple[Check, ...]:

@@ -45,7 +45,8 @@ class LayerSVD:
     """The top k of one part at one layer. The right vectors themselves are not kept.
 
     Attributes:
-        U: left vectors [k, d]; signs such that ⟨u, y⟩ ≥ 0 for this part's own output y.
+        U: left vectors [k, d]; signs such that ⟨u, y⟩ ≥ 0 for this part's own output y. In a metric L they
+            are those of L·J, and have its rows.
         s: singular values [k].
         residuals: of each triplet [k], absolute.
         weights: norms of the right vectors' blocks, by input position [k, t].
@@ -55,6 +56,7 @@ class LayerSVD:
         certificate: of this SVD.
         passes: of this part, not of the whole network.
         method: by which it was computed.
+        images: J·v of each right vector [k, d], where that is not σ·u.
         decoded: what each left vector writes, where it was read already; see :attr:`LayersResult.outputs`.
     """
 
@@ -71,7 +73,13 @@ class LayerSVD:
     certificate: Certificate = field(metadata={"static": True})
     passes: int = field(metadata={"static": True})
     method: str = field(metadata={"static": True})
+    images: Leaf = None
     decoded: Outputs | None = field(default=None, metadata={"static": True})
+
+    @property
+    def written(self) -> Leaf:
+        """What is read as tokens [k, d]: left vectors, or in a metric the images."""
+        return self.U if self.images is None else self.images
 
     @classmethod
     def from_saved(cls, arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> LayerSVD:

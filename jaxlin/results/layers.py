@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import DetachedJacobian, Leaf
@@ -23,10 +24,21 @@ from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels
 from jaxlin.results.layer import PARTS, LayerFigures, LayerSVD, Outputs
+from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.results.page.pieces import NUMBERS, View, card, chart, line, numbers, scores, tokens_of
 from jaxlin.results.pictures import Picture, lines, path, spectra
 from jaxlin.results.schema import Schema, Tensor, of_map
-from jaxlin.results.tables import Line, certificate_lines, new_table, panel, spell, spell_map, verdict
+from jaxlin.results.sinks import spell_sinks
+from jaxlin.results.tables import (
+    Line,
+    certificate_lines,
+    new_table,
+    panel,
+    prediction_lines,
+    spell,
+    spell_map,
+    verdict,
+)
 from jaxlin.results.triplets import output_entries, repeated_triplets, triplet_entries, triplet_rows
 from jaxlin.runtime.sizes import spell_size
 
@@ -94,7 +106,7 @@ class LayersResult(Result):
         """Part -> layer -> direction -> the tokens that it writes most, read when first asked for."""
         return {
             name: tuple(
-                read_outputs(layer.U, self.labels, normed=self.normed)
+                read_outputs(layer.written, self.labels, normed=self.normed)
                 if layer.decoded is None
                 else layer.decoded
                 for layer in part
@@ -126,9 +138,14 @@ class LayersResult(Result):
         for name, part in self.parts.items():
             arrays |= {
                 f"{name}_{array}": np.stack([getattr(layer, array) for layer in part])
-                for array in LayerSVD.ARRAYS
+                for array in self._arrays_of(part[0])
             }
         return arrays if self.path is None else arrays | {"cumulative_path": self.path}
+
+    @staticmethod
+    def _arrays_of(layer: LayerSVD) -> tuple[str, ...]:
+        """The names of its tensors."""
+        return (*LayerSVD.ARRAYS, *([] if layer.images is None else ["images"]))
 
     def figures(self) -> dict[str, Any]:
         most = max(len(layer.s) for part in self.parts.values() for layer in part)
@@ -174,6 +191,8 @@ class LayersResult(Result):
             k, t = f"k_{name}", f"t_{name}"
             shapes = {"s": k, "U": f"{k} d_{name}", "residuals": k, "weights": f"{k} {t}"}
             shapes |= {"contributions": f"{k} {t}", "output": f"d_{name}"}
+            if summary.get("metric", HIDDEN) != HIDDEN:
+                shapes |= {"U": f"{k} r_{name}", "images": f"{k} d_{name}"}
             tensors |= {f"{name}_{array}": Tensor(f"L {shape}") for array, shape in shapes.items()}
             if name == "cumulative":
                 tensors["cumulative_path"] = Tensor(f"L {k} {k}")
@@ -198,7 +217,14 @@ class LayersResult(Result):
         labels, parts = saved_labels(arrays, summary), {}
         for name, entries in summary["parts"].items():
             parts[name] = tuple(
-                LayerSVD.from_saved({array: arrays[f"{name}_{array}"][i] for array in LayerSVD.ARRAYS}, entry)
+                LayerSVD.from_saved(
+                    {
+                        array: arrays[f"{name}_{array}"][i]
+                        for array in (*LayerSVD.ARRAYS, "images")
+                        if f"{name}_{array}" in arrays
+                    },
+                    entry,
+                )
                 for i, entry in enumerate(entries)
             )
         return cls(
@@ -226,12 +252,25 @@ class LayersResult(Result):
         norm = "through the final norm" if self.normed else "as they are in the residual stream"
         where = spell_map(summary, f"outputs {norm}")
         shown = panel(
-            self.lines(),
+            [*prediction_lines(self.prediction), *self.lines()],
             f"FAILS in {count}" if failed else "holds",
             *odd,
             f"{where} · peak {spell_size(summary['peak_bytes'])}",
         )
-        return Group(shown, *(self._table(name) for name in self.parts))
+        metric = self.entry("metric", HIDDEN)
+        of = f"metric {metric}, that of the prompt's prediction at every layer: "
+        said = [] if metric == HIDDEN else [Text(f"{of}{METRICS[metric]}")]
+        return Group(shown, *said, *(self._table(name) for name in self.parts), *self._sinks())
+
+    def _sinks(self) -> list[Text]:
+        """Where the first right vectors lie at the first position, part by part."""
+        said = []
+        for name, part in self.parts.items():
+            weights = np.stack([layer.weights[0] for layer in part])
+            if self.labels is not None and len(self.labels.ids) == weights.shape[1]:
+                sinks = spell_sinks(weights, self.labels, [str(layer) for layer in self.layers], "layer")
+                said += [Text(f"{name}: {sinks}")] if sinks else []
+        return said
 
     def lines(self) -> list[Line]:
         """All certificates in one line."""
@@ -317,7 +356,9 @@ class LayersResult(Result):
         return [*pictures, turning]
 
     def call(self) -> dict[str, Any]:
-        noted = given(self.about.entries, method="auto", tol=None)
+        noted = given(
+            {**self.about.entries, "metric": self.entry("metric")}, metric=HIDDEN, method="auto", tol=None
+        )
         raw = {} if self.normed else {"raw": True}
         k = self.figures()["k"]
         return {"k": k, "parts": list(self.parts), "layers": list(self.layers), **raw, **noted}

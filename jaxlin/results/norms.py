@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxlin.linear.operator import Leaf
+from jaxlin.results.directions import near
 from jaxlin.results.labels import TokenScore
-from jaxlin.results.tables import WORDS, new_table, spell, visible
+from jaxlin.results.tables import WORDS, new_table, spell, spelled, visible
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +50,8 @@ def table_of_rows(rows: Sequence[LargeRow]) -> Table:
     """The largest rows, one a line."""
     table = new_table("largest rows of J", "output feature", "norm", "position", "token", "points at")
     for row in rows:
-        token, words = Text(visible(row.text)), spell(row.nearest, WORDS)
+        token = Text(visible(row.text))
+        words = Text(spelled(near(row.nearest), WORDS, scores=True))
         table.add_row(str(row.feature), f"{row.norm:.4g}", str(row.position), token, words)
     return table
 

@@ -26,8 +26,8 @@ Values = Array | np.ndarray
 FORMATS = ("png", "pdf", "svg")
 #: Letters of a token that a picture shows.
 _LETTERS = 24
-#: Directions and tokens in a heat map, tokens in a bar chart; all of them are in the numbers.
-_DIRECTIONS, _TOKENS_WITH_NAMES, _BARS = 16, 48, 24
+#: Tokens of a bar chart; the numbers have all of them.
+_BARS = 24
 _SETTINGS: Any = {
     "svg.hashsalt": "jaxlin",
     "axes.spines.top": False,
@@ -48,6 +48,7 @@ class Picture:
         numbers: what it shows, as columns of one length.
         size: in inches.
         nothing: why there is nothing to draw, which then stands in place of it; empty where there is.
+        caption: what it is of, above it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Picture:
     numbers: Columns
     size: tuple[float, float] = field(default=(6.4, 4.0))
     nothing: str = ""
+    caption: str = ""
 
     def figure(self) -> Any:
         """It as a :class:`matplotlib.figure.Figure`."""
@@ -70,6 +72,8 @@ class Picture:
                 axes.text(0.5, 0.5, words, ha="center", va="center", wrap=True)
             else:
                 self.draw(axes)
+            if self.caption:
+                figure.suptitle(literal(self.caption), fontsize=8, color="dimgrey", wrap=True)
         return figure
 
     def save(self, folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -147,58 +151,15 @@ def spectrum(
     def draw(axes: Any) -> None:
         if whole is not None:
             every = np.arange(1, len(whole) + 1)
-            axes.plot(every, _drawable(whole), color="lightgrey", label="whole spectrum")
-        errors = np.nan_to_num(_drawable(residuals))
-        axes.errorbar(k, _drawable(s), yerr=errors, fmt=".", label="σ ± residual")
+            axes.plot(every, drawable(whole), color="lightgrey", label="whole spectrum")
+        errors = np.nan_to_num(drawable(residuals))
+        axes.errorbar(k, drawable(s), yerr=errors, fmt=".", label="σ ± residual")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log")
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.legend(frameon=False)
 
-    nothing = _nothing([s], log=True, zero="no singular value is above 0")
+    nothing = nothing_in([s], log=True, zero="no singular value is above 0")
     return Picture("spectrum", draw, {"number": k, "s": s, "residual": residuals}, nothing=nothing)
-
-
-def reconstruction(rebuilt: Mapping[str, Float[Values, " m"]], output: Float[Values, " m"]) -> Picture:
-    """Every element of what a map gives back, over the same element of the output."""
-    output = np.asarray(output, np.float64)
-
-    def draw(axes: Any) -> None:
-        ends = [float(np.nanmin(_drawable(output))), float(np.nanmax(_drawable(output)))]
-        axes.plot(ends, ends, color="lightgrey", zorder=0)
-        scale = np.abs(output).max()  # or the squares of large numbers would be infinite
-        for name, values in rebuilt.items():
-            wide = np.asarray(values, np.float64)
-            error = np.linalg.norm((wide - output) / scale) / np.linalg.norm(output / scale)
-            label = literal(f"{name}: relative error {error:.1e}")
-            axes.plot(_drawable(output), _drawable(wide), ".", markersize=3, label=label)
-        axes.set(xlabel="y, the model's own output", ylabel="J·x + c")
-        axes.legend(frameon=False)
-
-    nothing = _nothing([output], zero="the output is 0") or _nothing(rebuilt.values(), zero="J·x + c is 0")
-    return Picture("reconstruction", draw, {"y": output, **rebuilt}, (4.8, 4.4), nothing)
-
-
-def heatmap(
-    name: str, weights: Float[np.ndarray, "k t"], positions: Sequence[int], tokens: Sequence[str], label: str
-) -> Picture:
-    """Directions by input positions; the tokens themselves stand below where there is room for them."""
-    shown = weights[:_DIRECTIONS]
-
-    def draw(axes: Any) -> None:
-        image = axes.imshow(_drawable(shown), aspect="auto", interpolation="nearest", cmap="viridis")
-        axes.figure.colorbar(image, ax=axes, label=literal(label))
-        axes.set_yticks(range(len(shown)), [str(i + 1) for i in range(len(shown))], fontsize=7)
-        axes.set(ylabel="direction")
-        if tokens and len(tokens) <= _TOKENS_WITH_NAMES:
-            axes.set_xticks(range(len(tokens)), [_word(text) for text in tokens], rotation=90, fontsize=7)
-        else:
-            ticks = np.unique(np.linspace(0, len(positions) - 1, 8).astype(int))
-            axes.set_xticks(ticks, [str(positions[i]) for i in ticks])
-            axes.set(xlabel="position")
-
-    columns: Columns = {"position": positions, **({"token": list(tokens)} if tokens else {})}
-    directions = {f"direction_{i + 1}": row for i, row in enumerate(weights)}
-    return Picture(name, draw, columns | directions, (7.2, 3.6), _nothing([weights]))
 
 
 def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Picture:
@@ -211,14 +172,14 @@ def path(layers: Sequence[int], overlaps: Float[np.ndarray, "layers k k"]) -> Pi
 
     def draw(axes: Any) -> None:
         for i in range(shown):
-            along = _drawable(overlaps[:, i, :2])
+            along = drawable(overlaps[:, i, :2])
             axes.plot(along[:, 0], along[:, -1], "o-", markersize=3, linewidth=0.8, label=f"u{i + 1}")
             for layer, (a, b) in zip(layers, along[:, [0, -1]], strict=True):
                 axes.annotate(str(layer), (a, b), fontsize=6, textcoords="offset points", xytext=(2, 2))
         axes.set(xlabel="⟨u, first of the last layer⟩", ylabel="⟨u, second of the last layer⟩")
         axes.legend(frameon=False)
 
-    return Picture("path", draw, columns, (4.8, 4.4), _nothing([overlaps]))
+    return Picture("path", draw, columns, (4.8, 4.4), nothing_in([overlaps]))
 
 
 def lines(
@@ -235,13 +196,13 @@ def lines(
 
     def draw(axes: Any) -> None:
         for title, values in series.items():
-            axes.plot(x, _drawable(values), "o-", markersize=3, linewidth=0.9, label=literal(title))
+            axes.plot(x, drawable(values), "o-", markersize=3, linewidth=0.9, label=literal(title))
         axes.set(xlabel=literal(across), ylabel=literal(label), yscale="log" if log else "linear")
-        _whole_numbers(axes)
+        whole_numbers(axes)
         if len(series) > 1:
             axes.legend(frameon=False)
 
-    nothing = _nothing(series.values(), log=log)
+    nothing = nothing_in(series.values(), log=log)
     return Picture(name, draw, {across: x, **(columns or {}), **series}, nothing=nothing)
 
 
@@ -254,14 +215,14 @@ def spectra(name: str, title: str, layers: Sequence[int], s: Float[np.ndarray, "
 
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
         for layer, values, colour in zip(layers, s, colours, strict=True):
-            axes.plot(k, _drawable(values), ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
+            axes.plot(k, drawable(values), ".-", color=colour, linewidth=0.8, label=f"layer {layer}")
         axes.set(xlabel="number of the direction", ylabel="σ", yscale="log", title=literal(title))
-        _whole_numbers(axes)
+        whole_numbers(axes)
         if len(layers) <= 12:
             axes.legend(frameon=False, fontsize=7)
 
     columns = {f"layer_{layer}": values for layer, values in zip(layers, s, strict=True)}
-    return Picture(name, draw, {"number": k, **columns}, nothing=_nothing([s], log=True))
+    return Picture(name, draw, {"number": k, **columns}, nothing=nothing_in([s], log=True))
 
 
 def bars_of_tokens(
@@ -271,14 +232,14 @@ def bars_of_tokens(
     order = np.sort(np.argsort(-np.abs(shares), kind="stable")[:_BARS])
 
     def draw(axes: Any) -> None:
-        names = [f"{positions[i]} {_word(tokens[i])}" for i in order]
-        axes.bar(range(len(order)), _drawable(shares[order]))
+        names = [f"{positions[i]} {word(tokens[i])}" for i in order]
+        axes.bar(range(len(order)), drawable(shares[order]))
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
         axes.set(ylabel="contribution", title=literal(title))
 
     numbers = {"position": positions, "text": tokens, "contribution": shares}
-    return Picture(name, draw, numbers, nothing=_nothing([shares]))
+    return Picture(name, draw, numbers, nothing=nothing_in([shares]))
 
 
 def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: str) -> Picture:
@@ -288,13 +249,13 @@ def bars_of_layers(name: str, branches: Float[np.ndarray, "layers 2"], title: st
 
     def draw(axes: Any) -> None:
         for shift, (part, shares) in zip((-0.2, 0.2), series.items(), strict=True):
-            axes.bar(layers + shift, _drawable(shares), 0.4, label=part)
+            axes.bar(layers + shift, drawable(shares), 0.4, label=part)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set(xlabel="layer", ylabel="contribution", title=literal(title))
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.legend(frameon=False)
 
-    return Picture(name, draw, {"layer": layers, **series}, nothing=_nothing([branches]))
+    return Picture(name, draw, {"layer": layers, **series}, nothing=nothing_in([branches]))
 
 
 def literal(text: str, *, keep: str = "") -> str:
@@ -302,11 +263,12 @@ def literal(text: str, *, keep: str = "") -> str:
     return printable(text, keep=keep).replace("$", r"\$")
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
+    """A token in few letters, for a picture."""
     return literal(shortened(printable(visible(text)), _LETTERS))
 
 
-def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:
+def nothing_in(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:
     """Why numbers cannot be drawn; empty where they can. On a logarithmic scale nothing below 0 can."""
     flat = np.concatenate([np.ravel(np.asarray(each, np.float64)) for each in values] or [np.zeros(0)])
     known = flat[np.isfinite(flat)]
@@ -315,14 +277,14 @@ def _nothing(values: Iterable[Any], *, log: bool = False, zero: str = "every val
     return zero if not (known > 0).any() and (log or not known.any()) else ""
 
 
-def _drawable(values: Any) -> Any:
+def drawable(values: Any) -> Any:
     """The same numbers in float64, without those that are not finite, which matplotlib would warn of."""
     wide = np.asarray(values, np.float64)
     return np.where(np.isfinite(wide), wide, np.nan)
 
 
-def _whole_numbers(axes: Any) -> None:
+def whole_numbers(axes: Any) -> None:
     """Ticks below at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

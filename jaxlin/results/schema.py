@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.results.plain import restored
+from jaxlin.results.prediction import Prediction
 from jaxlin.results.store import Stored
 
 #: What summaries of every kind may have, by name, and its type.
 COMMON: Mapping[str, Any] = {
+    "prediction": Prediction | None,
     "model": str,
     "family": str,
     "revision": str | None,
     "weights_sha256": str | None,
+    "metric": str,
+    "order": str,
     "policy": str | tuple[str, ...] | None,
     "dtype": str,
     "precision": str,
@@ -105,6 +110,8 @@ def check_entries(summary: Mapping[str, Any], required: Mapping[str, Any]) -> No
     for name, kind in COMMON.items():
         if name in summary and name not in required:
             restored(kind, summary[name], name)
+    if summary.get("metric", HIDDEN) not in METRICS:
+        raise ValueError(f"its metric is none of {', '.join(METRICS)}")
     if len({name in summary for name in _LABELLED}) > 1:
         raise ValueError(f"one of its entries {', '.join(_LABELLED)} is missing")
     if "token_texts" in summary and summary.get("tokens") != len(summary["token_texts"]):

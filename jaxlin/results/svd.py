@@ -4,61 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import Leaf
-from jaxlin.linear.vectors import block_norms, contributions, quietly
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels
+from jaxlin.results.base import map_arrays, saved_about, saved_labels
 from jaxlin.results.calls import given
-from jaxlin.results.directions import Direction, read_inputs, read_outputs
-from jaxlin.results.labels import Labels, TokenScore
-from jaxlin.results.norms import LargeColumn, LargeRow, Norms, table_of_columns, table_of_rows
-from jaxlin.results.page.pieces import View, card, chart, line, tokens_of
-from jaxlin.results.pictures import Picture, heatmap, reconstruction, spectrum
+from jaxlin.results.contributions import Contributions, check_split
+from jaxlin.results.directions import Direction
+from jaxlin.results.labels import Labels
+from jaxlin.results.metric import HIDDEN
+from jaxlin.results.norms import LargeColumn, LargeRow, Norms
+from jaxlin.results.page.pieces import View
+from jaxlin.results.pictures import Picture
 from jaxlin.results.plain import restored
 from jaxlin.results.schema import Schema, Tensor, of_map
-from jaxlin.results.tables import (
-    certificate_lines,
-    panel,
-    spell_cost,
-    spell_energy,
-    spell_map,
-    spell_shape,
-    verdict,
-)
+from jaxlin.results.sinks import first_shares
+from jaxlin.results.svd_readout import SVDReadout
+from jaxlin.results.svd_views import pictures_of, table_of, view_of
 from jaxlin.results.triplets import (
     Figures,
     repeated_triplets,
     saved_fields,
     saved_outputs,
-    shades,
-    table_of_directions,
-    table_of_target,
     triplet_entries,
     triplet_rows,
     triplet_tensors,
 )
 
-#: Input positions of each direction that are read; of a target's row, which is one direction alone.
-_POSITIONS, _POSITIONS_OF_TARGET = 3, 12
-_DETAILS = ("certificate", "triplets", "largest_rows", "largest_columns")
+_DETAILS = ("certificate", "contributions", "triplets", "largest_rows", "largest_columns")
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class SVDResult(Result):
+class SVDResult(SVDReadout):
     """The k largest singular triplets of an operator, J·V[i] = s[i]·U[i], and what they cost.
 
+    In a metric L of the output, which is not the hidden state's own, they are those of L·J; ``images`` are
+    then what J makes of V.
+
     Attributes:
-        U: left vectors [k, *output_shape], orthonormal; signs such that ⟨u, y⟩ ≥ 0.
+        U: left vectors [k, *output_shape], orthonormal; signs such that ⟨u, y⟩ ≥ 0, or ⟨u, L·y⟩.
         s: singular values [k], falling, in float32 or better.
         V: right vectors [k, *input_shape], orthonormal; in the host's memory.
         residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
@@ -71,10 +63,12 @@ class SVDResult(Result):
         x: the point the map was taken at [*input_shape]; None where nobody kept it, like what follows.
         y: its output [*output_shape].
         offset: c of y = J·x + c, of the output's shape.
+        images: J·V[i] [k, *output_shape], where that is not s[i]·U[i].
         jacobian: the matrix itself [*output_shape, *input_shape], where it was asked for.
         norms: norms of all rows and columns, where they were asked for.
         labels: the tokens of the map, and what reads its vectors.
         decoded: the directions in tokens, where they were read already; see ``directions``.
+        known_split: what they contribute, where it was computed already; see ``split``.
         largest_rows: the rows of the largest norms in tokens, where they were asked for.
         largest_columns: likewise columns.
         about: further entries of the summary.
@@ -103,10 +97,12 @@ class SVDResult(Result):
     x: Leaf = None
     y: Leaf = None
     offset: Leaf = None
+    images: Leaf = None
     jacobian: Leaf = None
     norms: Norms | Any = None
     labels: Labels | None = field(default=None, metadata={"static": True})
     decoded: tuple[Direction, ...] | None = field(default=None, metadata={"static": True})
+    known_split: Contributions | None = field(default=None, metadata={"static": True})
     largest_rows: tuple[LargeRow, ...] = field(default=(), metadata={"static": True})
     largest_columns: tuple[LargeColumn, ...] = field(default=(), metadata={"static": True})
     about: About = field(default=About(), metadata={"static": True})
@@ -115,8 +111,13 @@ class SVDResult(Result):
         certificate = ("holds" if self.holds else "FAILS") + ", THE MAP IS ZERO" * self.certificate.zero
         traced = isinstance(self.s, jax.core.Tracer)
         values = "" if traced else f"σ {float(self.s[0]):.4g} … {float(self.s[-1]):.4g}, "
+        predicts = "" if traced or self.prediction is None else f"predicts {self.prediction.first}, "
+        metric = "" if self.metric == HIDDEN else f"metric {self.metric}, "
         cost = f"{self.passes} passes, {self.seconds:.1f} s"
-        return f"SVDResult(k={len(self.s)}, {values}{self.method}, {cost}, certificate {certificate})"
+        return (
+            f"SVDResult({predicts}{metric}k={len(self.s)}, {values}{self.method}, {cost}, "
+            f"certificate {certificate})"
+        )
 
     @property
     def holds(self) -> bool:
@@ -127,54 +128,6 @@ class SVDResult(Result):
     def converged(self) -> Bool[Array | np.ndarray, " k"]:
         """Which triplets meet the certificate's tolerance."""
         return self.residuals <= self.certificate.tolerance * self.s[0]
-
-    @property
-    def target(self) -> str | None:
-        """The target's row in words, where the map is to that and not to a hidden state."""
-        target: str | None = self.entry("target")
-        return target
-
-    @property
-    def weights(self) -> Float[np.ndarray, "k t"]:
-        """‖v_t‖ of every right vector at every input position."""
-        return block_norms(self.V)
-
-    @property
-    def contributions(self) -> Float[np.ndarray, "k t"] | None:
-        """σ⟨v_t, x_t⟩ of every direction at every input position; over the positions ⟨u, y − c⟩.
-
-        Of a map to one number: towards that number, whichever sign the left vector has. None without ``x``.
-        """
-        if self.x is None:
-            return None
-        shares = contributions(self.s, self.V, self.x)
-        u = np.asarray(self.U).reshape(len(shares), -1)
-        with quietly():
-            return shares * u if u.shape[1] == 1 else shares
-
-    @cached_property
-    def outputs(self) -> tuple[tuple[TokenScore, ...], ...]:
-        """The tokens that each left vector writes most, read when first asked for; none without a model."""
-        if self.decoded is not None:
-            return tuple(direction.outputs for direction in self.decoded)
-        return read_outputs(self.U, self.labels, normed=self.entry("normed", True))
-
-    @cached_property
-    def directions(self) -> tuple[Direction, ...] | None:
-        """All directions in tokens, read when first asked for; None where no tokens are known."""
-        shares = None if self.decoded is not None else self.contributions
-        if shares is None or self.labels is None:
-            return self.decoded
-        hidden = self.labels.hidden
-        inputs = read_inputs(
-            self.V,
-            self.weights,
-            shares,
-            self.labels,
-            by_contribution=not hidden,
-            positions=_POSITIONS if hidden else _POSITIONS_OF_TARGET,
-        )
-        return tuple(map(Direction, self.outputs, inputs))
 
     def with_jacobian(self, jacobian: Float[Array | np.ndarray, ...]) -> SVDResult:
         """The same with the matrix [*output_shape, *input_shape], as ``operator.dense()`` gives it."""
@@ -198,7 +151,7 @@ class SVDResult(Result):
 
     def arrays(self) -> dict[str, Any]:
         own = {"U": self.U, "s": self.s, "V": self.V, "residuals": self.residuals}
-        own |= {"spectrum": self.spectrum, "jacobian": self.jacobian}
+        own |= {"images": self.images, "spectrum": self.spectrum, "jacobian": self.jacobian}
         if self.norms is not None:
             own |= {"row_norms": self.norms.rows, "column_norms": self.norms.columns}
         known = {name: array for name, array in own.items() if array is not None}
@@ -210,7 +163,8 @@ class SVDResult(Result):
             value = {"target_value": float(self.y[0]), "target_offset": float(self.offset[0])}
         return {
             "seed": self.seed,
-            "shape": [self.U[0].size, self.V[0].size],
+            "shape": [self.U[0].size if self.images is None else self.images[0].size, self.V[0].size],
+            **({} if self.images is None else {"metric_rows": self.U[0].size}),
             "target": self.target,
             **value,
             "method": self.method,
@@ -222,9 +176,13 @@ class SVDResult(Result):
 
     def details(self) -> dict[str, Any]:
         directions: Sequence[Any] = [{}] * len(self.s) if self.directions is None else self.directions
+        columns = {"converged": self.converged}
+        first = first_shares(self.weights, self.labels)
+        columns |= {} if first is None else {"first_position": first}
         entries: dict[str, Any] = {
             "certificate": self.certificate,
-            "triplets": triplet_entries(self.s, self.residuals, directions, converged=self.converged),
+            **({} if self.split is None or self.labels is None else {"contributions": self.split}),
+            "triplets": triplet_entries(self.s, self.residuals, directions, **columns),
         }
         if self.norms is not None:
             entries |= {"largest_rows": self.largest_rows, "largest_columns": self.largest_columns}
@@ -239,7 +197,13 @@ class SVDResult(Result):
         rows = restored(tuple[LargeRow, ...] | None, summary.get("largest_rows"), "largest_rows")
         restored(tuple[LargeColumn, ...] | None, summary.get("largest_columns"), "largest_columns")
         place = "T d" if labelled else "*in"
-        tensors |= triplet_tensors(v=place)
+        weighed = "metric_rows" in summary
+        tensors |= triplet_tensors(u="r" if weighed else "*out", v=place)
+        if weighed:
+            tensors["images"] = Tensor("k *out")
+            sizes["r"] = restored(int, summary["metric_rows"], "metric_rows")
+        if summary.get("contributions") is not None:
+            check_split(restored(Contributions, summary["contributions"], "contributions"), summary)
         tensors["jacobian"] = Tensor(f"*out {place}", optional=not summary.get("save_jacobian"))
         tensors |= {
             "row_norms": Tensor("rows", optional=rows is None),
@@ -265,10 +229,12 @@ class SVDResult(Result):
             x=arrays.get("embeddings"),
             y=arrays.get("output"),
             offset=arrays.get("offset"),
+            images=arrays.get("images"),
             jacobian=arrays.get("jacobian"),
             norms=norms,
             labels=labels,
             decoded=decoded,
+            known_split=restored(Contributions | None, summary.get("contributions"), "contributions"),
             largest_rows=restored(tuple[LargeRow, ...], summary.get("largest_rows", [])),
             largest_columns=restored(tuple[LargeColumn, ...], summary.get("largest_columns", [])),
             about=saved_about(summary, _DETAILS, labels),
@@ -302,61 +268,27 @@ class SVDResult(Result):
     # How it is shown, drawn and made again
 
     def table(self) -> RenderableType:
-        summary, certificate = self.summary(), self.certificate
-        shown: list[RenderableType] = [
-            panel(
-                certificate_lines(certificate),
-                verdict(certificate),
-                spell_map(summary, spell_shape(summary["shape"])),
-                spell_cost(summary),
-            ),
-            table_of_directions(self) if self.target is None else table_of_target(self),
-        ]
-        shown += [table_of_rows(self.largest_rows)] if self.largest_rows else []
-        shown += [table_of_columns(self.largest_columns)] if self.largest_columns else []
-        return Group(*shown)
+        return table_of(self)
 
     def shown(self) -> View:
-        series = [line("σ", self.s, self.residuals)]
-        if self.spectrum is not None and len(self.spectrum) > len(self.s):
-            series.append(line("the whole spectrum", self.spectrum))
-        note = f"together they capture {spell_energy(self.certificate.energy)} of ‖J‖²_F"
-        several = len(series) > 1 or len(self.s) > 1
-        view: View = {
-            "tokens": tokens_of(self.labels),
-            "shades": shades(self),
-            "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
-            "cards": [card("certificate", self.holds, certificate_lines(self.certificate))],
-        }
-        if self.target is not None:
-            view["title"] = f"{self.target} = {float(self.y[0]):.5g}"
-        return view
+        return view_of(self)
 
     def pictures(self) -> list[Picture]:
-        pictures = [spectrum(self.s, self.residuals, self.spectrum)]
-        shares = self.contributions
-        if shares is None or self.y is None or np.size(self.y) == 1:
-            return pictures
-        with quietly():
-            rebuilt = np.ravel(self.offset) + shares.sum(1) @ np.asarray(self.U).reshape(len(shares), -1)
-        labels = self.labels
-        positions = range(shares.shape[1]) if labels is None else labels.positions
-        texts = () if labels is None else labels.texts
-        directions = heatmap("directions", self.weights, positions, texts, "‖v_t‖")
-        if not np.any(np.asarray(self.s) > 0):
-            directions = replace(directions, nothing="J is 0, and any vectors would do as its right ones")
-        return [
-            *pictures,
-            reconstruction({f"{len(self.s)} directions": rebuilt}, np.ravel(self.y)),
-            directions,
-        ]
+        return pictures_of(self)
 
     def call(self) -> dict[str, Any]:
-        noted = {**self.about.entries, "target": self.target}
-        options = given(noted, target=None, max_passes=None, verify_seed=None)
+        noted = {**self.about.entries, "target": self.target, "metric": self.metric}
+        options = given(noted, target=None, metric=HIDDEN, order="sigma", max_passes=None, verify_seed=None)
         options |= {"norms": len(self.largest_rows)} if self.norms is not None else {}
         options |= {"save_jacobian": True} if self.jacobian is not None else {}
         return {"k": len(self.s), "method": self.method, "tol": self.certificate.tolerance, **options}
 
     def rows(self) -> list[dict[str, Any]]:
-        return triplet_rows(self.s, self.residuals, self.outputs, converged=self.converged)
+        columns: dict[str, Any] = {"converged": self.converged}
+        if self.split is not None:
+            parts = self.split.directions
+            columns |= {"along": self.split.along, "share_of_output": [part.output for part in parts]}
+            if self.split.whole.logits:
+                columns["logit"] = [part.logits[0] for part in parts]
+        rows = triplet_rows(self.s, self.residuals, self.outputs, **columns)
+        return [rows[i] for i in self.order]

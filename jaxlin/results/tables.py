@@ -17,6 +17,8 @@ from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.energy import Energy
 from jaxlin.results.labels import TokenScore
+from jaxlin.results.prediction import Prediction
+from jaxlin.results.spelling import visible as visible
 from jaxlin.runtime.sizes import spell_size
 
 #: Output tokens of a direction in a table; all of them are in the files.
@@ -50,6 +52,11 @@ def certificate_lines(certificate: Certificate, unit: str = "triplets") -> list[
         lines.append(Line("reconstruction", "not tested: c is y − J·x by definition for this map"))
     lines.append(Line("captured energy", spell_energy(certificate.energy)))
     return [Line("size", ZERO, holds=False), *lines] if certificate.zero else lines
+
+
+def prediction_lines(prediction: Prediction | None) -> list[Line]:
+    """What the model predicts, as the first line of a table; no line where nobody knows."""
+    return [] if prediction is None else [Line("predicts", str(prediction))]
 
 
 def check_line(check: Check) -> Line:
@@ -142,14 +149,12 @@ def spell(tokens: Iterable[TokenScore], count: int | None = None) -> Text:
     return Text(spelled(tokens, count))
 
 
-def spelled(tokens: Iterable[TokenScore], count: int | None = None) -> str:
-    """The same as plain text."""
-    return "  ".join(visible(token.text) for token in list(tokens)[:count])
-
-
-def visible(text: str) -> str:
-    """A token as one word: its spaces as ▁, as tokenizers write them, line breaks and the like escaped."""
-    return repr(text)[1:-1].replace(" ", "▁")
+def spelled(tokens: Iterable[TokenScore], count: int | None = None, *, scores: bool = False) -> str:
+    """The same as plain text; with ``scores`` behind the tokens."""
+    return "  ".join(
+        f"{visible(token.text)}·{token.score:.2g}" if scores else visible(token.text)
+        for token in list(tokens)[:count]
+    )
 
 
 class Spelled:

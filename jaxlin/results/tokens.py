@@ -17,12 +17,15 @@ from jaxlin.linear.certificate import Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.calls import given
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels, TokenScore
+from jaxlin.results.metric import HIDDEN, METRICS, map_in
 from jaxlin.results.page.pieces import View, card, chart, line, scores, shade, tokens_of
 from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.schema import Schema, Tensor, of_map
+from jaxlin.results.sinks import spell_sink_of_map
 from jaxlin.results.tables import (
     WORDS,
     ZERO,
@@ -30,6 +33,7 @@ from jaxlin.results.tables import (
     check_line,
     new_table,
     panel,
+    prediction_lines,
     spell,
     spell_cost,
     spell_map,
@@ -128,6 +132,8 @@ class TokensResult(Result):
         x: the embeddings [T, d] the map was taken at; None where nobody kept them, like what follows.
         y: its output [*output_shape].
         offset: c of y = J·x + c, of the output's shape.
+        images: what the first left vector of every position stands for [T, *output_shape], where a metric
+            weighed the outputs, and left vectors are those of L·J_t.
         labels: the tokens, and what reads vectors.
         decoded: what each position's first left vector writes, where it was read already; see ``outputs``.
         about: further entries of the summary.
@@ -158,6 +164,7 @@ class TokensResult(Result):
     x: Leaf = None
     y: Leaf = None
     offset: Leaf = None
+    images: Leaf = None
     labels: Labels | None = field(default=None, metadata={"static": True})
     decoded: tuple[tuple[TokenScore, ...], ...] | None = field(default=None, metadata={"static": True})
     about: About = field(default=About(), metadata={"static": True})
@@ -182,7 +189,8 @@ class TokensResult(Result):
     @cached_property
     def outputs(self) -> tuple[tuple[TokenScore, ...], ...]:
         """The tokens that each position's first left vector writes most, read when first asked for."""
-        return read_outputs(self.U[:, 0], self.labels) if self.decoded is None else self.decoded
+        written = self.U[:, 0] if self.images is None else self.images
+        return read_outputs(written, self.labels) if self.decoded is None else self.decoded
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -191,6 +199,7 @@ class TokensResult(Result):
 
     def arrays(self) -> dict[str, Any]:
         named = {f"token_{name}": getattr(self, name) for name in _LEAVES}
+        named |= {} if self.images is None else {"token_images": self.images}
         return map_arrays(self.x, self.y, self.offset, self.labels) | named
 
     def figures(self) -> dict[str, Any]:
@@ -226,6 +235,8 @@ class TokensResult(Result):
     def schema(cls, summary: Mapping[str, Any]) -> Schema:
         tensors, sizes = of_map(summary)
         shapes = {"s": "T k", "U": "T k *out", "V": "T k d", "errors": "T k", "norms": "T"}
+        if summary.get("metric", HIDDEN) != HIDDEN:
+            shapes |= {"U": "T k r", "images": "T *out"}
         tensors |= {f"token_{name}": Tensor(shape) for name, shape in shapes.items()}
         return Schema(tensors, sizes | {"T": len(summary["per_token"])})
 
@@ -252,6 +263,7 @@ class TokensResult(Result):
             x=arrays.get("embeddings"),
             y=arrays.get("output"),
             offset=arrays.get("offset"),
+            images=arrays.get("token_images"),
             labels=labels,
             decoded=restored(tuple[tuple[TokenScore, ...], ...], outputs),
             about=saved_about(summary, ("certificate", "per_token"), labels),
@@ -259,15 +271,21 @@ class TokensResult(Result):
 
     def table(self) -> RenderableType:
         summary, certificate = self.summary(), self.certificate
-        size = f"each J_t is {self.U[0, 0].size} × {self.V.shape[-1]}"
+        metric = self.entry("metric", HIDDEN)
+        size = f"each {map_in(metric)}_t is {self.U[0, 0].size} × {self.V.shape[-1]}"
         failed = verdict(certificate, "tokens")
         cost = spell_cost(summary, f"{self.rank} left vectors")
-        table = new_table("tokens of the largest σ₁", "position", "token", "σ₁", "‖J_t‖_F", "writes")
+        table = new_table(
+            "tokens of the largest σ₁", "position", "token", "σ₁", f"‖{map_in(metric)}_t‖_F", "writes"
+        )
         for t in np.argsort(-np.asarray(self.s[:, 0]), kind="stable")[:_ROWS]:
             token = Text("" if self.labels is None else visible(self.labels.texts[t]))
             figures = f"{float(self.s[t, 0]):.4g}", f"{float(self.norms[t]):.4g}"
             table.add_row(str(self.positions[t]), token, *figures, spell(self.outputs[t], WORDS))
-        return Group(panel(certificate.lines(), failed, spell_map(summary, size), cost), table)
+        lines = [*prediction_lines(self.prediction), *certificate.lines()]
+        said = [] if metric == HIDDEN else [Text(f"metric {metric}: {METRICS[metric]}")]
+        said += [Text(sink) for sink in spell_sink_of_map(self.norms, self.labels, map_in(metric))]
+        return Group(panel(lines, failed, spell_map(summary, size), cost), table, *said)
 
     def shown(self) -> View:
         s = np.asarray(self.s)
@@ -292,7 +310,8 @@ class TokensResult(Result):
         return [lines("tokens", self.positions, values, label, log=True, across="position", columns=tokens)]
 
     def call(self) -> dict[str, Any]:
-        return {"k": self.s.shape[1], "method": self.method, "tol": self.certificate.tolerance}
+        noted = given({"metric": self.entry("metric", HIDDEN)}, metric=HIDDEN)
+        return {"k": self.s.shape[1], "method": self.method, "tol": self.certificate.tolerance, **noted}
 
     def rows(self) -> list[dict[str, Any]]:
         rows = []

@@ -1,4 +1,4 @@
-"""Singular triplets as parts of results: as JSON, as rows of a table, as shades of the prompt."""
+"""Singular triplets as parts of results: as JSON and back, and as rows of a table."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from jaxlin.linear.certificate import Certificate
 from jaxlin.results.directions import Direction
 from jaxlin.results.labels import TokenScore
-from jaxlin.results.page.pieces import View, few_enough, numbers, shade
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.schema import Tensor
-from jaxlin.results.tables import WORDS, new_table, spell, spelled, visible
+from jaxlin.results.tables import spelled
 
 if TYPE_CHECKING:
     from jaxlin.results.svd import SVDResult
@@ -120,71 +117,4 @@ def triplet_rows(s: Any, residuals: Any, outputs: Outputs, **columns: Any) -> li
             "writes": spelled(outputs[i]),
         }
         for i in range(len(s))
-    ]
-
-
-def table_of_directions(result: SVDResult) -> Table:
-    """Every direction: its value, what it writes, and where in the prompt it looks."""
-    table = new_table(None, "#", "σ", "residual", show_lines=True)
-    wide = bool(result.outputs and result.outputs[0])
-    if wide:
-        table.add_column("left vector writes", ratio=2)
-    if result.directions is None:
-        table.add_column("right vector: input position, weight")
-    else:
-        table.add_column("right vector: position, token, weight (contribution) → nearest", ratio=3)
-    for i, places in enumerate(_places(result)):
-        flag = "" if bool(result.converged[i]) else " ✗"
-        left = [spell(result.outputs[i], WORDS)] if wide else []
-        residual = f"{float(result.residuals[i]):.0e}{flag}"
-        table.add_row(str(i + 1), f"{float(result.s[i]):.4g}", residual, *left, Text("\n".join(places)))
-    return table
-
-
-def _places(result: SVDResult) -> list[list[str]]:
-    if result.directions is not None:
-        return [[str(place) for place in direction.inputs] for direction in result.directions]
-    weights = result.weights
-    first = np.argsort(-weights, axis=1, kind="stable")[:, :3]
-    return [[f"{t} {weights[i, t]:.2f}" for t in places] for i, places in enumerate(first)]
-
-
-def table_of_target(result: SVDResult) -> Table:
-    """What the positions contribute to the value of a target, the largest first, and what is left over."""
-    table = new_table(str(result.target), "position", "token", "contribution")
-    inputs = () if result.directions is None else result.directions[0].inputs
-    for place in inputs:
-        table.add_row(str(place.position), Text(visible(place.text)), f"{place.contribution:+.4g}")
-    value, offset = float(result.y[0]), float(result.offset[0])
-    rest = value - offset - sum(place.contribution for place in inputs)
-    others = result.V.shape[1] - len(inputs)
-    table.add_section()
-    if others:
-        table.add_row("", "the other token" if others == 1 else f"the other {others} tokens", f"{rest:+.4g}")
-    if offset:
-        table.add_row("", "the offset c", f"{offset:+.4g}")
-    table.add_row("", "together", f"{value:+.4g}")
-    return table
-
-
-def shades(result: SVDResult) -> list[View]:
-    """The prompt shaded by the first right vectors."""
-    if result.labels is None:
-        return []
-    count = few_enough(len(result.s), len(result.labels.ids))
-    weights, shares = result.weights, result.contributions
-    return [
-        shade(
-            f"direction {i + 1}",
-            weights[i],
-            "‖v_t‖, weight of the right vector at each token",
-            facts=[
-                ["σ", f"{float(result.s[i]):.5g}"],
-                ["residual", f"{float(result.residuals[i]):.1e}"],
-                ["converged", "yes" if bool(result.converged[i]) else "NO"],
-            ],
-            outputs=result.outputs[i],
-            **({} if shares is None else {"shares": numbers(shares[i])}),
-        )
-        for i in range(count)
     ]

@@ -24,7 +24,10 @@ from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.prompts.model import Model
 from jaxlin.results.attribute import Attribution, Share, Target
 from jaxlin.results.base import Result
+from jaxlin.results.contributions import Contributions
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.prediction import NAMED, Prediction
 from jaxlin.results.staging import check_free
 from jaxlin.results.store import SUMMARY, TENSORS, Saved, read_summary, spelled_json, write_whole
 from jaxlin.results.svd import SVDResult
@@ -172,18 +175,23 @@ class Index:
 def row_of(name: str, summary: Mapping[str, Any], verb: type[Mapped]) -> dict[str, Any]:
     """One line of the index, of a summary that was checked."""
     row = _row_of_splits if verb is Attribute else _row_of_triplets
-    return {"id": name, "tokens": summary["tokens"], **row(summary)}
+    prediction = restored(Prediction | None, summary.get("prediction"))
+    predicts = {} if prediction is None else {"predicts": predicted_row(prediction)}
+    return {"id": name, **predicts, "tokens": summary["tokens"], **row(summary)}
 
 
 def _row_of_triplets(summary: Mapping[str, Any]) -> dict[str, Any]:
     certificate = restored(Certificate, summary["certificate"])
-    first, *_ = summary["triplets"]
+    split = restored(Contributions | None, summary.get("contributions"))
+    shown = split.order[0] if split is not None and summary.get("order") == "contribution" else 0
     return {
+        "metric": summary.get("metric", HIDDEN),
         "holds": certificate.holds,
         "worst_residual": as_plain(certificate.worst_residual),
         "captured_energy": as_plain(certificate.energy.captured),
         "s": [triplet["s"] for triplet in summary["triplets"]],
-        "writes": [score["text"] for score in first["outputs"]],
+        "writes": [score["text"] for score in summary["triplets"][shown]["outputs"]],
+        **({} if split is None else {"contributions": as_plain(split_row(split))}),
         "passes": summary["passes"],
         "seconds": summary["seconds"],
     }
@@ -202,6 +210,19 @@ def _row_of_splits(summary: Mapping[str, Any]) -> dict[str, Any]:
         "positions": [int(summary["per_token"][t]["position"]) for t in order],
         "contributions": [as_plain(shares[t].contribution) for t in order],
     }
+
+
+def predicted_row(prediction: Prediction) -> list[dict[str, Any]]:
+    """The most likely next tokens in one line of the index."""
+    return [{"text": token.text, "probability": token.probability} for token in prediction.tokens[:NAMED]]
+
+
+def split_row(split: Contributions) -> dict[str, Any]:
+    """What the directions contribute to the predicted token's centred logit: one by one, and of how much."""
+    if not split.whole.logits:
+        return {"output": [part.output for part in split.directions]}
+    logits = [part.logits[0] for part in split.directions]
+    return {"logit": logits, "together": split.together.logits[0], "whole": split.whole.logits[0]}
 
 
 def _digest(model: Model) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from jaxlin.analyses.layers import check_parts
 from jaxlin.analyses.layers import layers as analyse
+from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.span import parse_layers
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.layers import LayersResult
+from jaxlin.results.metric import HIDDEN
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import make_recording, names_in, notes_of, plan_map, stream_of
+from jaxlin.verbs.mapping import make_recording, metric_rows, names_in, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Layers
 from jaxlin.verbs.tokenizing import tokenized
 
@@ -22,6 +24,10 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
     Raises:
         JaxlinError: a request that cannot be met.
     """
+    if options.raw and options.metric != HIDDEN:
+        raise JaxlinError(
+            "a metric of the prediction reads what went through the final norm: leave out `raw` or `metric`"
+        )
     with kept(options) as folder:
         ids = tokenized(model, prompt, options)
         parts = names_in(options.parts)
@@ -32,10 +38,11 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
             at = parse_layers(at, config.num_layers)
         solver = Solver(min(options.k, config.embed_dim), options.method)
         beside = stream_of(model, len(ids))
-        planned = plan_map(model, ids, options, solver, progress, beside=beside)
+        planned = plan_map(model, ids, options, solver, progress, metric=options.metric, beside=beside)
         recording, operator = make_recording(
             model, planned, progress, policy=options.policy, normed=not options.raw
         )
+        rows = None if options.metric == HIDDEN else metric_rows(model, recording.y, options.metric, progress)
         result = analyse(
             recording,
             options.k,
@@ -43,6 +50,7 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
             at=at,
             normed=not options.raw,
             span=planned.places.span,
+            metric=rows,
             method=options.method,
             tolerance=options.tol,
             seed=options.seed,

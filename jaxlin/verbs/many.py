@@ -16,10 +16,14 @@ from typing import Any
 from jaxlin_models import POLICIES, DecoderConfig
 from rich.text import Text
 
+from jaxlin.analyses.weighing import weighed, with_images
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.base import Result
+from jaxlin.results.labels import Labels
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.staging import staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
@@ -30,13 +34,15 @@ from jaxlin.verbs.attribute import attributed, solver_of, targets_in
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
 from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import notes_of, plan_length, span_in_words, stream_of
+from jaxlin.verbs.mapping import metric_rows, notes_of, plan_length, span_in_words, stream_of
 from jaxlin.verbs.options import Attribute, Svd
 from jaxlin.verbs.shared import PromptSource
 from jaxlin.verbs.svd import given_in
 
 #: Options of a verb that takes many prompts.
 Asked = Svd | Attribute
+#: Rows of a metric are filled up to a multiple of this, so that prompts share a compilation.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ def _answer_many(
 ) -> ManyResults:
     """The same, where no other run is at work."""
     assert options.out is not None
+    _check_lengths(entries, options)
     out, asked = options.out, asked_of(model, options)
     before = done_before(out, asked, entries, type(options), overwrite=options.overwrite)
     index = Index(out, shop, [entry.name for entry in entries], before, type(options))
@@ -154,6 +161,29 @@ def bucket(length: int, config: DecoderConfig, policy: str) -> int:
     return padded if able else length
 
 
+def without_first(operator: DetachedJacobian, count: int, span: str | None) -> DetachedJacobian:
+    """A map without its first input positions, whose contributions join the offset.
+
+    It may be padded behind the prompt; its labels are those of the prompt's own tokens.
+    """
+    labels: Labels | None = operator.labels
+    if not count or labels is None:
+        return operator
+    chosen = operator.bare.select(range(count, operator.input_shape[0]))
+    kept = labels.take(range(count, len(labels.ids)))
+    return replace(chosen, labels=replace(kept, facts={**kept.facts, "span": span}))
+
+
+def _check_lengths(entries: Sequence[Entry], options: Asked) -> None:
+    """:class:`JaxlinError` where nothing would be left of a prompt."""
+    for entry in entries:
+        if len(entry.ids) <= options.skip_first:
+            raise JaxlinError(
+                f"the prompt {entry.name} has {len(entry.ids)} tokens, and `skip_first` is "
+                f"{options.skip_first}: choose fewer than the shortest prompt has"
+            )
+
+
 def _solve_all(
     model: Model, todo: Sequence[Entry], options: Asked, asked: Mapping[str, Any], progress: Progress
 ) -> Iterator[Entry]:
@@ -173,7 +203,7 @@ def _planned(model: Model, length: int, options: Asked) -> Forecast:
     if isinstance(options, Attribute):
         return plan_length(model, length, options, solver_of(options), beside=stream_of(model, length))
     solver = Solver(options.k, options.method, options.block, given_in(options))
-    return plan_length(model, length, options, solver)
+    return plan_length(model, length, options, solver, options.metric)
 
 
 def solve_entry(
@@ -194,10 +224,7 @@ def solve_entry(
 def _attribution(model: Model, entry: Entry, forecast: Forecast, options: Attribute, folder: Path) -> Result:
     recording = model.record(entry.ids, policy=options.policy, dial=forecast.dial)
     operator = recording.stretch(0, recording.num_layers - 1)
-    if options.skip_first:
-        operator = operator.select(range(options.skip_first, len(entry.ids)))
-        facts = {**operator.labels.facts, "span": span_in_words(options)}
-        operator = replace(operator, labels=replace(operator.labels, facts=facts))
+    operator = without_first(operator, options.skip_first, span_in_words(options))
     return attributed(model, recording, operator, options, folder)
 
 
@@ -206,9 +233,15 @@ def _triplets(
 ) -> Result:
     count = len(entry.ids)
     dial = forecast.dial if POLICIES[options.policy].linear else None
-    operator = model.jacobian(
+    whole = model.jacobian(
         entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
     )
+    whole = without_first(whole, options.skip_first, span_in_words(options))
+    count -= options.skip_first
+    operator, rows = whole, 0
+    if options.metric != HIDDEN:
+        metric = metric_rows(model, whole.y, options.metric, silent)
+        operator, rows = weighed(whole, metric, options.metric, multiple=_ROWS), len(metric)
     k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
     choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
     result = solve(
@@ -222,6 +255,8 @@ def _triplets(
         verify_seed=options.verify_seed,
         scratch=folder if uses(choice.method, "scratch") else None,
     )
+    if operator is not whole:
+        result = with_images(result, whole, rows)
     return result.up_to(count).with_notes(
         **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": None}
     )

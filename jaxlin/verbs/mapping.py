@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxlin_models import POLICIES
+import numpy as np
+from jaxlin_models import POLICIES, DecoderConfig
 from jaxtyping import Array, Float
 
+from jaxlin.analyses.weighing import weighed
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.planning.budget import Forecast, Solver
@@ -20,6 +22,7 @@ from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.labels import Labels
+from jaxlin.results.metric import HIDDEN
 from jaxlin.runtime.progress import Progress
 from jaxlin.verbs.declare import RESULT, STEP
 from jaxlin.verbs.shared import Mapped
@@ -54,6 +57,7 @@ def plan_map(
     *,
     policy: str | None = None,
     target: LogitTarget | None = None,
+    metric: str = HIDDEN,
     beside: int = 0,
 ) -> PlannedMap:
     """Which positions are meant and how the map will be held, before any weight is read.
@@ -66,6 +70,7 @@ def plan_map(
         progress: told the plan in words.
         policy: in place of that of the options.
         target: the row that will be taken of the map, if any.
+        metric: by which its output will be weighed.
         beside: bytes that the job holds and the planner knows nothing of.
 
     Raises:
@@ -82,7 +87,7 @@ def plan_map(
         len(places.seen),
         policy=policy,
         span=None if places.whole else len(places.chosen),
-        targets=None if target is None else 1,
+        targets=rows_of(metric, model.config) if target is None else 1,
         solver=solver,
         beside=beside,
         **_memory(model, options),
@@ -104,6 +109,28 @@ def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: s
     operator = planned.select(operator, rows)
     progress("recording coefficients", 1, 1, note)
     return operator
+
+
+def in_metric(model: Model, operator: DetachedJacobian, metric: str, progress: Progress) -> DetachedJacobian:
+    """The map to a hidden state, weighed by a metric of the prediction; itself if that is ``hidden``."""
+    if metric == HIDDEN:
+        return operator
+    return weighed(operator, metric_rows(model, operator.y, metric, progress), metric)
+
+
+def metric_rows(
+    model: Model, y: Float[Array, " d"], metric: str, progress: Progress
+) -> Float[np.ndarray, "r d"]:
+    """The rows of a metric of the prediction at the hidden state y, which is not ``hidden``."""
+    progress("metric of the prediction", 0, 1, metric)
+    rows = model.metric_rows(y, metric)
+    progress("metric of the prediction", 1, 1, f"{metric}, {len(rows)} of {len(y)} rows")
+    return rows
+
+
+def rows_of(metric: str, config: DecoderConfig) -> int | None:
+    """How many rows the target of a metric has at most; none of ``hidden``, which has no target."""
+    return None if metric == HIDDEN else config.embed_dim
 
 
 def make_recording(
@@ -128,11 +155,24 @@ def stream_of(model: Model, length: int) -> int:
     return stream_bytes(model.config, length, itemsize)
 
 
-def plan_length(model: Model, length: int, options: Mapped, solver: Solver, *, beside: int = 0) -> Forecast:
-    """How a prompt of this many tokens will be held, all of its positions meant; arguments of plan_map."""
+def plan_length(
+    model: Model, length: int, options: Mapped, solver: Solver, metric: str = HIDDEN, *, beside: int = 0
+) -> Forecast:
+    """How a prompt of this many tokens will be held, all of its positions meant but for the first ones.
+
+    ``metric`` and ``beside`` are those of :func:`plan_map`.
+    """
     check_dial(options, options.policy, model.offload)
+    skip = options.skip_first
     return plan_job(
-        model.config, length, policy=options.policy, solver=solver, beside=beside, **_memory(model, options)
+        model.config,
+        length,
+        policy=options.policy,
+        span=length - skip if skip else None,
+        targets=rows_of(metric, model.config),
+        solver=solver,
+        beside=beside,
+        **_memory(model, options),
     )
 
 

@@ -261,7 +261,6 @@ class Mapped(Tokenized, Frozen, Seeded, Kept):
         Option(
             group="map",
             decides=STEP,
-            many=False,
             least=0,
             help="leave out this many first positions (attention sinks); the same as `span` INT:",
         ),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from jaxlin.analyses.norms import largest, norms
+from jaxlin.analyses.weighing import with_images
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import parse_target
 from jaxlin.prompts.text import Prompt
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import check_jacobian_fits, choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import filled, reserved
-from jaxlin.verbs.mapping import make_map, notes_of, plan_map
+from jaxlin.verbs.mapping import in_metric, make_map, notes_of, plan_map
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.resuming import resumable
 from jaxlin.verbs.tokenizing import tokenized
@@ -28,16 +30,16 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         JaxlinError: a request that cannot be met; where it comes from config.json or the prompt alone, before
             any weight is read.
     """
-    if options.norms and options.target is not None:
-        raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
+    _check_target(options)
     target = None if options.target is None else parse_target(options.target)
     # The place first: whose state lies beside it is known once no other run can be there.
     with reserved(options) as claim, resumable(options) as state, filled(claim) as folder:
         ids = tokenized(model, prompt, options)
         solver = Solver(options.k, options.method, options.block, given=given_in(options))
-        planned = plan_map(model, ids, options, solver, progress, target=target)
+        planned = plan_map(model, ids, options, solver, progress, target=target, metric=options.metric)
         forecast = planned.forecast
-        operator = make_map(model, planned, progress, policy=options.policy)
+        whole = make_map(model, planned, progress, policy=options.policy)
+        operator = in_metric(model, whole, options.metric, progress)
         k = min(16, *operator.shape) if options.k is None else options.k
         choice = choose_method(operator, k, forecast.choice.method, options.block, given=solver.given)
         if options.save_jacobian:
@@ -58,12 +60,26 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
             progress=progress,
         )
         state.gave_up = options.max_passes is not None and not result.holds
-        result = _measured(model, operator, result, options, progress).with_notes(
+        result = result if operator is whole else with_images(result, whole)
+        result = _measured(model, whole, result, options, progress).with_notes(
             **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": resumed}
         )
         if folder is not None:
             result.write(folder)
     return result
+
+
+def _check_target(options: Svd) -> None:
+    """Refuse what has no meaning beside a target."""
+    metric, order = options.metric != HIDDEN, options.order != "sigma"
+    if options.target is None:
+        return
+    if options.norms:
+        raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
+    if metric:
+        raise JaxlinError("`target` is one number, which needs no `metric`: leave out one of them")
+    if order:
+        raise JaxlinError("`target` has one direction, which needs no `order`: leave out one of them")
 
 
 def given_in(options: Svd) -> tuple[str, ...]:

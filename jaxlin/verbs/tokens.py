@@ -5,15 +5,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxlin.analyses.weighing import weighed, with_writings
 from jaxlin.linear.operator import solver_dtype
 from jaxlin.per_token.tokens import tokens as solve
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.text import Prompt
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.tokens import TokensResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import make_map, notes_of, plan_map
+from jaxlin.verbs.mapping import make_map, metric_rows, notes_of, plan_map
 from jaxlin.verbs.options import Tokens
 from jaxlin.verbs.tokenizing import tokenized
 
@@ -27,8 +29,14 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
     with kept(options) as folder:
         ids = tokenized(model, prompt, options)
         beside = _result_bytes(model, len(ids), options)
-        planned = plan_map(model, ids, options, Solver(1, "gram"), progress, beside=beside)
-        operator = make_map(model, planned, progress, policy=options.policy)
+        planned = plan_map(
+            model, ids, options, Solver(1, "gram"), progress, metric=options.metric, beside=beside
+        )
+        whole = make_map(model, planned, progress, policy=options.policy)
+        rows = None
+        if options.metric != HIDDEN:
+            rows = metric_rows(model, whole.y, options.metric, progress)
+        operator = whole if rows is None else weighed(whole, rows, options.metric)
         result = solve(
             operator,
             options.k,
@@ -37,7 +45,10 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
             seed=options.seed,
             scratch=folder,
             progress=progress,
-        ).with_notes(**notes_of(options))
+        )
+        if rows is not None:
+            result = with_writings(result, rows, whole)
+        result = result.with_notes(**notes_of(options))
         if folder is not None:
             result.write(folder)
     return result

@@ -21,8 +21,9 @@ from jaxlin.commands.show import show
 from jaxlin.errors import printable
 from jaxlin.results.attribute import Attribution
 from jaxlin.results.labels import Labels
+from jaxlin.results.output_pictures import along_prompt, reconstruction
 from jaxlin.results.page.report import report
-from jaxlin.results.pictures import Picture, bars_of_tokens, cell, heatmap, lines, spectra, spectrum
+from jaxlin.results.pictures import Picture, bars_of_tokens, cell, lines, spectra, spectrum
 from jaxlin.results.split import Split
 from jaxlin.results.steer import Continuation, SteeringResult
 from jaxlin.verbs.shared import Screen
@@ -117,7 +118,7 @@ def test_pictures_take_any_words(tmp_path: Path, attributed: Attribution, ending
         for picture in (
             lines("a", [0, 1], {name: [1, 2], "b": [1, 2]}, f"{name}: stable rank"),
             spectra("b", name, [0], np.ones((1, 2))),
-            heatmap("c", np.ones((2, len(WORDS))), range(len(WORDS)), WORDS, name),
+            along_prompt("c", *[np.ones((2, len(WORDS)))] * 2, range(len(WORDS)), WORDS, [1, 0], name),
             bars_of_tokens("d", range(len(WORDS)), WORDS, np.ones(len(WORDS)), name),
         ):
             picture.save(tmp_path, (ending,))
@@ -130,9 +131,9 @@ def test_numbers_of_any_size_are_drawn_or_said_not_to_be(tmp_path: Path, value: 
         spectrum(numbers, numbers, numbers),
         lines("log", [0, 1, 2], {"a": numbers}, "a", log=True),
         lines("plain", [0, 1, 2], {"a": numbers}, "a"),
-        heatmap("map", numbers[None], [0, 1, 2], ["a", "b", "c"], "a"),
+        along_prompt("along", numbers[None], numbers[None], [0, 1, 2], ["a", "b", "c"], [0], "a"),
         bars_of_tokens("bars", [0, 1, 2], ["a", "b", "c"], numbers, "a"),
-        jaxlin.results.pictures.reconstruction({"a": numbers}, numbers),
+        reconstruction({"a": numbers}, numbers),
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

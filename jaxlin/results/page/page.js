@@ -12,7 +12,8 @@ function element(name, text, className) {
 /** Text with what acts and is not seen spelled out: controls, reversals of direction, halves of pairs. */
 const spelled = (text) =>
   text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) => ("\n\t\u200c\u200d".includes(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`));
-const visible = (text) => (text.trim() === "" ? JSON.stringify(spelled(text)).slice(1, -1).replaceAll(" ", "▁") : spelled(text.trim()));
+/** A token as one word: its blanks as ▁, line breaks and the like escaped. */
+const visible = (text) => spelled(JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll(" ", "▁"));
 /** A number in few letters; null stands for one that is not finite. */
 const short = (value) => (value === null ? "not finite" : Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from jaxlin.results.labels import Labels, TokenScore
+from jaxlin.results.prediction import NAMED, Prediction
+from jaxlin.results.spelling import percent
 from jaxlin.results.tables import Line, visible
 
 #: What is embedded of a large result: directions, and output tokens of each.
@@ -25,6 +27,7 @@ def facts_of(summary: Mapping[str, Any]) -> list[list[str]]:
         "model": "model",
         "revision": "revision",
         "policy": "policy",
+        "metric": "metric",
         "tokens": "tokens",
         "dtype": "stored in",
         "precision": "products in",
@@ -41,6 +44,11 @@ def facts_of(summary: Mapping[str, Any]) -> list[list[str]]:
 
 def _word(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def predicted_tokens(prediction: Prediction) -> list[list[str]]:
+    """The most likely next tokens and their probabilities, in words."""
+    return [[visible(token.text), percent(token.probability)] for token in prediction.tokens[:NAMED]]
 
 
 def card(title: str, holds: bool, lines: Sequence[Line]) -> View:
@@ -78,8 +86,8 @@ def scores(outputs: Sequence[TokenScore], count: int = OUTPUTS) -> list[list[Any
 
 
 def words(outputs: Sequence[TokenScore], count: int) -> str:
-    """The first tokens in a row, without the blanks around them, as the page's script shows words."""
-    return "  ".join(visible(score.text.strip() or score.text) for score in outputs[:count])
+    """The first tokens in a row."""
+    return "  ".join(visible(score.text) for score in outputs[:count])
 
 
 def few_enough(directions: int, tokens: int) -> int:

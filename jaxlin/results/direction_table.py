@@ -1,0 +1,134 @@
+"""The directions of an SVD one by one: what each contributes and writes, and where in the prompt it looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from jaxlin.results.contributions import Part
+from jaxlin.results.directions import one_sided
+from jaxlin.results.labels import TokenScore
+from jaxlin.results.sinks import spell_sinks
+from jaxlin.results.spelling import percent, visible
+from jaxlin.results.tables import WORDS, new_table, spelled
+
+if TYPE_CHECKING:
+    from jaxlin.results.svd import SVDResult
+
+#: Tokens of the other side of a direction in a table, and positions of an input that nothing names.
+_AGAINST, _POSITIONS = 3, 3
+#: Said of a direction that scores the whole vocabulary with one sign.
+NOTHING = "no token stands out"
+
+
+def table_of_directions(result: SVDResult) -> Table:
+    """Every direction, and at the end what all of them contribute together, of how much."""
+    heads = columns_of(result)
+    table = new_table(None, "#", "σ", "residual", *heads, show_lines=True)
+    wide = bool(result.outputs and result.outputs[0])
+    if wide:
+        table.add_column("writes (+) and writes against (−), with scores", ratio=3)
+    where = "position" if result.directions is None else "position, token, weight (contribution) → nearest"
+    table.add_column(f"right vector: {where}", ratio=3)
+    places = places_of(result)
+    for i in result.order:
+        flag = "" if bool(result.converged[i]) else " ✗"
+        figures = [] if not heads or result.split is None else figures_of(result.split.directions[i])
+        words = [Text(words_of(result, i))] if wide else []
+        residual = f"{float(result.residuals[i]):.0e}{flag}"
+        table.add_row(
+            str(i + 1), f"{float(result.s[i]):.4g}", residual, *figures, *words, Text("\n".join(places[i]))
+        )
+    if heads:
+        name = f"these {len(result.s)} together"
+        table.add_section()
+        table.add_row("", "", "", *together_of(result), *([Text(name), ""] if wide else [Text(name)]))
+    return table
+
+
+def columns_of(result: SVDResult) -> list[str]:
+    """The heads of the columns of contributions; none where nobody knows them."""
+    split = result.split
+    if split is None:
+        return []
+    pair = () if result.prediction is None or not split.whole.logits else result.prediction.pair
+    return ["of ‖y‖²", *(f"to {visible(token.text)}" for token in pair)]
+
+
+def figures_of(part: Part) -> list[str]:
+    """What one part contributes, in the order of the columns."""
+    return [percent(part.output), *(f"{logit:+.2f}" for logit in part.logits)]
+
+
+def together_of(result: SVDResult) -> list[str]:
+    """What all directions that there are contribute, of how much."""
+    split = result.split
+    if split is None:
+        return []
+    pairs = zip(split.together.logits, split.whole.logits, strict=True)
+    return [percent(split.together.output), *(f"{mine:+.2f} of {whole:+.2f}" for mine, whole in pairs)]
+
+
+def words_of(result: SVDResult, i: int) -> str:
+    """Both sides of a direction as lines: what it writes, and what it writes against."""
+    outputs, against = sides_of(result, i)
+    if against and one_sided(outputs, against):
+        return f"{NOTHING}: all scores are {'below' if outputs[0].score <= 0 else 'above'} 0"
+    lines = [f"+ {spelled(outputs, WORDS, scores=True)}"]
+    return "\n".join(lines + ([f"− {spelled(against, _AGAINST, scores=True)}"] if against else []))
+
+
+def sides_of(result: SVDResult, i: int) -> tuple[tuple[TokenScore, ...], tuple[TokenScore, ...]]:
+    """The tokens that a direction writes, and those of its other side."""
+    if result.directions is None:
+        return result.outputs[i], ()
+    direction = result.directions[i]
+    return direction.outputs, direction.against
+
+
+def places_of(result: SVDResult) -> list[list[str]]:
+    """Where each right vector points in the prompt."""
+    if result.directions is not None:
+        return [[str(place) for place in direction.inputs] for direction in result.directions]
+    weights = result.weights
+    first = np.argsort(-weights, axis=1, kind="stable")[:, :_POSITIONS]
+    return [[f"{t} {weights[i, t]:.2f}" for t in places] for i, places in enumerate(first)]
+
+
+def notes_below(result: SVDResult) -> list[Text]:
+    """What has to be said of a table of directions: what is left over, what its columns are, and sinks."""
+    notes, split = [], result.split
+    if columns_of(result) and split is not None:
+        rest, offset = figures_of(split.rest), figures_of(split.offset)
+        names = columns_of(result)
+        others = ", ".join(f"{figure} {name}" for figure, name in zip(rest, names, strict=True))
+        note = f"all other directions: {others}"
+        if split.offset.output or any(split.offset.logits):
+            note += "; the offset c: "
+            note += ", ".join(f"{figure} {name}" for figure, name in zip(offset, names, strict=True))
+        if split.whole.logits:
+            note += ". A contribution to a token is to its logit minus the mean over the vocabulary"
+        notes.append(Text(note))
+    sinks = spell_sinks(result.weights, result.labels, [str(i + 1) for i in range(len(result.s))])
+    return [*notes, *([Text(sinks)] if sinks else [])]
+
+
+def table_of_target(result: SVDResult) -> Table:
+    """What the positions contribute to the value of a target, the largest first, and what is left over."""
+    table = new_table(str(result.target), "position", "token", "contribution")
+    inputs = () if result.directions is None else result.directions[0].inputs
+    for place in inputs:
+        table.add_row(str(place.position), Text(visible(place.text)), f"{place.contribution:+.4g}")
+    value, offset = float(result.y[0]), float(result.offset[0])
+    rest = value - offset - sum(place.contribution for place in inputs)
+    others = result.V.shape[1] - len(inputs)
+    table.add_section()
+    if others:
+        table.add_row("", "the other token" if others == 1 else f"the other {others} tokens", f"{rest:+.4g}")
+    if offset:
+        table.add_row("", "the offset c", f"{offset:+.4g}")
+    table.add_row("", "together", f"{value:+.4g}")
+    return table

@@ -1,0 +1,159 @@
+"""How an SVD is shown: as tables in a terminal, on the page of the report, and as pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from jaxlin.linear.vectors import quietly
+from jaxlin.results.direction_table import (
+    columns_of,
+    figures_of,
+    notes_below,
+    table_of_directions,
+    table_of_target,
+    together_of,
+    words_of,
+)
+from jaxlin.results.metric import HIDDEN, METRICS, map_in
+from jaxlin.results.norms import table_of_columns, table_of_rows
+from jaxlin.results.output_pictures import along_prompt, rank
+from jaxlin.results.page.pieces import View, card, chart, few_enough, line, numbers, shade, table, tokens_of
+from jaxlin.results.pictures import Picture, spectrum
+from jaxlin.results.spelling import visible
+from jaxlin.results.tables import (
+    certificate_lines,
+    panel,
+    prediction_lines,
+    spell_cost,
+    spell_energy,
+    spell_map,
+    spell_shape,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from jaxlin.results.svd import SVDResult
+
+
+def table_of(result: SVDResult) -> RenderableType:
+    """The certificate and the prediction, then every direction."""
+    summary, certificate = result.summary(), result.certificate
+    weighed = f"L·J has {summary['metric_rows']} rows" if "metric_rows" in summary else ""
+    shown: list[RenderableType] = [
+        panel(
+            [*prediction_lines(result.prediction), *certificate_lines(certificate)],
+            verdict(certificate),
+            spell_map(summary, spell_shape(summary["shape"]), *filter(None, [weighed])),
+            spell_cost(summary),
+        )
+    ]
+    if result.metric != HIDDEN:
+        shown.append(Text(f"metric {result.metric}: {METRICS[result.metric]}"))
+    if result.target is None:
+        shown += [table_of_directions(result), *notes_below(result)]
+    else:
+        shown.append(table_of_target(result))
+    shown += [table_of_rows(result.largest_rows)] if result.largest_rows else []
+    shown += [table_of_columns(result.largest_columns)] if result.largest_columns else []
+    return Group(*shown)
+
+
+def view_of(result: SVDResult) -> View:
+    """The same as the page's script reads it."""
+    series = [line("σ", result.s, result.residuals)]
+    if result.spectrum is not None and len(result.spectrum) > len(result.s):
+        series.append(line("the whole spectrum", result.spectrum))
+    energy = spell_energy(result.certificate.energy)
+    note = f"together they capture {energy} of ‖{map_in(result.metric)}‖²_F"
+    if result.metric != HIDDEN:
+        note += f"; {METRICS[result.metric]}"
+    several = len(series) > 1 or len(result.s) > 1
+    view: View = {
+        "tokens": tokens_of(result.labels),
+        "shades": shades_of(result),
+        "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
+        "cards": [card("certificate", result.holds, certificate_lines(result.certificate))],
+    }
+    if result.target is not None:
+        view["title"] = f"{result.target} = {float(result.y[0]):.5g}"
+    elif columns_of(result) and result.labels is not None:
+        view["tables"] = [_table_of_directions(result)]
+    return view
+
+
+def _table_of_directions(result: SVDResult) -> View:
+    """Every direction: σ, what it contributes, both of its sides."""
+    split = result.split
+    assert split is not None
+    rows = [
+        [str(i + 1), f"{float(result.s[i]):.4g}", *figures_of(split.directions[i]), words_of(result, i)]
+        for i in result.order
+    ]
+    rows.append(["", "", *together_of(result), f"these {len(result.s)} together"])
+    return table("Directions", ["#", "σ", *columns_of(result), "writes (+) and writes against (−)"], rows)
+
+
+def shades_of(result: SVDResult) -> list[View]:
+    """The prompt shaded by the first right vectors."""
+    if result.labels is None:
+        return []
+    count = few_enough(len(result.s), len(result.labels.ids))
+    weights, shares = result.weights, result.contributions
+    return [
+        shade(
+            f"direction {i + 1}",
+            weights[i],
+            "‖v_t‖, weight of the right vector at each token",
+            facts=[
+                ["σ", f"{float(result.s[i]):.5g}"],
+                ["residual", f"{float(result.residuals[i]):.1e}"],
+                ["converged", "yes" if bool(result.converged[i]) else "NO"],
+            ],
+            outputs=result.outputs[i],
+            **({} if shares is None else {"shares": numbers(shares[i])}),
+        )
+        for i in result.order[:count]
+    ]
+
+
+def pictures_of(result: SVDResult) -> list[Picture]:
+    """The spectrum; the output that the directions make together; what each position contributes to each."""
+    pictures = [spectrum(result.s, result.residuals, result.spectrum)]
+    shares = result.contributions
+    if shares is None or result.y is None or np.size(result.y) == 1:
+        return pictures
+    point = np.ravel(np.asarray(result.x))
+    with quietly():
+        along = np.asarray([np.vdot(np.ravel(vector), point) for vector in np.asarray(result.V)])
+        made = np.ravel(result.offset) + along @ result.written.reshape(len(along), -1)
+    labels = result.labels
+    positions = range(shares.shape[1]) if labels is None else labels.positions
+    texts = () if labels is None else labels.texts
+    shares, to = _to_the_prediction(result, shares)
+    directions = along_prompt("directions", shares, result.weights, positions, texts, result.order, to)
+    if not np.any(np.asarray(result.s) > 0):
+        directions = replace(directions, nothing="J is 0, and any vectors would do as its right ones")
+    return [*pictures, rank(len(result.s), made, np.ravel(result.y)), directions]
+
+
+def _to_the_prediction(
+    result: SVDResult, shares: Float[np.ndarray, "k t"]
+) -> tuple[Float[np.ndarray, "k t"], str]:
+    """What each position contributes along each direction to the predicted token's logit, and its name.
+
+    To ⟨u, y⟩ where no head is known.
+    """
+    split, prediction = result.split, result.prediction
+    if split is None or prediction is None or not split.whole.logits:
+        return shares, "contribution to ⟨u, y⟩"
+    logits = np.array([part.logits[0] for part in split.directions])
+    along = np.asarray(result.s, np.float64) * np.array(split.along)
+    slopes = np.divide(logits, along, out=np.zeros_like(along), where=along != 0)
+    with quietly():
+        return shares * slopes[:, None], f"contribution to the logit of {visible(prediction.tokens[0].text)}"
