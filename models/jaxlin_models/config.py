@@ -148,7 +148,7 @@ class DecoderConfig:
     def _check_rotary(self) -> None:
         if not 2 <= self.turned_features <= self.head_dim - self.turned_features % 2:
             raise ValueError(
-                f"rotary embeddings turn {self.turned_features} features, in pairs, of heads of {self.head_dim}"
+                f"rotary embeddings turn {self.turned_features} of {self.head_dim} features of a head, in pairs"
             )
         for rope in (self.rope_full, self.rope_sliding):
             counts = {len(rope.short_factors), len(rope.long_factors)}
