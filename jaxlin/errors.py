@@ -4,6 +4,6 @@ Both are defined where the decoders can see them as well.
 """
 
 from jaxlin_models.errors import JaxlinError
-from jaxlin_models.spelling import printable, spell_acting
+from jaxlin_models.spelling import printable, shortened, spell_acting
 
-__all__ = ["JaxlinError", "printable", "spell_acting"]
+__all__ = ["JaxlinError", "printable", "shortened", "spell_acting"]
