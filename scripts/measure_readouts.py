@@ -56,19 +56,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     prompts = {"short": SHORT[: asked.short], "long": LONG[: asked.long]}
-    console, measured = Console(), {}
+    console = Console()
+    measured: dict[str, dict[str, Any]] = {}
     for name in asked.model:
         model = jaxlin.load(name, dtype=asked.dtype)
-        rows = {
-            kind: list(measure_all(model, texts, asked.k, asked.seed, console))
-            for kind, texts in prompts.items()
-            if texts
-        }
-        measured[name] = {
-            kind: {"summary": summary_of(found), "prompts": found} for kind, found in rows.items() if found
-        }
-        for kind, of_kind in measured[name].items():
-            console.print(table_of(f"{name}, {len(of_kind['prompts'])} {kind} prompts", of_kind["summary"]))
+        measured[name] = {}
+        for kind, texts in prompts.items():
+            found = list(measure_all(model, texts, asked.k, asked.seed, console))
+            if found:
+                summary = summary_of(found)
+                measured[name][kind] = {"summary": summary, "prompts": found}
+                console.print(table_of(f"{name}, {len(found)} {kind} prompts", summary))
     if asked.json is not None:
         about = {"directions": DIRECTIONS, "tokens": TOKENS, "predicted": PREDICTED, "k": asked.k}
         told = {**about, "seed": asked.seed, "dtype": asked.dtype, **environment(), "models": measured}
