@@ -21,6 +21,8 @@ from huggingface_hub.errors import (
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.config_file import one_line, read_config
 from jaxlin_models.errors import ModelError
+from jaxlin_models.gguf.model import GgufModel, read_gguf
+from jaxlin_models.gguf.parts import is_gguf
 from jaxlin_models.huggingface import PreTrainedConfig
 
 DEMOS = {f"demo-{name}": Path(__file__).parent / "demo" / name for name in ("llama", "gemma", "qwen")}
@@ -68,6 +70,7 @@ class Checkpoint:
         hf_config: transformers' config, of the keys that its family uses.
         config: ours.
         unknown_keys: keys of config.json that neither its family nor transformers knows; they change nothing.
+        gguf: the model in a GGUF file, which is then all that is read.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Checkpoint:
     hf_config: PreTrainedConfig
     config: DecoderConfig
     unknown_keys: tuple[str, ...] = ()
+    gguf: GgufModel | None = None
 
     def __repr__(self) -> str:
         revision = "" if self.revision is None else f", revision {self.revision}"
@@ -91,6 +95,8 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
     Raises:
         ModelError: no such checkpoint, no network, no access, or a config.json that is not supported.
     """
+    if is_gguf(name):
+        return _in_gguf(name, Path(name))
     directory, revision = _locate(name, _HUB_FILES if weights else _SMALL_FILES)
     return Checkpoint(name, directory, revision, *read_config(directory))
 
@@ -104,8 +110,15 @@ def find_config(name: str) -> DecoderConfig:
     Raises:
         ModelError: as :func:`find`.
     """
+    if is_gguf(name):
+        return read_gguf(Path(name)).config
     directory, _ = _locate(name, ["config.json"], without_weights=True)
     return read_config(directory)[1]
+
+
+def _in_gguf(name: str, path: Path) -> Checkpoint:
+    model = read_gguf(path)
+    return Checkpoint(name, path.parent, None, model.hf_config, model.config, model.unknown_keys, model)
 
 
 def _locate(name: str, files: list[str], *, without_weights: bool = False) -> tuple[Path, str | None]:
