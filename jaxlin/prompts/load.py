@@ -114,10 +114,15 @@ def locate(
     dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    chosen = models.choose_precision(dtype, precision)
-    origin = _origin(source, dtype, chosen, offload == "all", progress)
+    before = jax.config.jax_enable_x64
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    try:
+        chosen = models.choose_precision(dtype, precision)
+        origin = _origin(source, dtype, chosen, offload == "all", progress)
+    except BaseException:
+        jax.config.update("jax_enable_x64", before)
+        raise
     return cast("AnyModel", make(origin, tokenizer, offload, precision))
 
 

@@ -71,9 +71,8 @@ def load_decoder(
             go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
-    aside = None if checkpoint.gguf is not None else files_of(checkpoint)
-    if aside is not None and aside.aside:
-        files = aside
+    files = None if checkpoint.gguf is not None else files_of(checkpoint)
+    if files is not None and files.aside:
         more = f" and {len(files.aside) - 1} more" if len(files.aside) > 1 else ""
         tell(
             f"{checkpoint.directory} has several sets of weights: {files.chosen.name} is used, as stock "
