@@ -70,7 +70,8 @@ def locate(
     So what cannot be done is refused, and a job planned, before any weight is read or downloaded.
 
     Args:
-        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
+        source: a directory, a GGUF file, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``,
+            ``demo-qwen``, or, where their packages are installed, ``gemma-3-270m`` and ``smollm2-135m``; an
             NNX decoder (:class:`jaxlin_models.Decoder`), for example one that was just
             trained; or a model of Hugging Face's transformers in memory, in torch, whose tensors are
             converted without a trip over the disk.
@@ -140,7 +141,7 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
-            f"a {type(source).__name__} cannot be loaded: give a directory, a hub id, a models.Decoder or a "
+            f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a models.Decoder or a "
             f"Hugging Face model, or use jaxlin.linearize on any function"
         )
     owner = f"this {type(source).__name__}"

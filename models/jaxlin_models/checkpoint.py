@@ -44,6 +44,7 @@ HUB_IDS = {
     "olmo-2-7b": "allenai/OLMo-2-1124-7B",
     "phi-4-mini": "microsoft/Phi-4-mini-instruct",
     "phi-4": "microsoft/phi-4",
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "qwen2.5-7b": "Qwen/Qwen2.5-7B",
     "deepseek-r1-0528-qwen3-8b": "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B",
     "qwen3-0.6b": "Qwen/Qwen3-0.6B",
@@ -52,7 +53,6 @@ HUB_IDS = {
     "qwen3-8b": "Qwen/Qwen3-8B",
     "qwen3-14b": "Qwen/Qwen3-14B",
     "qwen3-32b": "Qwen/Qwen3-32B",
-    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
 CONFIGS = {name: Path(__file__).parent / "configs" / name for name in HUB_IDS}
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?")
