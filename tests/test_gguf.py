@@ -137,4 +137,4 @@ def test_float32_loads_and_is_taken_apart(tmp_path: Path) -> None:
     result = model.svd("the end", k=2, out=tmp_path / "out")
     assert result.certificate.holds
     assert model.weights_sha256 == models.weights_hash(model.checkpoint)
-    assert jaxlin.read(tmp_path / "out").facts["model"] == str(path)
+    assert jaxlin.read(tmp_path / "out").summary()["model"] == str(path)

@@ -64,6 +64,7 @@ _GEMMA3_ROPE = {
 
 MODELS: Mapping[str, TinyGguf] = {
     "llama": _tiny("llama", "llama", {}, metadata={"rope.dimension_count": 16, "vocab_size": 288}),
+    "llama-wide": _tiny("llama", "llama", {"vocab_size": 384, "num_hidden_layers": 1}),
     "llama-tied-biases": _tiny(
         "llama",
         "llama",

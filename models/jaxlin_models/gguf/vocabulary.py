@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 
 from jaxlin_models.codec import Codec, guarded
 from jaxlin_models.errors import ModelError
 from jaxlin_models.families.keys import shown
-from jaxlin_models.gguf.architectures import ARCHITECTURES
 from jaxlin_models.gguf.parts import GgufFiles
 from jaxlin_models.huggingface import PreTrainedTokenizerFast, convert_gguf_tokenizer, gguf_splits
 from jaxlin_models.reference import PROBE, Reference
@@ -35,6 +34,8 @@ _CONVERTED = {
 _WHOLE_WORDS = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "tekken"}
 )
+#: How SentencePiece writes a blank.
+_BLANK = "▁"
 _GPT2, _SINGLE_DIGITS = "gpt-2", "smollm"
 _IDS = "give the prompt as `token_ids` instead"
 
@@ -77,6 +78,7 @@ class _Settings:
 
     def __init__(self, files: GgufFiles) -> None:
         self.path, self._metadata = files.named, files.metadata
+        self.is_gemma = str(files.metadata["general.architecture"]).startswith("gemma")
         self.kind = self.get("model", str)
         self.rules = self.get("pre", str) or ""
         self.tokens = self.get("tokens", list)
@@ -131,7 +133,8 @@ class _Settings:
     def prefix(self) -> bool:
         """Whether a blank is put before texts."""
         found = self.get("add_space_prefix", bool)
-        return self.kind == _SENTENCEPIECE if found is None else bool(found)
+        usual = self.kind == _SENTENCEPIECE and not self.is_gemma
+        return usual if found is None else bool(found)
 
     def template(self) -> str | None:
         """That of chats."""
@@ -141,18 +144,28 @@ class _Settings:
 
 def _backend(files: GgufFiles, settings: _Settings) -> Tokenizer:
     architecture = str(files.metadata["general.architecture"])
-    assert architecture in ARCHITECTURES
     given = {name: files.metadata[_PREFIX + key] for name, key in _CONVERTED.items() if _PREFIX + key in files.metadata}
     backend: Tokenizer = convert_gguf_tokenizer(architecture, given)[0]
+    if settings.prefix and (settings.is_gemma or settings.kind == _BYTE_LEVEL):
+        raise ModelError(f"{files.named} puts a blank before texts, which is not supported in it; {_IDS}")
     if settings.kind == _BYTE_LEVEL:
         if settings.rules == _SINGLE_DIGITS:
             backend.pre_tokenizer = pre_tokenizers.Sequence(
                 [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
             )
         backend.model.ignore_merges = settings.rules in _WHOLE_WORDS
-        if settings.prefix:
-            raise ModelError(f"{files.named} puts a blank before byte-level tokens, which is not supported; {_IDS}")
+    elif not settings.is_gemma:  # whose conversion knows its blanks
+        _set_blanks(backend, settings.prefix)
     return backend
+
+
+def _set_blanks(backend: Tokenizer, prefix: bool) -> None:
+    """Blanks as SentencePiece has them: with ``prefix`` one is put before every text, whatever it begins with."""
+    blank = normalizers.Replace(" ", _BLANK)
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(_BLANK), blank]) if prefix else blank
+    backend.pre_tokenizer = None
+    spelled = [decoders.Replace(_BLANK, " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence([*spelled, decoders.Strip(" ", 1, 0)] if prefix else spelled)
 
 
 def _reference(files: GgufFiles, settings: _Settings, backend: Tokenizer) -> Reference:
@@ -175,5 +188,5 @@ def _check(codec: Codec, settings: _Settings) -> None:
             continue
         codec.encode(text)
         read = codec.decode(codec.encode(text, special_tokens=False))
-        if read.removeprefix(" ") != text:
+        if read != text:
             raise ModelError(f"the tokenizer of {codec.owner} reads {text!r} as {read!r}; {_IDS}")
