@@ -213,7 +213,9 @@ def _theirs(model: Model, token_ids: Sequence[int], k: int) -> Decomposition:
     if checkpoint.gguf is None:
         return by_torch(checkpoint.directory, token_ids, k)
     if len(checkpoint.gguf.files.paths) > 1:
-        raise ModelError("stock transformers reads no model in several GGUF files; there is nothing to compare with")
+        raise ModelError(
+            "stock transformers reads no model in several GGUF files; there is nothing to compare with"
+        )
     path = checkpoint.gguf.files.named
     for difference in config_differences(path, checkpoint.hf_config):
         print(difference)
@@ -224,7 +226,8 @@ def config_differences(path: Path, ours: PreTrainedConfig) -> list[str]:
     """The settings that stock transformers' own reading of a GGUF file's metadata lacks or has otherwise."""
     stock = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     return [
-        f"{path.name}: {key} is {getattr(ours, key, None)} by the file, and {getattr(stock, key, None)} by stock "
+        f"{path.name}: {key} is {getattr(ours, key, None)} by the file, and {getattr(stock, key, None)} "
+        f"by stock "
         f"transformers; compared with the file's"
         for key in sorted(families.family(ours.model_type).USED)
         if getattr(stock, key, None) != getattr(ours, key, None)
@@ -257,7 +260,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--model", required=True, help="checkpoint directory, GGUF file, hub id, or demo-llama | demo-gemma | demo-qwen"
+        "--model",
+        required=True,
+        help="checkpoint directory, GGUF file, hub id, or demo-llama | demo-gemma | demo-qwen",
     )
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument(

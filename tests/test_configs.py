@@ -67,7 +67,16 @@ PUBLISHED = {
     "qwen3-32b": Sizes(64, 5120, 64, 8, 128, 25600, 151936, None, 40960, 32.76, 32762123264),
 }
 GEMMAS = [name for name in PUBLISHED if name.startswith("gemma")]
-TIED = {*GEMMAS, "smollm2-135m", "llama-3.2-1b", "llama-3.2-3b", "phi-4-mini", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b"}
+TIED = {
+    *GEMMAS,
+    "smollm2-135m",
+    "llama-3.2-1b",
+    "llama-3.2-3b",
+    "phi-4-mini",
+    "qwen3-0.6b",
+    "qwen3-1.7b",
+    "qwen3-4b",
+}
 #: One of each family, small ones, for comparison with stock models of shapes alone.
 IN_STOCK = (
     "gemma-2-2b", "gemma-3-270m", "llama-3.2-1b", "mistral-7b-v0.1", "olmo-2-7b", "phi-4-mini", "qwen2.5-7b",

@@ -1,4 +1,4 @@
-"""GGUF files of every architecture and type, against stock transformers and the same model as a checkpoint."""
+"""GGUF files of every architecture and type, against stock transformers and as a checkpoint."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_type_is_in_these_files(tmp_path: Path) -> None:
 
 
 def stock_place(name: str, path: Path) -> Path:
-    """What stock transformers can load: the file, or of OLMo 2, which it does not know, the same as a checkpoint."""
+    """What stock transformers can load: the file, or of OLMo 2, which it does not know, a checkpoint."""
     known = write_gguf(name, path)
     if name != "olmo2":
         return path
@@ -93,7 +93,11 @@ def test_what_stock_transformers_leaves_out_is_told(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     import crosscheck_torch
 
-    for name, keys in {"llama": [], "qwen3": ["head_dim", "rope_parameters"], "gemma3": ["query_pre_attn_scalar"]}.items():
+    for name, keys in {
+        "llama": [],
+        "qwen3": ["head_dim", "rope_parameters"],
+        "gemma3": ["query_pre_attn_scalar"],
+    }.items():
         path = tmp_path / f"{name}.gguf"
         write_gguf(name, path)
         told = " ".join(crosscheck_torch.config_differences(path, models.find(str(path)).hf_config))
@@ -113,7 +117,8 @@ def test_what_stock_transformers_leaves_out_is_told(tmp_path: Path) -> None:
         ("gemma3", {"gemma3__attention__sliding_window": None}, {"layer_types": ("full",) * 7}),
         ("gemma3", {"gemma3__attention__sliding_window_pattern": 2},
          {"layer_types": ("sliding", "full") * 3 + ("sliding",)}),
-        ("gemma3", {"gemma3__attention__sliding_window_pattern": [True, False, False, True, True, True, False]},
+        ("gemma3",
+         {"gemma3__attention__sliding_window_pattern": [True, False, False, True, True, True, False]},
          {"layer_types": ("sliding", "full", "full", "sliding", "sliding", "sliding", "full")}),
         ("gemma3", {"gemma3__rope__freq_base_swa": 5e4}, {"rope_sliding": models.RopeConfig(5e4)}),
         ("gemma3", {"gemma3__final_logit_softcapping": 3.0}, {"final_logit_softcap": 3.0}),

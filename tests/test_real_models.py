@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,13 @@ import jaxlin
 
 TEXT = Path(models.__file__).parent / "demo" / "bridge.txt"
 #: A model, its types, tokens of the text, and how a short prompt goes on.
-GEMMA = ("gemma-3-270m", {"F32", "Q5_0", "Q4_K", "Q8_0", "Q6_K"}, 452, "The bridge out of Marin is the Golden", " Gate")
+GEMMA = (
+    "gemma-3-270m",
+    {"F32", "Q5_0", "Q4_K", "Q8_0", "Q6_K"},
+    452,
+    "The bridge out of Marin is the Golden",
+    " Gate",
+)
 SMOLLM = ("smollm2-135m", {"F32", "Q4_1", "Q8_0"}, 460, "The capital of France is", " Paris")
 each = pytest.mark.parametrize(("name", "types", "length", "prompt", "next_token"), [GEMMA, SMOLLM])
 
@@ -25,11 +30,10 @@ pytestmark = pytest.mark.demos
 
 
 @pytest.fixture(autouse=True)
-def only_where_installed(request: pytest.FixtureRequest) -> Iterator[None]:
+def only_where_installed(request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params["name"]
     if not is_installed(name):
         pytest.skip(f"{name} is not installed: {INSTALLED_MODELS[name].install}")
-    yield
 
 
 @cache
@@ -43,7 +47,11 @@ def test_file_and_types(name: str, types: set[str], length: int, prompt: str, ne
     assert {place.storage.name for place in header.tensors.values()} == types
     config = models.find_config(name)
     ours = models.find(name).config
-    assert (ours.embed_dim, ours.num_layers, ours.vocab_size) == (config.embed_dim, config.num_layers, config.vocab_size)
+    assert (ours.embed_dim, ours.num_layers, ours.vocab_size) == (
+        config.embed_dim,
+        config.num_layers,
+        config.vocab_size,
+    )
 
 
 @each

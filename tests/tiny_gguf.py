@@ -1,6 +1,7 @@
 """Random tiny models in GGUF files, as llama.cpp's converter and quantiser would write them.
 
-Each is the model of a :class:`TinyCheckpoint`, so that its config and its tensors are known in transformers' own form.
+Each is the model of a :class:`TinyCheckpoint`, so that its config and its tensors are known in
+transformers' own form.
 """
 
 from __future__ import annotations
@@ -51,11 +52,15 @@ def _tiny(architecture: str, family: Any, settings: Mapping[str, Any], **more: A
 
 
 _FREQUENCIES = (1.0, 1.0, 1.5, 2.5, 4.0, 8.0, 8.0, 8.0)
-_LONG = {"rope_factors_long.weight": (1.5, 2.5, 7.0, 19.0), "rope_factors_short.weight": (1.0, 1.25, 1.5, 1.75)}
+_LONG = {
+    "rope_factors_long.weight": (1.5, 2.5, 7.0, 19.0),
+    "rope_factors_short.weight": (1.0, 1.25, 1.5, 1.75),
+}
 _YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 _LONGROPE = {
     "rope_type": "longrope", "rope_theta": 1e4, "short_factor": list(_LONG["rope_factors_short.weight"]),
-    "long_factor": list(_LONG["rope_factors_long.weight"]), "partial_rotary_factor": 0.5, "attention_factor": 1.25,
+    "long_factor": list(_LONG["rope_factors_long.weight"]), "partial_rotary_factor": 0.5,
+    "attention_factor": 1.25,
 }  # fmt: skip
 _GEMMA3_ROPE = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
@@ -72,7 +77,11 @@ MODELS: Mapping[str, TinyGguf] = {
         metadata={"attention.key_length": 32, "attention.value_length": 32, "rope.dimension_count": 32},
     ),
     "llama-factors": _tiny(
-        "llama", "llama", {}, metadata={"rope.dimension_count": 16}, beside={"rope_freqs.weight": _FREQUENCIES}
+        "llama",
+        "llama",
+        {},
+        metadata={"rope.dimension_count": 16},
+        beside={"rope_freqs.weight": _FREQUENCIES},
     ),
     "llama-linear": _tiny(
         "llama",
@@ -133,7 +142,9 @@ def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) ->
     """
     tiny = MODELS[name]
     writer = GGUFWriter(path, tiny.architecture)
-    for key, value in (metadata_of(tiny) | {key.replace("__", "."): value for key, value in changes.items()}).items():
+    for key, value in (
+        metadata_of(tiny) | {key.replace("__", "."): value for key, value in changes.items()}
+    ).items():
         if value is not None:
             add(writer, key, value)
     small, large = cycle(SMALL_BLOCKS), cycle(LARGE_BLOCKS)
@@ -157,7 +168,7 @@ def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) ->
 
 
 def metadata_of(tiny: TinyGguf) -> dict[str, Any]:
-    """The keys of the file, their architecture before them, and those of a tokenizer with one token a letter."""
+    """The keys of the file, their architecture before them, and those of a byte-level tokenizer."""
     config = tiny.checkpoint.config()
     own = {
         "context_length": config.max_position_embeddings,
@@ -223,7 +234,9 @@ def unconverted(architecture: str, stock: str, value: NDArray[Any], config: Any)
     if heads:
         pairs = value.reshape(heads, len(value) // heads // 2, 2, *value.shape[1:])
         return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(value.shape)
-    return value - np.float32(1) if architecture.startswith("gemma") and stock.endswith("norm.weight") else value
+    return (
+        value - np.float32(1) if architecture.startswith("gemma") and stock.endswith("norm.weight") else value
+    )
 
 
 def turned_heads(architecture: str, stock: str, config: Any) -> int:

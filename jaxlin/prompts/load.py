@@ -115,7 +115,7 @@ def locate(
     dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    before = jax.config.jax_enable_x64
+    before = jax.config.read("jax_enable_x64")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     try:
@@ -141,7 +141,8 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
-            f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a models.Decoder or a "
+            f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a "
+            f"models.Decoder or a "
             f"Hugging Face model, or use jaxlin.linearize on any function"
         )
     owner = f"this {type(source).__name__}"

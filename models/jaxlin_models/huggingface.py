@@ -47,15 +47,15 @@ def quietly() -> Iterator[None]:
 
 
 def convert_gguf_tokenizer(architecture: str, vocabulary: dict[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
-    """transformers' conversion of a GGUF vocabulary; imported late, as it brings the tokenizers of many families."""
-    from transformers.integrations.gguf import convert_gguf_tokenizer as convert
+    """transformers' conversion of a GGUF vocabulary; imported late, as it brings many more."""
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer as convert
 
     with quietly():
-        return convert(architecture, vocabulary)  # type: ignore[no-any-return]
+        return convert(architecture, vocabulary)
 
 
 def gguf_splits() -> Mapping[str, str]:
     """The rules by which it takes text apart, by GGUF's name of them."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-    return GGUF_PRE_TOKENIZER_SPLITS  # type: ignore[no-any-return]
+    return GGUF_PRE_TOKENIZER_SPLITS

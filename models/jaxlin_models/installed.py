@@ -1,4 +1,4 @@
-"""Pretrained models that come as packages of the Python registry: where their files are, checked by their sha256."""
+"""Pretrained models that are packages of the Python registry: their files, checked by their sha256."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def is_installed(name: str) -> bool:
 
 
 def installed_file(name: str) -> Path:
-    """The GGUF file of a model whose packages are installed; pieces are put together once, in the cache folder.
+    """The GGUF file of a model whose packages are installed; pieces are put together once, in the cache
+    folder.
 
     That is ``jaxlin`` in ``XDG_CACHE_HOME``, or in ``~/.cache``.
 
@@ -84,7 +85,8 @@ def installed_file(name: str) -> Path:
             raise _wrong(model, str(path))
     except OSError as error:
         raise ModelError(
-            f"{name} cannot be put together as {path} ({error.strerror}); set XDG_CACHE_HOME to a folder that can be "
+            f"{name} cannot be put together as {path} ({error.strerror}); set XDG_CACHE_HOME to a "
+            f"folder that can be "
             f"written to"
         ) from error
     return path
@@ -100,7 +102,9 @@ def _pieces(model: InstalledModel) -> Iterator[Path]:
 
 def _cache_folder() -> Path:
     named = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(named) if os.path.isabs(named) else Path.home() / ".cache"  # others are to be ignored, says XDG
+    base = (
+        Path(named) if os.path.isabs(named) else Path.home() / ".cache"
+    )  # others are to be ignored, says XDG
     return base / "jaxlin"
 
 

@@ -10,7 +10,8 @@ import pytest
 from jaxlin_models.reference import PROBE
 from tiny_gguf import write_gguf
 
-#: Words of a SentencePiece vocabulary with their scores, the best first; special tokens and bytes come before.
+#: Words of a SentencePiece vocabulary with their scores, the best first; special tokens and bytes come
+#: before.
 _PIECES = ("▁t", "he", "▁the", "in", "▁▁", "▁a", "er", "▁▁▁▁", "nd", "on", "▁and", "re", "en", "or")
 _LETTERS = "▁etaoinshrdlcumwfgypbvkxjqzETAOINSHRDLCUMWFGYPBVKXJQZ0123456789.,:;!?'\"()[]{}_=/+-\u00e9"
 
@@ -26,8 +27,10 @@ def sentencepiece_vocabulary() -> tuple[list[str], list[float], list[int]]:
 def sentencepiece_file(path: Path, **changes: Any) -> models.Codec:
     tokens, scores, types = sentencepiece_vocabulary()
     keys: dict[str, Any] = {
-        "tokenizer__ggml__model": "llama", "tokenizer__ggml__pre": "default", "tokenizer__ggml__tokens": tokens,
-        "tokenizer__ggml__scores": scores, "tokenizer__ggml__token_type": types, "tokenizer__ggml__merges": None,
+        "tokenizer__ggml__model": "llama", "tokenizer__ggml__pre": "default", "tokenizer__ggml__tokens":
+        tokens,
+        "tokenizer__ggml__scores": scores, "tokenizer__ggml__token_type": types, "tokenizer__ggml__merges":
+        None,
         "tokenizer__ggml__bos_token_id": 1, "tokenizer__ggml__eos_token_id": 2,
         "tokenizer__ggml__add_bos_token": None, "llama__vocab_size": None,
     }  # fmt: skip
@@ -94,7 +97,9 @@ def test_rules_by_which_text_is_taken_apart(tmp_path: Path) -> None:
     spelled = {
         rules: [codec.spelling(i) for i in codec.encode(text)]
         for rules in ("gpt-2", "smollm", "llama-bpe")
-        for codec in [byte_level(path, tokenizer__ggml__pre=rules, **tokens, tokenizer__ggml__add_bos_token=False)]
+        for codec in [
+            byte_level(path, tokenizer__ggml__pre=rules, **tokens, tokenizer__ggml__add_bos_token=False)
+        ]
     }
     assert spelled["gpt-2"] == ["a", "\n\n", " ", "7"]
     assert spelled["smollm"] == ["a", "\n\n ", "7"]
@@ -102,7 +107,10 @@ def test_rules_by_which_text_is_taken_apart(tmp_path: Path) -> None:
     for rules, count in (("llama-bpe", 1), ("qwen2", 3)):
         codec = byte_level(path, tokenizer__ggml__pre=rules, tokenizer__ggml__add_bos_token=False, **whole)
         assert len(codec.encode("abc")) == count
-    assert byte_level(path, tokenizer__ggml__pre="llama-bpe", tokenizer__ggml__add_bos_token=None).encode("a")[0] == 0
+    assert (
+        byte_level(path, tokenizer__ggml__pre="llama-bpe", tokenizer__ggml__add_bos_token=None).encode("a")[0]
+        == 0
+    )
 
 
 def tokens_with(*more: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What each supported architecture of GGUF is in stock transformers: its settings, and what its converter changed.
+"""What each architecture of GGUF is in stock transformers: its settings, and what its converter changed.
 
 The settings follow llama.cpp, which ``docs/models.md`` compares with stock transformers' own reading.
 """
@@ -73,13 +73,21 @@ def settings_of(metadata: Metadata, files: GgufFiles, architecture: Architecture
         raise ModelError(f"{files.named} lacks the tensor token_embd.weight; fetch the whole model")
     layers = metadata.count("block_count")
     if layers > len(files.tensors):  # before a list with an entry for each is made
-        raise ModelError(f"{files.named} states {layers} layers and has {len(files.tensors)} tensors; fetch it again")
+        raise ModelError(
+            f"{files.named} states {layers} layers and has {len(files.tensors)} tensors; fetch it again"
+        )
     heads = metadata.count("attention.head_count")
     width = metadata.count("embedding_length")
     size = metadata.count("attention.key_length", max(1, width // heads))
-    metadata.only("attention.value_length", size, f"and heads of values are as long as those of keys here ({size})")
-    metadata.only("vocab_size", table.shape[0], f"and its embeddings have {table.shape[0]} rows; fetch it again")
-    metadata.only("attention.causal", True, "with which attention sees later tokens as well; load a causal model")
+    metadata.only(
+        "attention.value_length", size, f"and heads of values are as long as those of keys here ({size})"
+    )
+    metadata.only(
+        "vocab_size", table.shape[0], f"and its embeddings have {table.shape[0]} rows; fetch it again"
+    )
+    metadata.only(
+        "attention.causal", True, "with which attention sees later tokens as well; load a causal model"
+    )
     metadata.only("attention.scale", size**-0.5, _ANOTHER)
     positions = metadata.count("context_length")
     shared: Settings = {
@@ -103,7 +111,8 @@ def _llama(metadata: Metadata, files: GgufFiles, shared: Settings) -> Settings:
         factors = _factors(files, FREQUENCIES)
         if shared["rope_parameters"]["rope_type"] != "default":
             raise ModelError(
-                f"{files.named} scales its rotary embedding twice, by keys and by {FREQUENCIES}; convert it again"
+                f"{files.named} scales its rotary embedding twice, by keys and by {FREQUENCIES}; "
+                f"convert it again"
             )
         shared["rope_parameters"] = with_factors(shared["rope_parameters"], factors)
     return _whole_rotary(metadata, shared) | {
@@ -132,7 +141,9 @@ def _gemma3(metadata: Metadata, files: GgufFiles, shared: Settings) -> Settings:
         "hidden_activation": "gelu_pytorch_tanh",
         "query_pre_attn_scalar": _query_scalar(shared, largest=62),
         "sliding_window": window or None,
-        "layer_types": _layer_types(metadata, shared, 6) if window else ["full_attention"] * shared["num_hidden_layers"],
+        "layer_types": _layer_types(metadata, shared, 6)
+        if window
+        else ["full_attention"] * shared["num_hidden_layers"],
         "rope_parameters": {
             "full_attention": rope,
             "sliding_attention": {"rope_type": "default", "rope_theta": local},
@@ -166,7 +177,9 @@ def _phi3(metadata: Metadata, files: GgufFiles, shared: Settings) -> Settings:
             "attention_factor": temperature,
         }
     else:
-        metadata.only("rope.scaling.attn_factor", 1.0, "and has no factors of single frequencies; convert it again")
+        metadata.only(
+            "rope.scaling.attn_factor", 1.0, "and has no factors of single frequencies; convert it again"
+        )
     share = turned / size
     # As it is read: ``int(size * share)``.
     share = share if int(size * share) == turned else math.nextafter(share, math.inf)
@@ -180,7 +193,10 @@ def _phi3(metadata: Metadata, files: GgufFiles, shared: Settings) -> Settings:
 
 
 def _olmo2(metadata: Metadata, files: GgufFiles, shared: Settings) -> Settings:
-    return _plain_heads(metadata, shared) | {"hidden_act": "silu", "attention_bias": "blk.0.attn_q.bias" in files.tensors}
+    return _plain_heads(metadata, shared) | {
+        "hidden_act": "silu",
+        "attention_bias": "blk.0.attn_q.bias" in files.tensors,
+    }
 
 
 def _plain(metadata: Metadata, shared: Settings) -> Settings:
@@ -195,7 +211,7 @@ def _plain_heads(metadata: Metadata, shared: Settings) -> Settings:
 
 
 def _whole_rotary(metadata: Metadata, shared: Settings) -> Settings:
-    """The same, of a family that turns all features of its heads, and has no temperature beside YaRN's own."""
+    """The same, of a family that turns all features of its heads, with no temperature but YaRN's own."""
     size = shared["head_dim"]
     metadata.only("rope.dimension_count", size, f"and all {size} features of a head are turned here")
     metadata.only("rope.scaling.attn_factor", 1.0, "which is not supported; load another model")
@@ -218,11 +234,16 @@ def _layer_types(metadata: Metadata, shared: Settings, usual: int) -> list[str]:
     layers, pattern = shared["num_hidden_layers"], metadata.flags("attention.sliding_window_pattern")
     if isinstance(pattern, list):
         if len(pattern) != layers:
-            metadata.only("attention.sliding_window_pattern", None, f"and it has {layers} layers; fetch it again")
+            metadata.only(
+                "attention.sliding_window_pattern", None, f"and it has {layers} layers; fetch it again"
+            )
         return ["sliding_attention" if slides else "full_attention" for slides in pattern]
     period = usual if pattern is None else pattern
     # A period of 0 has no full layer at all.
-    return ["full_attention" if period and i % period == period - 1 else "sliding_attention" for i in range(layers)]
+    return [
+        "full_attention" if period and i % period == period - 1 else "sliding_attention"
+        for i in range(layers)
+    ]
 
 
 def _factors(files: GgufFiles, name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""The header of one GGUF file: metadata, and where each tensor is; every count and length is checked first."""
+"""The header of one GGUF file: metadata, and where each tensor is; every length is checked first."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def read_header(path: Path) -> Header:
     """The header of a file; no more memory is taken than the file is large, times a small factor.
 
     Raises:
-        ModelError: no regular file, no GGUF, another version or byte order, one that is truncated or damaged, or
-            tensors of a type that is not supported.
+        ModelError: no regular file, no GGUF, another version or byte order, one that is truncated or
+            damaged, or tensors of a type that is not supported.
     """
     require_regular(path)
     try:
@@ -91,7 +91,9 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             return _read(_Cursor(path, file, size))
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); check its rights, or fetch it again") from error
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); check its rights, or fetch it again"
+        ) from error
 
 
 class _Cursor:
@@ -154,13 +156,18 @@ def _read(cursor: _Cursor) -> Header:
 
 def _check_beginning(cursor: _Cursor) -> None:
     if cursor.size < 24 or cursor.bytes(4) != MAGIC:
-        raise ModelError(f"{cursor.path} is no GGUF file ({cursor.size} bytes that begin otherwise); fetch it again")
+        raise ModelError(
+            f"{cursor.path} is no GGUF file ({cursor.size} bytes that begin otherwise); fetch it again"
+        )
     version = cursor.number("I")
     if not version & 0xFFFF:
-        raise ModelError(f"{cursor.path} is a big-endian GGUF file; convert the model again, as little-endian")
+        raise ModelError(
+            f"{cursor.path} is a big-endian GGUF file; convert the model again, as little-endian"
+        )
     if version not in VERSIONS:
         raise ModelError(
-            f"{cursor.path} is a GGUF file of version {version}, and supported are {VERSIONS[0]} and {VERSIONS[1]}; "
+            f"{cursor.path} is a GGUF file of version {version}, and supported are {VERSIONS[0]} and "
+            f"{VERSIONS[1]}; "
             f"convert the model again"
         )
 
@@ -208,7 +215,9 @@ def _places(
         if not shape or not all(shape):
             raise cursor.damaged(f"{called} is empty")
         if shape[-1] % storage.block:
-            raise cursor.damaged(f"{called} has rows of {shape[-1]}, no multiple of {storage.block} ({storage.name})")
+            raise cursor.damaged(
+                f"{called} has rows of {shape[-1]}, no multiple of {storage.block} ({storage.name})"
+            )
         at = start + offset
         if offset % alignment or at < end:
             raise cursor.damaged(f"{called} begins inside of {before or 'the header'} or between two places")

@@ -1,4 +1,4 @@
-"""The metadata of one architecture, by an allow-list: every key is asked for, changes nothing, or is refused."""
+"""The metadata of one architecture: every key is asked for, known to change nothing, or refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Metadata:
         return found
 
     def flags(self, key: str) -> list[bool] | int | None:
-        """A list of yes and no for each layer, or the length of their pattern; None if the key is not there."""
+        """A list of yes and no for each layer, or the length of their pattern; None without the key."""
         found = self._get(key, None)
         if isinstance(found, list) and all(value in (0, 1) for value in found):
             return [bool(value) for value in found]

@@ -44,8 +44,8 @@ def read_gguf(path: Path) -> GgufModel:
     """A model, from the headers of its files alone.
 
     Raises:
-        ModelError: files that are missing, damaged or do not belong together; an architecture, a setting or a type
-            of tensors that is not supported.
+        ModelError: files that are missing, damaged or do not belong together; an architecture, a setting
+            or a type of tensors that is not supported.
     """
     files = open_gguf(path)
     name, architecture = architecture_of(files)

@@ -54,15 +54,19 @@ def open_gguf(path: Path) -> GgufFiles:
         header = read_header(path)
         if _integer(header, "split.count", 1) > 1:
             raise ModelError(
-                f"{path} is one of {header.metadata['split.count']} parts of a model, and its name does not end in "
-                f"-00001-of-{header.metadata['split.count']:05d}.gguf; put all parts side by side under such names"
+                f"{path} is one of {header.metadata['split.count']} parts of a model, and its name does "
+                f"not end in "
+                f"-00001-of-{header.metadata['split.count']:05d}.gguf; put all parts side by side under "
+                f"such names"
             )
         return GgufFiles((path,), header.metadata, header.tensors)
     count = int(match["count"])
     if not 1 <= count <= _MOST_PARTS or not 1 <= int(match["number"]) <= count:
         raise ModelError(f"{path} cannot be a part of {count}, by its name; give it the name that it had")
     suffix = path.name[-len(ENDING) :]
-    paths = [path.with_name(f"{match['stem']}-{i:05d}-of-{match['count']}{suffix}") for i in range(1, count + 1)]
+    paths = [
+        path.with_name(f"{match['stem']}-{i:05d}-of-{match['count']}{suffix}") for i in range(1, count + 1)
+    ]
     for part in paths:
         if kind_of(part) is None:
             raise ModelError(f"there is no file {part}, a part of this model; fetch all {count} of them")
@@ -75,7 +79,8 @@ def _joined(headers: list[Header]) -> GgufFiles:
         stated = (_integer(header, "split.no", number), _integer(header, "split.count", len(headers)))
         if stated != (number, len(headers)):
             raise ModelError(
-                f"{header.path} says that it is part {stated[0] + 1} of {stated[1]}, and its name says otherwise; "
+                f"{header.path} says that it is part {stated[0] + 1} of {stated[1]}, and its name says "
+                f"otherwise; "
                 f"fetch the parts again"
             )
         for name, place in header.tensors.items():
@@ -88,7 +93,8 @@ def _joined(headers: list[Header]) -> GgufFiles:
     total = _integer(first, "split.tensors.count", len(tensors))
     if total != len(tensors):
         raise ModelError(
-            f"{first.path} says that its parts have {total} tensors, and they have {len(tensors)}; fetch them again"
+            f"{first.path} says that its parts have {total} tensors, and they have {len(tensors)}; "
+            f"fetch them again"
         )
     return GgufFiles(tuple(header.path for header in headers), first.metadata, tensors)
 

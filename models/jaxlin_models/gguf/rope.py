@@ -1,7 +1,7 @@
-"""Rotary embeddings as a GGUF file states them: keys ``rope.*``, and factors of single frequencies as tensors.
+"""Rotary embeddings as GGUF states them: keys ``rope.*``, and factors of single frequencies as tensors.
 
-llama.cpp: a missing ``rope.scaling.type`` is linear, and a missing factor is 1; YaRN's temperature follows from the
-factor. Stock transformers reads none of it but ``rope.freq_base``.
+llama.cpp: a missing ``rope.scaling.type`` is linear, and a missing factor is 1; YaRN's temperature follows
+from the factor. Stock transformers reads none of it but ``rope.freq_base``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def rope_parameters(metadata: Metadata, positions: int) -> dict[str, Any]:
 
 
 def with_factors(parameters: Mapping[str, Any], factors: list[float]) -> dict[str, Any]:
-    """The same with a factor for each frequency (``rope_freqs.weight`` of Llama 3.1), as a longrope of one length."""
+    """The same with a factor for each frequency (``rope_freqs.weight`` of Llama 3.1), as a longrope."""
     return {
         "rope_type": "longrope",
         "rope_theta": parameters["rope_theta"],

@@ -12,7 +12,8 @@ import numpy as np
 from jaxlin_models.errors import ModelError
 
 _Type = gguf.GGMLQuantizationType
-#: All that ``gguf.dequantize`` takes, and float64; the IQ types are left out, whose tables nobody has checked here.
+#: All that ``gguf.dequantize`` takes, and float64; the IQ types are left out, whose tables nobody has
+#: checked here.
 _SUPPORTED = (
     _Type.F32, _Type.F16, _Type.BF16, _Type.F64,
     _Type.Q8_0, _Type.Q4_0, _Type.Q4_1, _Type.Q5_0, _Type.Q5_1,
@@ -59,6 +60,7 @@ def refuse_storage(path: Path, tensor: str, number: int) -> None:
     names = {int(kind): kind.name for kind in _Type}
     known = ", ".join(storage.name for storage in STORAGE.values())
     raise ModelError(
-        f"tensor {tensor!r} of {path} is stored as {names.get(number, f'type {number}')}, which is not supported; "
+        f"tensor {tensor!r} of {path} is stored as {names.get(number, f'type {number}')}, which is not "
+        f"supported; "
         f"give a file of {known}"
     )

@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file under the names of stock transformers, with what llama.cpp's converter did undone."""
+"""The tensors of a GGUF file under stock transformers' names, what llama.cpp's converter did undone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ROWS_AT_ONCE = 4096
 class GgufTensors:
     """Every tensor of a model's files by name; rows are dequantised when they are asked for.
 
-    Undone are the order of the rows of q and k (llama.cpp turns neighbouring features, transformers those of two
-    halves) and the 1 that was added to Gemma's norms, which is taken off in float32 as stock transformers does.
+    Undone are the order of the rows of q and k (llama.cpp turns neighbouring features, transformers those
+    of two halves) and the 1 that was added to Gemma's norms, which is taken off in float32 as stock does.
 
     Args:
         files: of the model.
@@ -58,7 +58,8 @@ class GgufTensors:
             raise ModelError(f"{self.owner} lacks the tensor {name}; fetch the whole model")
         if (shape := self._place[name].shape) != expected:
             raise ModelError(
-                f"tensor {name} of {self.owner} has shape {list(shape)} where its metadata implies {list(expected)}; "
+                f"tensor {name} of {self.owner} has shape {list(shape)} where its metadata implies "
+                f"{list(expected)}; "
                 f"convert the model again"
             )
 
@@ -92,7 +93,9 @@ def _pairs_of_halves(place: Place, heads: int) -> np.ndarray:
     """For each row [head, half, pair] of transformers the number of the file's row [head, pair, half]."""
     count = place.shape[0]
     if count % (2 * heads):
-        raise ModelError(f"{place.path} has {count} rows of q or k for {heads} heads; convert the model again")
+        raise ModelError(
+            f"{place.path} has {count} rows of q or k for {heads} heads; convert the model again"
+        )
     return np.arange(count).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
 
@@ -102,7 +105,12 @@ def _names(architecture: Architecture, hf_config: PreTrainedConfig) -> dict[str,
     known = gguf.get_tensor_name_map(architecture.number, layers)
     table = families.weight_names(hf_config).values()
     stock = [
-        *(_PREFIX + name.format(layer=layer) for name in table if "{layer}" in name for layer in range(layers)),
+        *(
+            _PREFIX + name.format(layer=layer)
+            for name in table
+            if "{layer}" in name
+            for layer in range(layers)
+        ),
         *(_PREFIX + name for name in table if "{layer}" not in name),
         _HEAD,
     ]
@@ -113,4 +121,3 @@ def _names(architecture: Architecture, hf_config: PreTrainedConfig) -> dict[str,
         if found is not None:
             names[f"{found}.{ending}"] = name
     return names
-

@@ -1,7 +1,7 @@
-"""The tokenizer of a GGUF file: its vocabulary through transformers' own conversion, its settings as llama.cpp's.
+"""The tokenizer of a GGUF file: transformers' own conversion of its vocabulary, by llama.cpp's settings.
 
-transformers splits text by the rules that ``tokenizer.ggml.pre`` names, and by GPT-2's where it does not know the
-name; here such a name is refused, and SmolLM's single digits and the whole words of Llama 3 are added.
+transformers splits text by the rules that ``tokenizer.ggml.pre`` names, and by GPT-2's where it does not
+know the name; here such a name is refused. SmolLM's single digits and Llama 3's whole words are added.
 """
 
 from __future__ import annotations
@@ -30,9 +30,21 @@ _CONVERTED = {
     "token_type": "token_type",
     "merges": "merges",
 }
-#: Rules by which words of the vocabulary are taken whole, and texts begin with a token unless the file says no.
+#: Rules by which words of the vocabulary are taken whole, and texts begin with a token unless the file
+#: says no.
 _WHOLE_WORDS = frozenset(
-    {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "tekken"}
+    {
+        "llama3",
+        "llama-v3",
+        "llama-bpe",
+        "falcon3",
+        "falcon-h1",
+        "pixtral",
+        "midm-2.0",
+        "lfm2",
+        "jina-v5-nano",
+        "tekken",
+    }
 )
 #: How SentencePiece writes a blank.
 _BLANK = "▁"
@@ -56,7 +68,7 @@ def load_vocabulary(files: GgufFiles) -> Codec:
     settings = _Settings(files)
     with guarded(str(files.named)):
         backend = _backend(files, settings)
-        tokenizer = PreTrainedTokenizerFast(
+        tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=backend,
             add_bos_token=settings.adds("bos"),
             add_eos_token=settings.adds("eos"),
@@ -95,7 +107,8 @@ class _Settings:
         table = files.tensors["token_embd.weight"]
         if len(self.tokens) > table.shape[0] or not all(isinstance(token, str) for token in self.tokens):
             raise ModelError(
-                f"{self.path} has {len(self.tokens)} tokens and {table.shape[0]} embeddings, or tokens that are no "
+                f"{self.path} has {len(self.tokens)} tokens and {table.shape[0]} embeddings, or tokens "
+                f"that are no "
                 f"text; fetch it again"
             )
 
@@ -103,7 +116,9 @@ class _Settings:
         """A value; None where there is none."""
         found = self._metadata.get(f"{_PREFIX}{key}")
         if found is not None and not isinstance(found, kind):
-            raise ModelError(f"{self.path} sets tokenizer.ggml.{key} to {shown(found)}, which cannot be; {_IDS}")
+            raise ModelError(
+                f"{self.path} sets tokenizer.ggml.{key} to {shown(found)}, which cannot be; {_IDS}"
+            )
         return found
 
     def id(self, which: str) -> int | None:
@@ -112,8 +127,10 @@ class _Settings:
         if found is None and self.kind == _SENTENCEPIECE:
             found = self._USUAL.get(which)
         if found is not None and not 0 <= found < len(self.tokens):
-            raise ModelError(f"{self.path} says that its {which} token is number {found} of {len(self.tokens)}; {_IDS}")
-        return found
+            raise ModelError(
+                f"{self.path} says that its {which} token is number {found} of {len(self.tokens)}; {_IDS}"
+            )
+        return None if found is None else int(found)
 
     def token(self, which: str) -> str | None:
         """A special token."""
@@ -144,14 +161,21 @@ class _Settings:
 
 def _backend(files: GgufFiles, settings: _Settings) -> Tokenizer:
     architecture = str(files.metadata["general.architecture"])
-    given = {name: files.metadata[_PREFIX + key] for name, key in _CONVERTED.items() if _PREFIX + key in files.metadata}
+    given = {
+        name: files.metadata[_PREFIX + key]
+        for name, key in _CONVERTED.items()
+        if _PREFIX + key in files.metadata
+    }
     backend: Tokenizer = convert_gguf_tokenizer(architecture, given)[0]
     if settings.prefix and (settings.is_gemma or settings.kind == _BYTE_LEVEL):
         raise ModelError(f"{files.named} puts a blank before texts, which is not supported in it; {_IDS}")
     if settings.kind == _BYTE_LEVEL:
         if settings.rules == _SINGLE_DIGITS:
             backend.pre_tokenizer = pre_tokenizers.Sequence(
-                [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+                [
+                    pre_tokenizers.Digits(individual_digits=True),
+                    pre_tokenizers.ByteLevel(add_prefix_space=False),
+                ]
             )
         backend.model.ignore_merges = settings.rules in _WHOLE_WORDS
     elif not settings.is_gemma:  # whose conversion knows its blanks
@@ -160,7 +184,7 @@ def _backend(files: GgufFiles, settings: _Settings) -> Tokenizer:
 
 
 def _set_blanks(backend: Tokenizer, prefix: bool) -> None:
-    """Blanks as SentencePiece has them: with ``prefix`` one is put before every text, whatever it begins with."""
+    """Blanks as SentencePiece has them: with ``prefix`` one is put before every text."""
     blank = normalizers.Replace(" ", _BLANK)
     backend.normalizer = normalizers.Sequence([normalizers.Prepend(_BLANK), blank]) if prefix else blank
     backend.pre_tokenizer = None
