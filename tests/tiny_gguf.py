@@ -69,6 +69,12 @@ _GEMMA3_ROPE = {
 
 MODELS: Mapping[str, TinyGguf] = {
     "llama": _tiny("llama", "llama", {}, metadata={"rope.dimension_count": 16, "vocab_size": 288}),
+    "llama-small": _tiny(
+        "llama",
+        "llama",
+        {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1,
+         "max_position_embeddings": 16},
+    ),
     "llama-wide": _tiny("llama", "llama", {"vocab_size": 384, "num_hidden_layers": 1}),
     "llama-tied-biases": _tiny(
         "llama",

@@ -16,6 +16,8 @@ from jaxlin_models import ModelError
 from jaxlin_models.gguf.header import read_header
 from numpy.testing import assert_array_equal
 from tiny_gguf import MODELS, add, metadata_of, write_gguf
+import jaxlin
+from jaxlin import JaxlinError
 
 TOKEN_TABLE = "token_embd.weight"
 
@@ -199,6 +201,16 @@ def test_metadata(changes: dict[str, Any], why: str, tmp_path: Path) -> None:
     write_gguf("llama", path, plain=True, **changes)
     sentence = said(path)
     assert why in sentence, sentence
+
+
+def test_ids_do_without_a_tokenizer_that_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    write_gguf("llama-small", path, plain=True, tokenizer__ggml__pre="unheard-of")
+    model = jaxlin.load(path)
+    assert not model.has_tokenizer
+    assert model.token_text(3) == "#3"
+    with pytest.raises(JaxlinError, match="rules that are not known here"):
+        model.tokenize("the end")
 
 
 @pytest.mark.parametrize("name", ["gemma", "qwen3moe", "llama4", "bert"])

@@ -53,8 +53,12 @@ _IDS = "give the prompt as `token_ids` instead"
 
 
 def has_vocabulary(files: GgufFiles) -> bool:
-    """Whether the files have a tokenizer."""
-    return isinstance(files.metadata.get(f"{_PREFIX}tokens"), list)
+    """Whether the files have a tokenizer of a kind that is known; without one, prompts are ids."""
+    try:
+        _Settings(files)
+    except ModelError:  # said by load_vocabulary, to those who give text
+        return False
+    return True
 
 
 def load_vocabulary(files: GgufFiles) -> Codec:
@@ -63,8 +67,6 @@ def load_vocabulary(files: GgufFiles) -> Codec:
     Raises:
         ModelError: there is none, or none that can be used.
     """
-    if not has_vocabulary(files):
-        raise ModelError(f"{files.named} has no tokenizer; {_IDS}")
     settings = _Settings(files)
     with guarded(str(files.named)):
         backend = _backend(files, settings)
@@ -90,6 +92,8 @@ class _Settings:
 
     def __init__(self, files: GgufFiles) -> None:
         self.path, self._metadata = files.named, files.metadata
+        if not isinstance(files.metadata.get(f"{_PREFIX}tokens"), list):
+            raise ModelError(f"{files.named} has no tokenizer; {_IDS}")
         self.is_gemma = str(files.metadata["general.architecture"]).startswith("gemma")
         self.kind = self.get("model", str)
         self.rules = self.get("pre", str) or ""
