@@ -16,6 +16,7 @@ from jaxlin_models import ModelError
 from jaxlin_models.gguf.header import read_header
 from numpy.testing import assert_array_equal
 from tiny_gguf import MODELS, add, metadata_of, write_gguf
+
 import jaxlin
 from jaxlin import JaxlinError
 
