@@ -3,7 +3,7 @@
 # make test      install what the tests need and run them, on one interpreter
 # make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
 # make hostile   20,000 hostile inputs with seeds of their own; the suite has a short form of it
-# make faults    kill runs before every change of the file system, in the long form
+# make faults    kill runs, and fill the disk, before every change of the file system: the long form
 # make soak      500 prompts in one process: flat memory
 
 PYTHON ?= python3
@@ -49,9 +49,10 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
 	.venv-lowest/bin/python $(PYTEST) -m "not demos" -W ignore::DeprecationWarning
 
-# SIGKILL before every change of the file system of svd, tokens, layers and many prompts, and at random moments.
+# SIGKILL, a full disk and a read-only one before every change of the file system of svd, tokens, layers and many
+# prompts; kills at random moments; two runs at once. Tells how many runs were disturbed.
 faults: $(VENV)/.installed-test
-	JAXLIN_FAULTS=all $(BIN)/python -m pytest -s -n 0 tests/faults
+	JAXLIN_FAULTS=all $(BIN)/python $(PYTEST) -rP tests/faults
 
 # 500 prompts in one process: flat memory, and no program compiled beyond those of each bucket.
 soak: $(VENV)/.installed

@@ -28,6 +28,4 @@ if [ ! -e .venv-newer/.installed ] || [ pyproject.toml -nt .venv-newer/.installe
     touch .venv-newer/.installed
 fi
 .venv-newer/bin/python -c 'import jax, sys; print("Python", sys.version.split()[0], "JAX", jax.__version__)'
-# Coverage is told here, where Python itself watches for it (3.12 and newer) and it costs next to nothing.
-export COVERAGE_CORE=sysmon
-exec .venv-newer/bin/python -m pytest -n auto --dist worksteal -m "not demos" --cov=jaxlin --cov=jaxlin_models --cov-report=term:skip-covered
+exec .venv-newer/bin/python -m pytest -n auto --dist worksteal -m "not demos"

@@ -68,6 +68,10 @@ FAMILIES = ("llama-biases", "gemma3-text", "qwen3-sliding")
 #: For programs that run once on little: the same program, less work on its machine code.
 QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
 
+#: Linux gives a process 65,530 maps of memory, and every compiled program keeps three or four.
+_MAPS, _MOST_MAPS, _TESTS_BETWEEN = Path("/proc/self/maps"), 30_000, 20
+_TESTS = pytest.StashKey[int]()
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Model]:
@@ -131,6 +135,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     finally:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = quick
         jax.config.update("jax_disable_most_optimizations", quick == "1")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Drop compiled programs before the kernel has no more maps for them, which XLA ends in a crash."""
+    count = item.session.stash.setdefault(_TESTS, 0) + 1
+    item.session.stash[_TESTS] = count
+    if count % _TESTS_BETWEEN == 0 and _MAPS.exists():
+        with _MAPS.open("rb") as lines:
+            held = sum(1 for _ in lines)
+        if held > _MOST_MAPS:
+            jax.clear_caches()
 
 
 def pytest_unconfigure() -> None:

@@ -211,6 +211,15 @@ def test_pictures_and_the_numbers_in_them(
             ["steer", *ASK, "--concept", "Japan", "--strength", "nan"],
             "--strength is nan: give a finite",
         ),
+        (["steer", *ASK, "--concept", "Japan", "--strength", "1e308"], "--strength is 1e+308: give a number"),
+        (
+            ["steer", *ASK, "--concept", "Japan", "--temperature", "nan"],
+            "--temperature is nan: give a finite",
+        ),
+        (
+            ["steer", *ASK, "--concept", "Japan", "--temperature", "1e-300"],
+            "the temperature is 1e-300: choose 0",
+        ),
         (["steer", *ASK, "--concept", "Japan", "--tokens", "0"], "--tokens is 0"),
         (["svd", *ASK, "--norms", "-1"], "--norms is -1"),
     ],

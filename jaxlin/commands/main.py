@@ -17,6 +17,7 @@ from jaxlin.commands.failure import in_words
 from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
+from jaxlin.commands.xla_flags import check_xla_flags
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.interrupt import interruptible, without_words
 from jaxlin.runtime.sizes import shortened
@@ -120,13 +121,16 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     device, computes = parsed.get("device"), parsed.has("device")
     check_room(computes=computes)
+    check_xla_flags()
     try:
+        from jaxlin.runtime.compilation_cache import check_compilation_cache
         from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
     except ValueError as error:
         raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
     if device is not None:
         use_device(device)
     if computes:
+        check_compilation_cache()
         start()
         tell_of_idle_gpu()
     # A verb that asks one model about one prompt needs no command of its own.

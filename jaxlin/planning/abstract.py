@@ -156,10 +156,7 @@ def weight_bytes(job: Job) -> int:
 def _weights(job: Job) -> tuple[Any, Any, str]:
     """The decoder's graph, its weights in shapes, and its precision."""
     precision = models.choose_precision(job.dtype, job.precision)
-    decoder = nnx.eval_shape(
-        lambda: models.Decoder(job.config, rngs=nnx.Rngs(0), dtype=jnp.dtype(job.dtype), precision=precision)
-    )
-    graphdef, weights = nnx.split(decoder)
+    graphdef, weights = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision)
     weights = shapes_of(weights)
     if job.offload == "all":
         weights = nnx.State({**weights, "layers": to_host(weights["layers"])})

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
+from select import select
 from typing import Any
 
 from jaxlin.errors import JaxlinError
@@ -16,6 +20,8 @@ from jaxlin.runtime.sizes import spell_size
 #: The most that is read of a file with one prompt, and of one with many, or of a pipe that may have no end.
 PROMPT_BYTES, PROMPTS_BYTES = 16_000_000, 256_000_000
 _AT_ONCE = 1 << 20
+#: Seconds in which somebody must have opened the other end of a pipe.
+_PATIENCE = 5.0
 #: The marks that other encodings begin with; those of UTF-32 first, since one begins with one of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -92,10 +98,11 @@ def _read_bytes(path: Path, argument: str, most: int) -> bytes:
     """All bytes; no more memory is taken than ``most``, whatever the file is."""
     data = bytearray()
     try:
-        with path.open("rb", buffering=0) as file:
+        # Without waiting, or a named pipe that nobody writes to would be waited for without end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            while size <= most and len(data) <= most and (part := file.read(_AT_ONCE)):
+            while size <= most and len(data) <= most and (part := _next_part(file)):
                 data += part
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error
@@ -105,6 +112,25 @@ def _read_bytes(path: Path, argument: str, most: int) -> bytes:
             f"cannot read {path} as UTF-8 text (it is larger than {spell_size(most)}): check `{argument}`"
         )
     return bytes(data)
+
+
+def _next_part(file: RawIOBase) -> bytes:
+    """More of a file, waited for where somebody writes to it; empty at its end.
+
+    Raises:
+        OSError: a pipe whose other end nobody has opened in :data:`_PATIENCE` seconds.
+    """
+    gives_up = time.monotonic() + _PATIENCE
+    while not (part := file.read(_AT_ONCE)):
+        if part is None:  # somebody has the other end, and has not written yet
+            select([file], [], [])
+        elif select([file], [], [], 0)[0]:  # the end; nobody was there before where it does not say so
+            break
+        elif time.monotonic() > gives_up:
+            raise OSError(errno.EPIPE, "it is a pipe that nobody writes to")
+        else:
+            time.sleep(0.05)
+    return part or b""
 
 
 def _other_encoding(data: bytes) -> str | None:

@@ -157,9 +157,12 @@ def check_free(out: Path, *, overwrite: bool) -> None:
 
 
 def _others(folder: Path) -> list[str]:
-    """What is no file of a result."""
-    held = sorted(folder.iterdir())
-    return [path.name for path in held if path.name not in (TENSORS, SUMMARY) or not path.is_file()]
+    """What is no file of a result; a link is none, and points elsewhere once the folder has moved."""
+
+    def is_ours(path: Path) -> bool:
+        return path.name in (TENSORS, SUMMARY) and path.is_file() and not path.is_symlink()
+
+    return [path.name for path in sorted(folder.iterdir()) if not is_ours(path)]
 
 
 def _holds_others(out: Path, others: Sequence[str]) -> JaxlinError:

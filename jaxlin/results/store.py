@@ -41,7 +41,8 @@ def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -
         for name in (TENSORS, SUMMARY):
             flush(folder / name)
     except OSError as error:
-        raise JaxlinError(f"the result cannot be written ({error.strerror or error}): free some space") from error
+        reason = error.strerror or error
+        raise JaxlinError(f"the result cannot be written ({reason}): free some space") from error
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

@@ -173,10 +173,16 @@ class Options:
         return cls(**{name: known[name].converted(value) for name, value in values.items()})
 
 
+#: What was read from the annotations of each class of options, which takes a while.
+_READ: dict[type[Options], tuple[Declared, ...]] = {}
+
+
 def declared_in(cls: type[Options]) -> tuple[Declared, ...]:
     """All options of a class, those of its bases first."""
-    hints = get_type_hints(cls, include_extras=True)
-    return tuple(_declared(field, hints[field.name]) for field in fields(cls))
+    if cls not in _READ:
+        hints = get_type_hints(cls, include_extras=True)
+        _READ[cls] = tuple(_declared(field, hints[field.name]) for field in fields(cls))
+    return _READ[cls]
 
 
 def did_you_mean(name: str, known: list[str], otherwise: str) -> str:

@@ -92,6 +92,8 @@ def svd_many(
     with ExitStack() as leaving:
         try:
             out.mkdir(parents=True, exist_ok=True)
+            if (out / INDEX).is_dir() and not (out / INDEX).is_symlink():  # a link is replaced, not followed
+                raise JaxlinError(f"{out / INDEX} is a folder: remove it, or choose another `out`")
             shop = leaving.enter_context(workshop(out / INDEX))
         except OSError as error:
             raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error

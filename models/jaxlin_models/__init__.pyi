@@ -8,7 +8,7 @@ from .checkpoint import Checkpoint, find, find_config
 from .codec import Codec
 from .config import DecoderConfig, RopeConfig
 from .config_file import config_of
-from .decoder import Decoder, record
+from .decoder import Decoder, abstract_decoder, record
 from .detach import POLICIES, FreezePolicy, Plain, UnknownModuleKind
 from .dial import Dial
 from .errors import ModelError
@@ -38,6 +38,7 @@ __all__ = [
     "StateTensors",
     "Stream",
     "UnknownModuleKind",
+    "abstract_decoder",
     "algorithm",
     "choose_precision",
     "config_of",

@@ -13,11 +13,12 @@ What is unusual about it:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -260,6 +261,15 @@ class Decoder(nnx.Module):
 
 #: A decoder without its weights, as ``nnx.split`` gives it.
 Graph = nnx.GraphDef[Decoder]
+
+
+@lru_cache(maxsize=8)  # planner and loader ask for the same, and tracing takes longer than small jobs
+def abstract_decoder(
+    config: DecoderConfig, dtype: np.dtype, precision: str | None = None
+) -> tuple[Graph, Weights]:
+    """The graph and the weights of a decoder, in shapes alone: no array is made, whatever the sizes."""
+    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision))
+    return nnx.split(decoder)
 
 
 def record(

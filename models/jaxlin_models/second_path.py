@@ -48,7 +48,9 @@ def second_logits(
 
 def _logits(reader: _Reader, config: DecoderConfig, ids: Sequence[int]) -> Floats:
     tensors, dtype, length = reader.tensors, reader.dtype, len(ids)
-    rows = [reader.rows(f"{reader.prefix}embed_tokens.weight", slice(i, i + 1)) for i in ids]
+    head = next((name for name in _HEADS if name in tensors), reader.table)
+    table = reader.table if reader.table in tensors else head  # of a tied pair, either may stand alone
+    rows = [reader.rows(table, slice(i, i + 1)) for i in ids]
     x = np.concatenate(rows) * np.asarray(config.embed_scale, dtype)
     tables = {
         kind: _rotary(rope, config, length, dtype)
@@ -62,7 +64,6 @@ def _logits(reader: _Reader, config: DecoderConfig, ids: Sequence[int]) -> Float
         x = block.mlp_branch(block.attention_branch(x))
         layer += 1
     y = reader.norm("norm", config)(x[-1:])[0]
-    head = next((name for name in _HEADS if name in tensors), f"{reader.prefix}embed_tokens.weight")
     parts = []
     for start in range(0, config.vocab_size, _ROWS):
         parts.append(reader.rows(head, slice(start, min(start + _ROWS, config.vocab_size))) @ y)
@@ -80,8 +81,13 @@ class _Reader:
     @property
     def prefix(self) -> str:
         """What the names of the decoder's tensors begin with."""
-        here = (prefix for prefix in _PREFIXES if f"{prefix}embed_tokens.weight" in self.tensors)
+        here = (prefix for prefix in _PREFIXES if f"{prefix}norm.weight" in self.tensors)
         return next(here, _PREFIXES[0])
+
+    @property
+    def table(self) -> str:
+        """The name of the embeddings."""
+        return f"{self.prefix}embed_tokens.weight"
 
     def rows(self, name: str, rows: slice) -> Floats:
         return np.asarray(self.tensors.read(name, rows).astype(self.storage), self.dtype)

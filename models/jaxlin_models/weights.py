@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxlin_models import families
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
-from jaxlin_models.decoder import LOGICAL_AXES, Decoder
+from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
@@ -113,8 +113,7 @@ def decoder_of(
     names = _names_in(tensors, hf_config)
     _check_last_layer(names, config.num_layers, tensors)
     config, names = _with_head(config, names, tensors, tell)
-    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision))
-    graphdef, state = nnx.split(decoder)
+    graphdef, state = abstract_decoder(config, np.dtype(dtype), precision)
     flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
     places = _places(names, shapes)

@@ -141,9 +141,19 @@ def _places(case: Case) -> list[Path]:
     return [
         Path(place(f"{os.path.normpath(out)}{ending}"))
         for out in outs
+        if _can_be(out)
         for ending in ("", ".state")
         for place in (os.path.realpath, os.path.abspath)  # a link may be replaced itself
     ]
+
+
+def _can_be(name: str) -> bool:
+    """Whether a file could have this name: halves of surrogate pairs that stand for no byte are none."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _within(path: Path, place: Path) -> bool:

@@ -84,11 +84,11 @@ class World:
         changed = [
             name for name in {**now, **self._signatures} if now.get(name) != self._signatures.get(name)
         ]
-        for name in sorted(changed, reverse=True):  # what is inside before what it is in
-            if name not in self._kept or self._kept[name] != FOLDER or not (self.root / name).is_dir():
+        for name in sorted(changed):  # a link before what seems to be inside
+            if not self._is_kept_folder(name):
                 remove(self.root / name)
         for name in sorted(changed):
-            if name in self._kept and not (self._kept[name] == FOLDER and (self.root / name).is_dir()):
+            if name in self._kept and not self._is_kept_folder(name):
                 put(self.root / name, self._kept[name])
         if changed:
             for (
@@ -98,6 +98,11 @@ class World:
                 if not os.path.lexists(self.root / name):
                     put(self.root / name, content)
             self._signatures = self.signatures()
+
+    def _is_kept_folder(self, name: str) -> bool:
+        """Whether a folder was made here and one is here, be it changed inside."""
+        place = self.root / name
+        return self._kept.get(name) == FOLDER and place.is_dir() and not place.is_symlink()
 
 
 def make_world(root: Path, *, all_kinds: bool) -> World:

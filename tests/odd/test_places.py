@@ -294,6 +294,26 @@ def test_links_out_of_the_folder(again: Callable[..., str], tmp_path: Path) -> N
     assert (os.listdir(tmp_path / "elsewhere"), (tmp_path / "missing").exists()) == ([], False)
 
 
+def test_a_folder_in_the_place_of_the_index(again: Callable[..., str], tmp_path: Path) -> None:
+    """It is refused before any prompt is worked on."""
+    shutil.rmtree(tmp_path / "out" / "p5")
+    (tmp_path / "out" / "index.jsonl").unlink()
+    (tmp_path / "out" / "index.jsonl").mkdir()
+    assert "index.jsonl is a folder: remove it" in again()
+    assert not (tmp_path / "out" / "p5").exists()
+
+
+def test_a_link_in_a_result_is_not_replaced(again: Callable[..., str], tmp_path: Path) -> None:
+    """Refused before any work, though it can be read: it would point elsewhere once its folder has moved."""
+    (tmp_path / "notes").write_text("precious")
+    (tmp_path / "out" / "p6" / "result.json").unlink()
+    (tmp_path / "out" / "p6" / "result.json").symlink_to("../../notes")
+    before = (tmp_path / "out" / "index.jsonl").stat().st_ino
+    assert "p6 holds other files (result.json)" in again("--overwrite")
+    assert (tmp_path / "notes").read_text() == "precious"
+    assert (tmp_path / "out" / "index.jsonl").stat().st_ino == before
+
+
 def test_two_batches_at_once(again: Callable[..., str], tmp_path: Path) -> None:
     with workshop.workshop(tmp_path / "out" / "index.jsonl"):
         assert "another run is writing here at this moment" in again()

@@ -56,6 +56,13 @@ def shell(command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         ("cd $(mktemp -d); rmdir $PWD; jaxlin models", 2, "the working directory is gone"),
         ("JAX_PLATFORMS=nonsense jaxlin svd --model demo-llama --prompt a", 2, "JAX_PLATFORMS is 'nonsense'"),
         ("JAX_ENABLE_X64=nonsense jaxlin models", 2, "JAX cannot be imported"),
+        ("XLA_FLAGS=--xla_nonsense=1 jaxlin models", 2, "--xla_nonsense=1): mend XLA_FLAGS"),
+        ("XLA_FLAGS=--xla_force_host_platform_device_count=x jaxlin models", 2, "value x for flag xla_force"),
+        (
+            "JAX_COMPILATION_CACHE_DIR=/dev/null/x jaxlin svd --model demo-llama --prompt a -k 1",
+            0,
+            "cannot be used",
+        ),
         ("ulimit -v 200000; jaxlin svd --model demo-llama --prompt a", 2, "out of memory"),
         ("ulimit -v 1000000; jaxlin svd --model demo-llama --prompt a", 2, "out of memory"),
     ],

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
 from jaxlin.commands.prompt import read_prompt
+from jaxlin.prompts import files
 from jaxlin.prompts.files import read_json_lines, read_text
 from jaxlin.prompts.load import locate
 from jaxlin.verbs.entries import read_entries
@@ -119,6 +121,31 @@ def test_a_pipe_is_read_to_its_end_and_an_endless_one_is_not(tmp_path: Path):
 
 
 # JSON lines
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But one that has a writer is, however long that takes."""
+    monkeypatch.setattr(files, "_PATIENCE", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(JaxlinError, match="a pipe that nobody writes to"):
+        read_text(pipe, "prompt_file")
+    monkeypatch.setattr(files, "_PATIENCE", 60.0)
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            time.sleep(0.6)
+            file.write("late")
+            file.flush()
+            time.sleep(0.3)
+            file.write("r")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_text(pipe, "prompt_file") == "later"
+    writer.join()
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x7f", "\x0b", "\x0c", "\x1c", "\x1e"])

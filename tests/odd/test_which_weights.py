@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxlin_models import ModelError, find, load_decoder, weights_hash
+from jaxlin_models import ModelError, find, load_decoder, second_logits, weights_hash
+from jaxlin_models.tensors import tensors_of as file_tensors
 from jaxlin_models.weights import to_huggingface
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -37,10 +38,17 @@ def tensors_of(folder: Path) -> Tensors:
 
 
 def load(folder: Path) -> tuple[Tensors, list[str]]:
-    """Our parameters under stock's names in a text model, and what was said."""
+    """Our parameters under stock's names in a text model, and what was said.
+
+    Whatever loads is also predicted by the certificate's other path, which takes the tensors by name itself.
+    """
     said: list[str] = []
     checkpoint = find(str(folder))
     decoder = load_decoder(checkpoint, jnp.float64, tell=said.append)
+    ids = [5, 17, 3]
+    ours = decoder.logits(decoder(decoder.embed(jnp.array(ids)))[-1])
+    theirs = second_logits(file_tensors(checkpoint), checkpoint.config, ids, np.float64, np.float64)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-10, atol=1e-10)
     return to_huggingface(decoder, checkpoint.hf_config), said
 
 
