@@ -239,7 +239,7 @@ def _at_stock() -> Iterator[None]:
     """Say of an error of torch or transformers that it is theirs."""
     try:
         yield
-    except (oracle.IncompleteCheckpoint, MemoryError):
+    except (oracle.IncompleteCheckpoint, ModelError, MemoryError):
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
