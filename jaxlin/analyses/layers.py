@@ -16,6 +16,7 @@ from jaxlin.linear.vectors import block_norms, contributions
 from jaxlin.results.layer import PARTS, LayerSVD
 from jaxlin.results.layers import LayersResult
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.sizes import shortened
 from jaxlin.solvers.spectrum import dimensions
 from jaxlin.solvers.svd import svd
 
@@ -94,7 +95,7 @@ def check_parts(parts: Sequence[str]) -> None:
     """:class:`JaxlinError` if any of these is none of :data:`PARTS`, or there are none."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
-        what = f"unknown part {unknown[0]!r}" if unknown else "no part is asked for"
+        what = f"unknown part {shortened(unknown[0])!r}" if unknown else "no part is asked for"
         raise JaxlinError(f"{what}: choose from {', '.join(PARTS)}")
 
 

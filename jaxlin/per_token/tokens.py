@@ -22,6 +22,7 @@ from jaxlin.per_token.shared import shared_tokens
 from jaxlin.results.labels import prompt_checks
 from jaxlin.results.tokens import TokenCertificate, TokensResult
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.sizes import shortened
 
 __all__ = ["METHODS", "TokensResult", "tokens"]
 
@@ -62,7 +63,7 @@ def tokens(
     if not 1 <= k <= most:
         raise JaxlinError(f"k is {k}, but each J_t has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
-        raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+        raise JaxlinError(f"unknown method {shortened(method)!r}: choose one of {', '.join(METHODS)}")
     request = TokenRequest(k, checked_tolerance(bare, tolerance), seed, progress, scratch)
     started = time.perf_counter()
     triplets = (exact_tokens if method == "exact" else shared_tokens)(bare, request)

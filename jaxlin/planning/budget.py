@@ -22,7 +22,7 @@ from jaxlin.linear.operator import solver_dtype
 from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
-from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.sizes import shortened, spell_size
 from jaxlin.solvers.choose import MethodChoice, choose_method
 from jaxlin.solvers.methods import ITERATIVE, uses
 
@@ -213,7 +213,9 @@ def candidates(
     """
     for name, given, known in (("attention", attention, AttentionSetting), ("gate", gate, GateSetting)):
         if given is not None and given not in get_args(known):
-            raise JaxlinError(f"unknown {name} setting {given!r}: choose {' or '.join(get_args(known))}")
+            raise JaxlinError(
+                f"unknown {name} setting {shortened(given)!r}: choose {' or '.join(get_args(known))}"
+            )
     short = [("probabilities", "stored")] if length <= SHORT else []
     settings = [*short, ("queries_keys", "stored"), ("queries_keys", "recomputed")]
     pinned = [(attention or a, gate or g) for a, g in settings]

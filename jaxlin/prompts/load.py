@@ -11,6 +11,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.sizes import shortened
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder
@@ -114,7 +115,7 @@ def locate(
         return cast("AnyModel", model)
     dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
-        raise JaxlinError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+        raise JaxlinError(f"unknown dtype {shortened(dtype)!r}: choose one of {', '.join(DTYPES)}")
     before = jax.config.read("jax_enable_x64")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)

@@ -25,6 +25,7 @@ from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.text import Prompt, up_to
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.offload import check_offload
+from jaxlin.runtime.sizes import shortened
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -256,5 +257,7 @@ class Model(Readout):
 
 def _policy(name: str) -> models.FreezePolicy:
     if name not in models.POLICIES:
-        raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(sorted(models.POLICIES))}")
+        raise JaxlinError(
+            f"unknown policy {shortened(name)!r}: choose one of {', '.join(sorted(models.POLICIES))}"
+        )
     return models.POLICIES[name]

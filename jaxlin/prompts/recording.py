@@ -21,6 +21,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.operators import PassState, recorded_operator
 from jaxlin.results.labels import Labels
+from jaxlin.runtime.sizes import shortened
 
 MODULES = ("attention", "mlp")
 
@@ -97,7 +98,7 @@ class Recording:
         if not 0 <= layer < self.num_layers:
             raise JaxlinError(f"there is no layer {layer}: choose from 0 to {self.num_layers - 1}")
         if which not in MODULES:
-            raise JaxlinError(f"unknown module {which!r}: choose {' or '.join(MODULES)}")
+            raise JaxlinError(f"unknown module {shortened(which)!r}: choose {' or '.join(MODULES)}")
         stream, kind = self.stream, cast(Branch, which)
         entering = stream.before_attention if which == "attention" else stream.before_mlp
         added = stream.attention if which == "attention" else stream.mlp

@@ -134,7 +134,7 @@ def check_formats(formats: Sequence[str]) -> None:
     """:class:`JaxlinError` if any of these is none of :data:`FORMATS`, or there are none."""
     unknown = [ending for ending in formats if ending not in FORMATS]
     if unknown or not formats:
-        what = f"unknown format {unknown[0]!r}" if unknown else "no format is given"
+        what = f"unknown format {shortened(unknown[0])!r}" if unknown else "no format is given"
         raise JaxlinError(f"{what}: choose from {', '.join(FORMATS)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.sizes import shortened
 
 #: The oldest JAX whose programs keep arrays in the host's memory where they are put.
 _OLDEST_JAX = (0, 10, 2)
@@ -25,7 +26,7 @@ def check_offload(offload: str, *, linear: bool = True) -> None:
             weights would be on the device again.
     """
     if offload not in OFFLOADS:
-        raise JaxlinError(f"unknown offload {offload!r}: choose one of {', '.join(OFFLOADS)}")
+        raise JaxlinError(f"unknown offload {shortened(offload)!r}: choose one of {', '.join(OFFLOADS)}")
     if offload != "none" and jax.__version_info__[:3] < _OLDEST_JAX:
         oldest = ".".join(map(str, _OLDEST_JAX))
         raise JaxlinError(

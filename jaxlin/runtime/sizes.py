@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from jaxlin_models.spelling import shortened as shortened
+
 from jaxlin.errors import JaxlinError
 
 _UNITS: Mapping[str, int] = {"": 1, "B": 1} | {
@@ -47,11 +49,6 @@ def spell_number(value: int | float) -> str:
         return str(value)
     digits = int(abs(value).bit_length() * math.log10(2)) + 1
     return f"a{' negative' if value < 0 else ''} number of about {digits} digits"
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """Text as a message quotes it, be it as long as it may."""
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def parse_whole(text: str) -> int:

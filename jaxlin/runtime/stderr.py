@@ -8,11 +8,19 @@ from contextlib import suppress
 
 from jaxlin.errors import printable
 
+#: Characters that are kept of its beginning, which says what is wrong, and of its end, which says what to do.
+_FIRST, _LAST = 1200, 400
+
 
 def tell(message: str, name: str = "jaxlin: ") -> None:
-    """One line, behind the name of the program; what acts on a terminal is spelled out."""
-    stderr = ForgivingStderr()
-    stderr.write(f"{name}{printable(message)}\n")
+    """One line, behind the name of the program; what acts on a terminal is spelled out.
+
+    Of a message that quotes something endless the middle is left out.
+    """
+    stderr, line = ForgivingStderr(), printable(message)
+    if len(line) > _FIRST + _LAST:
+        line = f"{line[:_FIRST]} … {line[-_LAST:]}"
+    stderr.write(f"{name}{line}\n")
     stderr.flush()
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from jaxlin.errors import JaxlinError, printable
 from jaxlin.runtime.environment import held_bytes
 from jaxlin.runtime.interrupt import raise_if_interrupted
-from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.sizes import shortened, spell_size
 from jaxlin.runtime.stderr import ForgivingStderr
 
 MODES = ("auto", "lines", "none")
@@ -44,7 +44,7 @@ class TerminalProgress:
 
     def __init__(self, mode: str = "auto") -> None:
         if mode not in MODES:
-            raise JaxlinError(f"unknown progress {mode!r}: choose one of {', '.join(MODES)}")
+            raise JaxlinError(f"unknown progress {shortened(mode)!r}: choose one of {', '.join(MODES)}")
         self._console = Console(file=ForgivingStderr())  # type: ignore[arg-type]
         self._lines = mode == "lines"
         self._bars = _bars(self._console) if mode == "auto" and self._console.is_terminal else None

@@ -13,7 +13,7 @@ import psutil
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.runtime.device import device
-from jaxlin.runtime.sizes import spell_size
+from jaxlin.runtime.sizes import shortened, spell_size
 from jaxlin.solvers.matfree import first_steps
 from jaxlin.solvers.methods import METHODS, uses
 from jaxlin.solvers.power import width
@@ -85,7 +85,7 @@ def choose_method(
     if not 1 <= k <= most:
         raise JaxlinError(f"k is {k}, but this map has {most} singular values: choose 1 ≤ k ≤ {most}")
     if method not in METHODS:
-        raise JaxlinError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+        raise JaxlinError(f"unknown method {shortened(method)!r}: choose one of {', '.join(METHODS)}")
     given = [*given] if block is None else ["block", *given]
     possible = _methods_for(given, method)
     if block is None:

@@ -15,6 +15,7 @@ from jaxlin.prompts.text import Prompt
 from jaxlin.results.compare import Comparison
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.sizes import shortened
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.layers import layers
@@ -67,7 +68,7 @@ def compare_policies(
         raise JaxlinError("`policies` says which policies are compared: leave `policy` out")
     for name in names:
         if name not in POLICIES:
-            raise JaxlinError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
+            raise JaxlinError(f"unknown policy {shortened(name)!r}: choose one of {', '.join(POLICIES)}")
     with kept(options) as folder:
         ids = tokenized(model, prompt, options)
         solver = Solver(options.k, "auto")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import spell_number
+from jaxlin.runtime.sizes import shortened, spell_number
 
 _Kind = TypeVar("_Kind", bound="Options")
 
@@ -61,7 +61,9 @@ class Option:
         values = value if isinstance(value, tuple) else (value,)
         for given in values:
             if self.choices and given not in self.choices:
-                raise JaxlinError(f"unknown {name} {given!r}: choose one of {', '.join(self.choices)}")
+                raise JaxlinError(
+                    f"unknown {name} {shortened(str(given))!r}: choose one of {', '.join(self.choices)}"
+                )
             if isinstance(given, int | float) and not isinstance(given, bool):
                 self._check_number(name, given)
 

@@ -146,9 +146,10 @@ class DecoderConfig:
         self._check_rotary()
 
     def _check_rotary(self) -> None:
-        if not 2 <= self.turned_features <= self.head_dim:
+        turned = self.turned_features
+        if not 2 <= turned <= self.head_dim - turned % 2:
             raise ValueError(
-                f"rotary embeddings turn {self.turned_features} features of heads of {self.head_dim}"
+                f"rotary embeddings turn {turned} features, in pairs, of heads of {self.head_dim}"
             )
         for rope in (self.rope_full, self.rope_sliding):
             counts = {len(rope.short_factors), len(rope.long_factors)}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxlin_models.errors import ModelError
+from jaxlin_models.spelling import shortened
 
 #: What a setting may be.
 AttentionSetting = Literal["probabilities", "queries_keys"]
@@ -56,7 +57,7 @@ class Dial:
         for name, known in (("attention", get_args(AttentionSetting)), ("gate", get_args(GateSetting))):
             if getattr(self, name) not in known:
                 raise ModelError(
-                    f"unknown {name} setting {getattr(self, name)!r}: choose {' or '.join(known)}"
+                    f"unknown {name} setting {shortened(getattr(self, name))!r}: choose {' or '.join(known)}"
                 )
         if self.block < 1:
             raise ModelError(f"a block of {self.block} positions is none: choose 1 or more")

@@ -25,6 +25,7 @@ from jaxtyping import Array
 
 from jaxlin_models.errors import ModelError
 from jaxlin_models.product import product
+from jaxlin_models.spelling import shortened
 
 PRECISIONS = ("float32", "tf32", "bf16x3", "bfloat16", "float64")
 _STORAGE = ("float32", "bfloat16", "float64")
@@ -58,7 +59,7 @@ def choose_precision(storage: DTypeLike, precision: str | None = None) -> str:
     if precision is None:
         return stored
     if precision not in PRECISIONS:
-        raise ModelError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        raise ModelError(f"unknown precision {shortened(precision)!r}: choose one of {', '.join(PRECISIONS)}")
     if precision == "float64" and stored != "float64":
         raise ModelError(
             f"float64 products need weights stored in float64, not {stored}: choose dtype float64, "

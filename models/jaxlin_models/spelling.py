@@ -30,3 +30,8 @@ def spell_acting(text: str, spelling: Callable[[str], str], *, keep: str = "") -
         return text
     acting = {c for c in set(text) if unicodedata.category(c) in _ACTING} - _JOINERS - set(keep)
     return text.translate({ord(c): spelling(c) for c in acting}) if acting else text
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Text as a message quotes it, be it as long as it may."""
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -83,6 +83,7 @@ def _configs(world: World) -> dict[str, tuple[Case, int]]:
         "epsilon of nan": {"rms_norm_eps": Raw("NaN")},
         "layers of gigabytes in config": {"num_hidden_layers": 10**9},
         "vocabulary of gigabytes": {"vocab_size": 10**12},
+        "heads of an odd size": {"head_dim": 3},
         "head of digits": {"head_dim": Raw("9" * 5000)},
         "model type that acts": {"model_type": "\x1b[31mllama"},
         "activation that acts": {"hidden_act": "\u202esilu"},

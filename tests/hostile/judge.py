@@ -74,7 +74,8 @@ def _run(case: Case, world: World, expected: int | None, limit: float) -> Outcom
     if printed.memory > MEMORY:
         broken.append(f"memory: {printed.memory / 2**30:.1f} GiB")
     if code is not None:
-        broken += _answer(code, printed)
+        asked = any(word.startswith("--progress") for word in case.argv)
+        broken += _answer(code, printed, shows_progress=asked)
         if code in CODES and expected not in (None, code):
             broken.append(f"code: {code} for {expected}")
     broken += [f"warning: {warned[:200]}" for warned in printed.warned]
@@ -103,7 +104,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__} in {ours[-1] if ours else '?'} ({str(error)[:120]!r})"
 
 
-def _answer(code: int, printed: Printed) -> list[str]:
+def _answer(code: int, printed: Printed, *, shows_progress: bool) -> list[str]:
     broken = [] if code in CODES else [f"code: {code}"]
     texts = {}
     for name in ("stdout", "stderr"):
@@ -124,7 +125,7 @@ def _answer(code: int, printed: Printed) -> list[str]:
             broken.append("sentence: something on stdout")
         if "out of memory" in said:
             broken.append(f"memory: {said[:200]!r}")
-    elif any(line and not line.startswith("jaxlin: ") for line in said.split("\n")):
+    elif not shows_progress and any(line and not line.startswith("jaxlin: ") for line in said.split("\n")):
         broken.append(f"sentence: {said[:300]!r}")
     return broken
 

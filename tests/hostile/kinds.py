@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import FlakyStrategyDefinition
 
 from hostile import flags, inputs, places, saved
 from hostile.case import Case
@@ -60,6 +58,5 @@ def drawn(kind: str, world: World, number: int, count: int) -> list[Case]:
     def collect(case: Case) -> None:
         cases.append(case)
 
-    with suppress(FlakyStrategyDefinition):  # seen once in ten thousand; what was drawn before is tried
-        collect()
+    collect()
     return cases

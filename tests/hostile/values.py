@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,9 @@ def json_values(also: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
         max_leaves=5,
     )
-    return st.one_of(
-        st.sampled_from(NUMBERS), st.sampled_from(ODD), texts(), *known, st.integers(), st.floats(), small
-    )
+    # Copies, because what is drawn may be edited in its place.
+    odd = st.sampled_from(ODD).map(deepcopy)
+    return st.one_of(st.sampled_from(NUMBERS), odd, texts(), *known, st.integers(), st.floats(), small)
 
 
 def as_json(value: Any) -> str:

@@ -74,6 +74,23 @@ def test_what_surrounds_the_command(command: str, code: int, said: str):
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report"],
+        ["svd", "--model"],
+        ["svd", "--model", "demo-llama", "--token-ids", "1,2", "--out"],
+        ["svd", "--model", "demo-llama", "--prompts"],
+        ["svd", "--model", "demo-llama", "--token-ids", "1,2", "--gate"],
+    ],
+)
+def test_a_message_is_a_sentence_whatever_it_quotes(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*words, "word " * 2000]) == 2
+    said = capsys.readouterr().err
+    assert len(said) < 1800
+    assert ": " in said[-401:]  # it still says what to do
+
+
 @pytest.mark.parametrize("end", ["/dev/full", "&-"])
 def test_progress_that_cannot_be_written_ends_no_work(
     tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, end: str
