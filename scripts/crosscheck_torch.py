@@ -22,11 +22,13 @@ import psutil
 import torch
 import torch_oracle as oracle
 import transformers
+from jaxlin_models import families
 from jaxlin_models.errors import ModelError
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.linalg import subspace_angles
+from transformers import AutoConfig, PreTrainedConfig
 
 import jaxlin
 from jaxlin.prompts.model import Model
@@ -90,9 +92,11 @@ def apply(jacobian_dtd: Floats, v_td: Floats) -> Floats:
     return np.einsum("dte,te->d", jacobian_dtd, v_td)
 
 
-def by_torch(directory: Path, token_ids: Sequence[int], k: int) -> Decomposition:
+def by_torch(
+    path: Path, token_ids: Sequence[int], k: int, config: PreTrainedConfig | None = None
+) -> Decomposition:
     """Stock model, detached on the instance; Jacobian by autograd, SVD by LAPACK through torch."""
-    model = oracle.detach(oracle.load_stock(directory))
+    model = oracle.detach(oracle.load_stock(path, config=config))
     x = oracle.embeddings(model, token_ids)
     with torch.no_grad():
         y = oracle.last_hidden(model, x)
@@ -197,10 +201,37 @@ def _compared(options: argparse.Namespace) -> list[Figure]:
     _require_memory(model.decoder.config.embed_dim, len(token_ids))
     ours = by_jaxlin(model, token_ids, options.k)
     with _at_stock():
-        theirs = by_torch(model.checkpoint.directory, token_ids, options.k)
+        theirs = _theirs(model, token_ids, options.k)
     figures = compare(ours, theirs)
     _print(options.model, ours, theirs, figures)
     return figures
+
+
+def _theirs(model: Model, token_ids: Sequence[int], k: int) -> Decomposition:
+    """Of a GGUF file stock transformers reads the tensors by itself; of its metadata it leaves some out."""
+    checkpoint = model.checkpoint
+    if checkpoint.gguf is None:
+        return by_torch(checkpoint.directory, token_ids, k)
+    if len(checkpoint.gguf.files.paths) > 1:
+        raise ModelError(
+            "stock transformers reads no model in several GGUF files; there is nothing to compare with"
+        )
+    path = checkpoint.gguf.files.named
+    for difference in config_differences(path, checkpoint.hf_config):
+        print(difference)
+    return by_torch(path, token_ids, k, checkpoint.hf_config)
+
+
+def config_differences(path: Path, ours: PreTrainedConfig) -> list[str]:
+    """The settings that stock transformers' own reading of a GGUF file's metadata lacks or has otherwise."""
+    stock = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    return [
+        f"{path.name}: {key} is {getattr(ours, key, None)} by the file, and {getattr(stock, key, None)} "
+        f"by stock "
+        f"transformers; compared with the file's"
+        for key in sorted(families.family(ours.model_type).USED)
+        if getattr(stock, key, None) != getattr(ours, key, None)
+    ]
 
 
 @contextmanager
@@ -208,7 +239,7 @@ def _at_stock() -> Iterator[None]:
     """Say of an error of torch or transformers that it is theirs."""
     try:
         yield
-    except (oracle.IncompleteCheckpoint, MemoryError):
+    except (oracle.IncompleteCheckpoint, ModelError, MemoryError):
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
@@ -229,7 +260,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--model", required=True, help="checkpoint directory, hub id, or demo-llama | demo-gemma | demo-qwen"
+        "--model",
+        required=True,
+        help="checkpoint directory, GGUF file, hub id, or demo-llama | demo-gemma | demo-qwen",
     )
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument(

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.gemma2 import modeling_gemma2 as gemma2
 from transformers.models.gemma3 import modeling_gemma3 as gemma3
@@ -93,10 +93,26 @@ class IncompleteCheckpoint(ValueError):
     """Stock transformers did not find every tensor in its shape: the model would be part random."""
 
 
-def load_stock(path: str | Path, dtype: torch.dtype = torch.float64, lift: bool = True) -> PreTrainedModel:
-    """The stock causal language model at ``path``, ready to be asked; lifted unless told otherwise."""
+def load_stock(
+    path: str | Path,
+    dtype: torch.dtype = torch.float64,
+    lift: bool = True,
+    config: PreTrainedConfig | None = None,
+) -> PreTrainedModel:
+    """The stock causal language model at ``path``, ready to be asked; lifted unless told otherwise.
+
+    Args:
+        path: a checkpoint's folder, or a GGUF file, whose tensors stock transformers then reads by itself.
+        dtype: of all weights.
+        lift: whether all of it computes in that dtype.
+        config: in place of the one that stock transformers reads there.
+    """
+    files = {"gguf_file": Path(path).name} if Path(path).is_file() else {}
+    where = Path(path).parent if files else path
+    if config is not None:
+        files["config"] = config
     model, report = AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, attn_implementation="eager", output_loading_info=True
+        where, dtype=dtype, attn_implementation="eager", output_loading_info=True, **files
     )
     report.pop("unexpected_keys")  # tensors that stock does not use are no part of the stock model
     problems = {kind: names for kind, names in report.items() if names}

@@ -56,6 +56,7 @@ PUBLISHED = {
     "olmo-2-7b": Sizes(32, 4096, 32, 32, 128, 11008, 100352, None, 4096, 7.30, 7298617344),
     "phi-4-mini": Sizes(32, 3072, 24, 8, 128, 8192, 200064, 262144, 131072, 3.84, 3836021760),
     "phi-4": Sizes(40, 5120, 40, 10, 128, 17920, 100352, None, 16384, 14.7, 14659507200),
+    "smollm2-135m": Sizes(30, 576, 9, 3, 64, 1536, 49152, None, 8192, 0.135, 134515008),
     "qwen2.5-7b": Sizes(28, 3584, 28, 4, 128, 18944, 152064, None, 131072, 7.62, 7615616512),
     "deepseek-r1-0528-qwen3-8b": Sizes(36, 4096, 32, 8, 128, 12288, 151936, None, 131072, 8.19, 8190735360),
     "qwen3-0.6b": Sizes(28, 1024, 16, 8, 128, 3072, 151936, None, 40960, 0.6, 596049920),
@@ -66,7 +67,16 @@ PUBLISHED = {
     "qwen3-32b": Sizes(64, 5120, 64, 8, 128, 25600, 151936, None, 40960, 32.76, 32762123264),
 }
 GEMMAS = [name for name in PUBLISHED if name.startswith("gemma")]
-TIED = {*GEMMAS, "llama-3.2-1b", "llama-3.2-3b", "phi-4-mini", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b"}
+TIED = {
+    *GEMMAS,
+    "smollm2-135m",
+    "llama-3.2-1b",
+    "llama-3.2-3b",
+    "phi-4-mini",
+    "qwen3-0.6b",
+    "qwen3-1.7b",
+    "qwen3-4b",
+}
 #: One of each family, small ones, for comparison with stock models of shapes alone.
 IN_STOCK = (
     "gemma-2-2b", "gemma-3-270m", "llama-3.2-1b", "mistral-7b-v0.1", "olmo-2-7b", "phi-4-mini", "qwen2.5-7b",
@@ -86,6 +96,7 @@ ROPES = {
     "mistral-7b-v0.1": RopeConfig(1e4),
     "olmo-2-7b": RopeConfig(5e5),
     "phi-4": RopeConfig(2.5e5),
+    "smollm2-135m": RopeConfig(1e5),
     # transformers ignores the file's attn_factor, 1 / (0.1·ln 4 + 1), with which there were no temperature.
     "deepseek-r1-0528-qwen3-8b": RopeConfig(1e6, "yarn", 4.0, 32768, attention_factor=0.1 * math.log(4) + 1),
 }
@@ -115,7 +126,7 @@ def test_sizes(name: str) -> None:
     )
     assert config.tie_embeddings == (name in TIED)
     assert config.has_linear_biases == (name == "qwen2.5-7b")
-    assert config.norm_eps == (1e-5 if name.startswith(("llama", "mistral", "phi")) else 1e-6)
+    assert config.norm_eps == (1e-5 if name.startswith(("llama", "mistral", "phi", "smollm")) else 1e-6)
 
 
 @each

@@ -39,6 +39,23 @@ def test_a_library_that_says_nothing_unasked():
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
+def test_float64_in_a_fresh_process():
+    """Nothing has switched it on before."""
+    code = "import jaxlin; print(jaxlin.load('demo-qwen', dtype='float64').decoder.dtype)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("float64\n", 0), done.stderr
+
+
+def test_float64_stays_off_where_a_model_is_refused():
+    code = (
+        "import jax, jaxlin\n"
+        "try: jaxlin.load('demo-nobody', dtype='float64')\n"
+        "except jaxlin.JaxlinError: print(jax.config.jax_enable_x64)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_the_version_is_said_once():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert jaxlin.__version__ == project["version"]

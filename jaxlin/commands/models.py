@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxlin_models import find_config
-from jaxlin_models.checkpoint import CONFIGS, DEMOS
+from jaxlin_models.checkpoint import CONFIGS, DEMOS, HUB_IDS
 from jaxlin_models.families import FAMILIES
+from jaxlin_models.gguf.architectures import ARCHITECTURES
+from jaxlin_models.installed import INSTALLED_MODELS, is_installed
 from rich.console import Group
 from rich.table import Table
 
@@ -18,21 +20,27 @@ from jaxlin.verbs.shared import Screen
 
 def run(parsed: Parsed) -> int:
     """Do what the command line asked for; returns the exit code."""
-    rows = [_row(name, "embedded" if name in DEMOS else "—") for name in (*DEMOS, *CONFIGS)]
-    show(KnownModels(tuple(sorted(FAMILIES)), tuple(rows)), parsed[Screen])
+    names = [*DEMOS, *INSTALLED_MODELS, *(name for name in CONFIGS if name not in INSTALLED_MODELS)]
+    rows = tuple(_row(name, _weights(name)) for name in names)
+    show(KnownModels(tuple(sorted(FAMILIES)), tuple(ARCHITECTURES), rows), parsed[Screen])
     return 0
 
 
 @dataclass(frozen=True)
 class KnownModels:
-    """The supported model types, and the models that have a name here."""
+    """The supported model types and architectures of GGUF files, and the models that have a name here."""
 
     model_types: tuple[str, ...]
+    architectures: tuple[str, ...]
     names: tuple[dict[str, Any], ...]
 
     def summary(self) -> dict[str, Any]:
         """In plain numbers and words."""
-        return {"model_types": list(self.model_types), "names": list(self.names)}
+        return {
+            "model_types": list(self.model_types),
+            "gguf_architectures": list(self.architectures),
+            "names": list(self.names),
+        }
 
     def table(self) -> Group:
         """A row a model, and what else can be loaded."""
@@ -44,10 +52,23 @@ class KnownModels:
             table.add_row(row["name"], row["weights"], row["family"], *sizes)
         return Group(
             table,
-            "The embedded ones work with every verb. Of the others only the config is here, for jaxlin plan. "
-            "Any checkpoint on the hub or on disk can be loaded whose config.json has one of these model "
-            f"types: {', '.join(self.model_types)}.",
+            "The embedded and installed ones work with every verb. Of the others only the config is "
+            "here, for jaxlin "
+            "plan; give their name on the hub for the rest. Any checkpoint on the hub or on disk can be "
+            "loaded whose "
+            f"config.json has one of these model types: {', '.join(self.model_types)}; and any GGUF "
+            f"file of the "
+            f"architectures {', '.join(self.architectures)}.",
         )
+
+
+def _weights(name: str) -> str:
+    """Where the weights of a name are, or how they are had."""
+    if name in DEMOS:
+        return "embedded"
+    if name in INSTALLED_MODELS:
+        return "installed" if is_installed(name) else INSTALLED_MODELS[name].install
+    return HUB_IDS[name]
 
 
 def _row(name: str, weights: str) -> dict[str, Any]:

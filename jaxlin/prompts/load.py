@@ -71,7 +71,8 @@ def locate(
     So what cannot be done is refused, and a job planned, before any weight is read or downloaded.
 
     Args:
-        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
+        source: a directory, a GGUF file, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``,
+            ``demo-qwen``, or, where their packages are installed, ``gemma-3-270m`` and ``smollm2-135m``; an
             NNX decoder (:class:`jaxlin_models.Decoder`), for example one that was just
             trained; or a model of Hugging Face's transformers in memory, in torch, whose tensors are
             converted without a trip over the disk.
@@ -115,10 +116,15 @@ def locate(
     dtype = "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise JaxlinError(f"unknown dtype {shortened(dtype)!r}: choose one of {', '.join(DTYPES)}")
-    chosen = models.choose_precision(dtype, precision)
-    origin = _origin(source, dtype, chosen, offload == "all", progress)
+    before = jax.config.read("jax_enable_x64")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    try:
+        chosen = models.choose_precision(dtype, precision)
+        origin = _origin(source, dtype, chosen, offload == "all", progress)
+    except BaseException:
+        jax.config.update("jax_enable_x64", before)
+        raise
     return cast("AnyModel", make(origin, tokenizer, offload, precision))
 
 
@@ -136,7 +142,8 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
-            f"a {type(source).__name__} cannot be loaded: give a directory, a hub id, a models.Decoder or a "
+            f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a "
+            f"models.Decoder or a "
             f"Hugging Face model, or use jaxlin.linearize on any function"
         )
     owner = f"this {type(source).__name__}"

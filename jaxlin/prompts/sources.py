@@ -122,7 +122,7 @@ class Files(Source):
             tell=notes.append,
         )
         # Now that nothing is left to refuse: a refusal is one sentence alone.
-        for note in (*_on_unknown(checkpoint.unknown_keys), *notes):
+        for note in (*_on_unknown(checkpoint), *notes):
             tell(note)
         return decoder
 
@@ -228,12 +228,14 @@ def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
     return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)
 
 
-def _on_unknown(unknown: Sequence[str]) -> Iterator[str]:
-    """Names the keys of config.json that nobody knows, if there are some."""
+def _on_unknown(checkpoint: models.Checkpoint) -> Iterator[str]:
+    """Names the keys of config.json, or of a GGUF file's metadata, that nobody knows, if there are some."""
+    unknown = checkpoint.unknown_keys
+    where = "config.json" if checkpoint.gguf is None else str(checkpoint.gguf.files.named)
     if unknown:
         keys = ", ".join(map(repr, unknown[:_KEYS_NAMED]))
         more = " and others" * (len(unknown) > _KEYS_NAMED)
         yield (
-            f"config.json has keys that neither jaxlin nor stock transformers knows, and that change "
+            f"{where} has keys that neither jaxlin nor stock transformers knows, and that change "
             f"nothing: {keys[:_LONGEST]}{more}"
         )

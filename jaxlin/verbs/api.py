@@ -32,7 +32,8 @@ def load(
     """Load a checkpoint, or take a model that is in memory.
 
     Args:
-        source: a directory, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``, ``demo-qwen``; an
+        source: a directory, a GGUF file, a hub id ``org/name@revision``, ``demo-llama``, ``demo-gemma``,
+            ``demo-qwen``, or, where their packages are installed, ``gemma-3-270m`` and ``smollm2-135m``; an
             NNX decoder (:class:`jaxlin_models.Decoder`), for example one that was just
             trained; or a Hugging Face torch model in memory.
         dtype: ``float32``, ``float64`` (switches JAX's ``jax_enable_x64`` on for this process) or

@@ -39,7 +39,7 @@ def read_config(directory: Path) -> tuple[PreTrainedConfig, DecoderConfig, tuple
     if model_type == "mistral" and "layer_types" in used:
         model_type = "ministral"  # as transformers reads such a file
     try:
-        hf_config = _in_transformers(model_type, used)
+        hf_config = in_transformers(model_type, used)
         return hf_config, families.decoder_config(hf_config), unknown
     except (ModelError, MemoryError):
         raise
@@ -99,7 +99,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _in_transformers(model_type: str, used: Mapping[str, Any]) -> PreTrainedConfig:
+def in_transformers(model_type: str, used: Mapping[str, Any]) -> PreTrainedConfig:
     """transformers' config object of these keys, with its defaults for the others."""
     settings = dict(used)
     if isinstance(settings.get("text_config"), Mapping):

@@ -60,9 +60,10 @@ def files_of(checkpoint: Checkpoint) -> WeightFiles:
 
 
 def weights_hash(checkpoint: Checkpoint) -> str:
-    """sha256 over the names and contents of the checkpoint's safetensors files, as hex."""
+    """sha256 over the names and contents of the files with the checkpoint's weights, as hex."""
+    paths = files_of(checkpoint).paths if checkpoint.gguf is None else checkpoint.gguf.files.paths
     total = hashlib.sha256()
-    for path in files_of(checkpoint).paths:
+    for path in paths:
         total.update(path.name.encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -155,8 +156,10 @@ class FileTensors:
             return part
 
 
-def tensors_of(checkpoint: Checkpoint) -> FileTensors:
+def tensors_of(checkpoint: Checkpoint) -> Tensors:
     """The tensors of a checkpoint's files."""
+    if checkpoint.gguf is not None:
+        return checkpoint.gguf.tensors()
     return FileTensors(checkpoint.directory, files_of(checkpoint))
 
 

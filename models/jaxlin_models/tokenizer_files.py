@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxlin_models.checkpoint import Checkpoint
 from jaxlin_models.codec import Codec, guarded
 from jaxlin_models.errors import ModelError
+from jaxlin_models.gguf.vocabulary import has_vocabulary, load_vocabulary
 from jaxlin_models.huggingface import AutoTokenizer
 from jaxlin_models.reference import PROBE, Reference, of_sentencepiece, of_tokenizer_json
 from jaxlin_models.regular import kind_of, require_small
@@ -31,6 +32,8 @@ _FILES = (
 
 def has_tokenizer(checkpoint: Checkpoint) -> bool:
     """Whether the checkpoint has a tokenizer."""
+    if checkpoint.gguf is not None:
+        return has_vocabulary(checkpoint.gguf.files)
     sets = ((_WHOLE,), (_SENTENCEPIECE,), _PAIR)
     there = {name for names in sets for name in names if kind_of(checkpoint.directory / name) is not None}
     return any(there.issuperset(names) for names in sets)
@@ -42,6 +45,8 @@ def load_codec(checkpoint: Checkpoint) -> Codec:
     Raises:
         ModelError: it has none, none that can be read, or one of which transformers makes another.
     """
+    if checkpoint.gguf is not None:
+        return load_vocabulary(checkpoint.gguf.files)
     directory = checkpoint.directory
     if not has_tokenizer(checkpoint):
         raise ModelError(f"{directory} has no {_WHOLE}; give the prompt as `token_ids` instead")

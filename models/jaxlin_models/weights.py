@@ -22,7 +22,7 @@ from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
 from jaxlin_models.quantised import refuse_quantised_tensors
-from jaxlin_models.tensors import FileTensors, Tensors, files_of
+from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
@@ -71,8 +71,8 @@ def load_decoder(
             go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
-    files = files_of(checkpoint)
-    if files.aside:
+    files = None if checkpoint.gguf is not None else files_of(checkpoint)
+    if files is not None and files.aside:
         more = f" and {len(files.aside) - 1} more" if len(files.aside) > 1 else ""
         tell(
             f"{checkpoint.directory} has several sets of weights: {files.chosen.name} is used, as stock "
@@ -81,7 +81,7 @@ def load_decoder(
     return decoder_of(
         checkpoint.config,
         checkpoint.hf_config,
-        FileTensors(checkpoint.directory, files),
+        tensors_of(checkpoint),
         dtype,
         precision=precision,
         offload=offload,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostile.case import FIFO, Case, Content, Link
-from hostile.inputs import COMPUTED, MANY, READ
+from hostile.inputs import COMPUTED, GGUF, GGUF_READ, MANY, READ
 from hostile.mutate import join_tensors, split_tensors
 from hostile.values import LONE, Raw, as_json, nested
 from hostile.world import World
@@ -28,6 +28,7 @@ def corpus(world: World) -> Mapping[str, tuple[Case, int]]:
         _flags()
         | _configs(world)
         | _weights(world)
+        | _gguf(world)
         | _tokenizers(world)
         | _prompts()
         | _lines()
@@ -138,6 +139,36 @@ def _weights(world: World) -> dict[str, tuple[Case, int]]:
         cases[f"shard of {name}"] = (_index(told), REFUSED)
     cases["nested index"] = (_index("[" * 100_000 + "]" * 100_000), REFUSED)
     return cases
+
+
+def _gguf(world: World) -> dict[str, tuple[Case, int]]:
+    whole = world.contents["model.gguf"]
+    row = whole.index(b"token_embd.weight") + len(b"token_embd.weight") + 4
+    many = struct.pack("<Q", 2**60)
+    key = struct.pack("<Q", 1) + b"k"
+    lists = {
+        "list of lists": (9, 9, 2**40),
+        "list without end": (9, 8, 2**40),
+        "list of numbers": (9, 12, 2**40),
+    }
+    files: dict[str, Content] = {
+        "keys without end": whole[:16] + many + whole[24:],
+        "tensors without end": whole[:8] + many + whole[16:],
+        "text without end": whole[:24] + many + whole[32:],
+        "row without end": whole[:row] + many + whole[row + 8 :],
+        "nothing": b"",
+        "magic": b"GGUF",
+        "fifo": FIFO,
+        "device": Link("/dev/zero"),
+    }
+    for name, numbers in lists.items():
+        files[name] = whole[:24] + key + struct.pack("<IIQ", *numbers) + whole[24:]
+    cases = {
+        f"gguf with {name}": (Case(GGUF, {"model.gguf": content}), REFUSED) for name, content in files.items()
+    }
+    part = ("svd", "--model", "model-00002-of-00003.gguf", *GGUF[3:])
+    cases["gguf of which a part is missing"] = (Case(part, {"model-00002-of-00003.gguf": whole}), REFUSED)
+    return cases | {"gguf as it is": (Case(GGUF_READ), DONE)}
 
 
 def _tensors(data: bytes) -> Case:

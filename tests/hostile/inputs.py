@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_checkpoints import CHECKPOINTS, config_of_transformers_4
 
 from hostile.case import Case
-from hostile.mutate import damaged_bytes, damaged_json, damaged_tensors
+from hostile.mutate import damaged_bytes, damaged_gguf, damaged_json, damaged_tensors
 from hostile.values import LONE, TEXTS, as_json, json_values, texts
 from hostile.world import World
 
@@ -21,6 +21,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 #: A request for many prompts, but for the folder of their results.
 MANY = ("svd", "--model", "model", "--prompts", "prompts.jsonl", "-k", "1", "--method", "dense")
 COMPUTED = ("svd", "--model", "model", "--token-ids", "1,2,3", "-k", "1", "--method", "dense")
+GGUF = ("svd", "--model", "model.gguf", *COMPUTED[3:])
+GGUF_READ = ("svd", "--model", "model.gguf", "--prompt", "the end", "-k", "1", "--method", "dense")
 REFUSED = ("svd", "--model", "model", "--token-ids", "1,99")
 READ = ("svd", "--model", "model", "--prompt", "w1 w2 w3", "-k", "1", "--method", "dense")
 #: Refused when the length of the prompt is known, whatever it is: every other length is another program.
@@ -93,6 +95,13 @@ def weight_cases(draw: Draw, world: World, thorough: bool) -> Case:
         )
     )
     return Case(COMPUTED, {f"model/{name}": draw(damaged_tensors(whole))})
+
+
+@st.composite
+def gguf_cases(draw: Draw, world: World, thorough: bool) -> Case:
+    """A GGUF file that is damaged, most often in its header."""
+    whole = world.contents["model.gguf"]
+    return Case(draw(st.sampled_from((GGUF, GGUF_READ))), {"model.gguf": draw(damaged_gguf(whole))})
 
 
 @st.composite

@@ -30,10 +30,11 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "flags": Kind(flags.flag_cases, 18),
-    "config": Kind(inputs.config_cases, 16),
+    "config": Kind(inputs.config_cases, 14),
     "weights": Kind(inputs.weight_cases, 9),
+    "gguf": Kind(inputs.gguf_cases, 4),
     "index": Kind(inputs.index_cases, 6),
-    "tokenizer": Kind(inputs.tokenizer_cases, 11),
+    "tokenizer": Kind(inputs.tokenizer_cases, 9),
     "prompt": Kind(inputs.prompt_cases, 5),
     "lines": Kind(inputs.line_cases, 7),
     "results": Kind(saved.result_cases, 14),

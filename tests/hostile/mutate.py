@@ -205,3 +205,39 @@ def _reshaped(draw: Draw, header: dict[str, Any], body: bytes, name: str) -> byt
         made[other] = kind | {"data_offsets": [at, at + len(content)]}
         at += len(content)
     return join_tensors(as_json(made), b"".join(tensors.values()))
+
+
+#: Counts, lengths, types and offsets as they may stand in the header of a GGUF file.
+_STATED = (0, 1, 2, 3, 7, 8, 9, 12, 13, 16, 31, 32, 33, 255, 256, 2**16, 2**31, 2**32 - 1, 2**40, 2**63,
+           2**64 - 1)  # fmt: skip
+#: Beginnings of its words, and others as long.
+_WORDS = ((b"llama.", b"qwen2."), (b"attention.", b"attentioN."), (b"weight", b"weighs"),
+          (b"blk.0.", b"blk.1."), (b"general.", b"generaL."), (b"gpt2", b"bert"),
+          (b"tokenizer.", b"tokenizeR."), (b"tokens", b"merges"), (b"attn_q", b"attn_k"))  # fmt: skip
+
+
+@st.composite
+def damaged_gguf(draw: Draw, whole: bytes) -> bytes:
+    """A GGUF file with other numbers or words in its header, or damaged as bytes are."""
+    if draw(st.integers(0, 4)) == 0:
+        damaged: bytes = draw(damaged_bytes(whole))
+        return damaged
+    data = bytearray(whole)
+    end = whole.rindex(b".weight") + 40
+    for _ in range(draw(st.sampled_from((1, 1, 2)))):
+        how = draw(st.sampled_from(("number", "number", "word", "cut")))
+        if how == "number":
+            form = draw(st.sampled_from(("<I", "<Q")))
+            at = draw(st.one_of(st.sampled_from((4, 8, 16, 24)), st.integers(0, end)))
+            struct.pack_into(
+                form, data, at, draw(st.sampled_from(_STATED)) % (1 << 8 * struct.calcsize(form))
+            )
+        elif how == "word":
+            old, new = draw(st.sampled_from(_WORDS))
+            at = data.find(old, draw(st.integers(0, end)))
+            if at >= 0:
+                data[at : at + len(old)] = new
+        else:
+            del data[draw(st.integers(0, len(data))) :]
+            break
+    return bytes(data)

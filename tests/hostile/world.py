@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from tiny_checkpoints import TinyCheckpoint, random_tensors
+from tiny_gguf import write_gguf
 
 from hostile.case import FIFO, FOLDER, Content, Link, put, remove
 from hostile.requests import request
@@ -112,6 +113,7 @@ def make_world(root: Path, *, all_kinds: bool) -> World:
     put(root / SECRET, b"nobody may read or change this\n")
     _make_checkpoint(work / "model")
     _make_shards(work)
+    write_gguf("llama-small", work / "model.gguf")
     (work / "prompt.txt").write_text("w1 w2 w3\n")
     lines = [{"prompt": "w1 w2 w3"}, {"token_ids": [4, 5], "id": "second"}, {"prompt": "w6 w7"}]
     (work / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
