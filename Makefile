@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/jaxlin report results/demo --overwrite
 
 demo-gemma: real-models
-	$(BIN)/jaxlin svd --model gemma-3-270m --prompt-file models/jaxlin_models/demo/bridge.txt -k 8 --out results/demo-gemma --overwrite
+	$(BIN)/jaxlin svd --model gemma-3-270m --prompt-file models/jaxlin_models/demo/bridge.txt -k 8 --metric fisher --out results/demo-gemma --overwrite
 	$(BIN)/jaxlin report results/demo-gemma --overwrite
 
 # Gemma 3 270M and SmolLM2-135M-Instruct, as packages of the Python registry.
