@@ -249,8 +249,9 @@ def refuse_only_the_matrix(needed: int, free: int, what: str, way_out: str) -> N
 def test_no_such_model(refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     said = refusal(name, *REQUEST)
-    assert f"no model {name!r}" in said
-    assert "give a directory with config.json and safetensors, a hub id org/name@revision" in said
+    assert f"no model {name!r}"[:1000] in said  # of a name without end the middle is left out
+    assert "a hub id org/name@revision" in said
+    assert len(name) > 1000 or "give a directory with config.json and safetensors, a GGUF file" in said
     assert all(demo in said for demo in ("demo-llama", "demo-gemma", "demo-qwen"))
 
 

@@ -623,7 +623,7 @@ def test_full_disk_leaves_no_result(
 #: Where a run may be cut off beside the solver: at the map, at reading its vectors as tokens, at writing.
 STAGES = {
     "load": "jaxlin.verbs.svd.make_map",
-    "decode": "jaxlin.results.svd.read_outputs",
+    "decode": "jaxlin.results.svd_readout.read_poles",
     "write": "jaxlin.results.store.write",
 }
 

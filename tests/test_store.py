@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tiny_checkpoints import write_checkpoint
 
-import jaxlin.results.svd
+import jaxlin.results.svd_readout
 import jaxlin.verbs.svd
 from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
@@ -312,7 +312,7 @@ def interrupt(*_: Any, **__: Any) -> NoReturn:
 STAGES: dict[str, tuple[ModuleType, str]] = {
     "loading": (models, "load_decoder"),
     "solving": (jaxlin.verbs.svd, "solve"),
-    "decoding": (jaxlin.results.svd, "read_inputs"),
+    "decoding": (jaxlin.results.svd_readout, "read_inputs"),
     "writing": (store, "write"),
 }
 
@@ -406,14 +406,14 @@ def test_result_of_another_run_that_was_faster_is_kept(
     start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two runs into one free folder: without --overwrite the second must not replace the first."""
-    read_inputs = jaxlin.results.svd.read_inputs
+    read_inputs = jaxlin.results.svd_readout.read_inputs
 
     def read_while_another_run_ends(*arguments: Any, **options: Any) -> Any:
         (place / "out").mkdir()
         (place / "out" / "result.json").write_text("another run's")
         return read_inputs(*arguments, **options)
 
-    monkeypatch.setattr(jaxlin.results.svd, "read_inputs", read_while_another_run_ends)
+    monkeypatch.setattr(jaxlin.results.svd_readout, "read_inputs", read_while_another_run_ends)
     assert start() == 2
     assert "choose another --out" in capsys.readouterr().err
     assert contents(place) == {"out": None, "out/result.json": b"another run's"}

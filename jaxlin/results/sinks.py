@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxlin.linear.vectors import quietly
 from jaxlin.results.labels import Labels
 from jaxlin.results.spelling import percent, visible
 
@@ -25,7 +26,8 @@ def first_shares(weights: Float[np.ndarray, "k t"], labels: Labels | None) -> Fl
         return None
     squares = np.square(np.asarray(weights, np.float64))
     whole = squares.sum(axis=1)
-    shares: np.ndarray = squares[:, 0] / np.where(whole > 0, whole, 1)
+    with quietly():
+        shares: np.ndarray = squares[:, 0] / np.where(whole > 0, whole, 1)
     return shares
 
 

@@ -200,6 +200,7 @@ def contents() -> World:
              "sharded/model-1.safetensors": tensors,
              "sharded/model.safetensors.index.json": index, "model/tokenizer.json": b"{}",
              "model/tokenizer_config.json": b"{}",
+             "model.gguf": b"GGUF" + bytes(range(60)) + b"blk.0.weight" + bytes(80),
              "prompts.jsonl": b'{"prompt": "a"}\n', "results/svd/result.json": b"{}",
              "results/svd/result.safetensors": tensors,
              "results/old-steer/result.json": b"{}", "results/old-steer/result.safetensors": tensors,
