@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -58,6 +59,9 @@ with install_import_hook(("jaxlin", "jaxlin_models"), "beartype.beartype"):
     from jaxlin.prompts.model import Model
 
 jax.config.update("jax_enable_x64", True)
+
+# What JAX has traced is looked at in every collection, and hardly any of it is garbage.
+gc.set_threshold(100_000, 50, 100)
 
 # A run in the background of a script is told to ignore Ctrl-C; tests send it, to themselves and to children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
