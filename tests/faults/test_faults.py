@@ -70,9 +70,11 @@ def test_disks_that_take_nothing_more(tmp_path: Path, what: str, case: str) -> N
     assert disturbed(tmp_path, what, case, 1 if LONG else 8) >= (8 if LONG else 3)
 
 
-@pytest.mark.parametrize("case", ["svd", "svd-overwrite", "tokens", "layers", "batch"] if LONG else ["batch"])
+@pytest.mark.parametrize("case", ["svd", "svd-overwrite", "tokens", "layers", "batch"] if LONG else ["svd"])
 def test_two_runs_into_one_place(tmp_path: Path, case: str) -> None:
-    assert disturbed(tmp_path, "two", case, 5 if LONG else 1) >= 1
+    """One of them is refused, but where it comes late enough to replace the other, or to find all done."""
+    late = case in ("svd-overwrite", "batch")
+    assert disturbed(tmp_path, "two", case, 5 if LONG else 1) >= (0 if late else 1)
 
 
 def test_the_campaign_notices_what_is_missing(tmp_path: Path) -> None:
