@@ -113,6 +113,7 @@ def test_pictures_take_any_words(tmp_path: Path, attributed: Attribution, ending
     """Dollars are no mathematics, where a wrong one would be an error; letters without a font no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of libraries among each other; users see none
         attributed.plot(tmp_path, (ending,))
         name = r"$\frac{$ $a^$ _x"
         for picture in (
@@ -137,6 +138,7 @@ def test_numbers_of_any_size_are_drawn_or_said_not_to_be(tmp_path: Path, value: 
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of libraries among each other; users see none
         for picture in pictures:
             picture.save(tmp_path, ("svg",))
             says = "there is nothing to draw" in "".join(text.get_text() for text in texts(picture))
@@ -170,6 +172,7 @@ def test_a_map_of_zeros_is_silent_and_nothing_is_drawn_of_it(
     out = tmp_path / "out"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of libraries among each other; users see none
         assert main([*verb, "--model", str(zero), "--token-ids", "1,2,3", "-k", "1", "--out", str(out)]) == 0
         result = jaxlin.read(out)
         for picture in result.pictures():
