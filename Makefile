@@ -47,7 +47,7 @@ test-newer:
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
-	.venv-lowest/bin/python $(PYTEST) -m "not demos" -W ignore::DeprecationWarning
+	.venv-lowest/bin/python $(PYTEST) -m "not demos and not once" -W ignore::DeprecationWarning
 
 # SIGKILL, a full disk and a read-only one before every change of the file system of svd, tokens, layers and many
 # prompts; kills at random moments; two runs at once. Tells how many runs were disturbed.

@@ -28,4 +28,4 @@ if [ ! -e .venv-newer/.installed ] || [ pyproject.toml -nt .venv-newer/.installe
     touch .venv-newer/.installed
 fi
 .venv-newer/bin/python -c 'import jax, sys; print("Python", sys.version.split()[0], "JAX", jax.__version__)'
-exec .venv-newer/bin/python -m pytest -n auto --dist worksteal -m "not demos"
+exec .venv-newer/bin/python -m pytest -n auto --dist worksteal -m "not demos and not once"

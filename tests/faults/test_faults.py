@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 LONG = os.environ.get("JAXLIN_FAULTS") == "all"
 CASES = (

@@ -13,6 +13,8 @@ from hostile.judge import run
 from hostile.kinds import KINDS, QUIETLY
 from hostile.world import World, make_world
 
+pytestmark = pytest.mark.once
+
 #: Cases of all kinds together; `make hostile` tries many more, with seeds of their own.
 CASES = 1600
 

@@ -20,6 +20,8 @@ from jaxlin.results import store
 from jaxlin.results.page.report import report
 from jaxlin.results.plain import as_plain, restored
 
+pytestmark = pytest.mark.once
+
 SAVED = Path(__file__).parents[1] / "saved_results"
 KINDS = sorted(folder.name for folder in SAVED.iterdir() if folder.is_dir())
 TENSORS, SUMMARY = "result.safetensors", "result.json"
