@@ -16,6 +16,7 @@ from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 import jaxlin
 from jaxlin.commands.main import main
 from jaxlin.verbs import many
+from jaxlin.verbs import svd as one
 
 NAME = FAMILIES[0]
 
@@ -96,18 +97,19 @@ def test_first_positions_are_left_out_and_counted(
     assert main([*asked, *again]) == 2
     said = "the prompt b has 9 tokens, and --skip-first is 9: choose fewer than the shortest prompt has"
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_one_compilation_a_bucket(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     """Two prompts of different lengths in one bucket send the same shapes through the solver."""
     seen = []
-    honest = many.solve
+    honest = one.solve
 
     def noted(operator, *arguments, **options):
         seen.append(operator.input_shape)
         return honest(operator, *arguments, **options)
 
-    monkeypatch.setattr(many, "solve", noted)
+    monkeypatch.setattr(one, "solve", noted)
     asked = ("svd", "--model", str(checkpoint), "-k", "2", "--out", str(tmp_path / "out"))
     assert main([*asked, "--prompts", str(prompts(tmp_path, {"a": 18, "b": 22, "c": 5}))]) == 0
     assert seen == [(16, 32), (24, 32), (24, 32)]

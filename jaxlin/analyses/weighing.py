@@ -19,9 +19,13 @@ from jaxlin.results.tokens import TokensResult
 
 
 def weighed(
-    operator: DetachedJacobian, rows: Float[np.ndarray | Array, "r d"], metric: str, *, multiple: int = 1
+    operator: DetachedJacobian,
+    rows: Float[np.ndarray | Array, "r d"] | None,
+    metric: str,
+    *,
+    multiple: int = 1,
 ) -> DetachedJacobian:
-    """L·J for the rows L of a metric, whose labels name it.
+    """L·J for the rows L of a metric, whose labels name it; J itself where there are none.
 
     Args:
         operator: J.
@@ -33,6 +37,8 @@ def weighed(
     Raises:
         JaxlinError: rows of another shape than the output's.
     """
+    if rows is None:
+        return operator
     count, width = rows.shape
     filled = max(count, min(count + -count % multiple, width))
     padded = np.pad(np.asarray(rows), ((0, filled - count), (0, 0)))

@@ -52,13 +52,10 @@ class KnownModels:
             table.add_row(row["name"], row["weights"], row["family"], *sizes)
         return Group(
             table,
-            "The embedded and installed ones work with every verb. Of the others only the config is "
-            "here, for jaxlin "
-            "plan; give their name on the hub for the rest. Any checkpoint on the hub or on disk can be "
-            "loaded whose "
-            f"config.json has one of these model types: {', '.join(self.model_types)}; and any GGUF "
-            f"file of the "
-            f"architectures {', '.join(self.architectures)}.",
+            "The embedded and installed ones work with every verb. Of the others only the config is here, "
+            "for jaxlin plan; give their name on the hub for the rest. Any checkpoint on the hub or on disk "
+            f"can be loaded whose config.json has one of these model types: {', '.join(self.model_types)}; "
+            f"and any GGUF file of the architectures {', '.join(self.architectures)}.",
         )
 
 

@@ -1,8 +1,9 @@
 """What every head and every MLP of a recorded prompt contributes to what is read of the output.
 
 A row w that reads the output y is a sum over the residual stream at the last position: ⟨w, y⟩ is what the
-last embedding, every head, the biases of attention's output projections and every MLP bring, with the norms
-frozen. What a branch brings is itself linear in the embeddings of all tokens, through the layers below it.
+last embedding, every head, the biases of attention's output projections and every MLP add up to, with the
+norms frozen. What a branch contributes is itself linear in the embeddings of all tokens, through the layers
+below it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class BranchTokens(NamedTuple):
 
     Attributes:
         tokens: [r, layers, heads + 1, S].
-        offset: [r, layers, heads + 1], which no token of the span brings.
+        offset: [r, layers, heads + 1], which is no token's of the span.
         passes: how many passes of the whole network it took.
     """
 
@@ -89,7 +90,7 @@ def of_branches_by_token(
     Args:
         recording: of the prompt.
         rows: what is read of y.
-        span: input positions, all if not given; what the others bring is in the offset.
+        span: input positions, all if not given; what the others contribute is in the offset.
         progress: told how many are done.
 
     Raises:
@@ -101,9 +102,8 @@ def of_branches_by_token(
     offset, passes = np.zeros((len(rows), layers, branches)), 0
     if recording.biased or len(where) < length:
         outside = recording.x.at[where].set(0)
-        offset = np.asarray(_forwards(*_pass(recording), outside[None], rows, recording.biased), np.float64)[
-            0
-        ]
+        found = _forwards(*_pass(recording), outside[None], rows, recording.biased)
+        offset = np.asarray(found[0], np.float64)
         passes = 1
     backwards = len(rows) * branches * layers / 2
     if len(where) <= backwards:
@@ -175,7 +175,7 @@ def _forwards(
 def _backwards(
     graphdef: Graph, weights: Weights, recorded: Recorded, x: Array, rows: Array, chosen: Array, layer: Array
 ) -> Float[Array, "b t"]:
-    """What every token brings to some sums of the branches of one layer."""
+    """What every token contributes to some sums of the branches of one layer."""
     decoder = nnx.merge(graphdef, weights)
     read = normed(decoder, recorded["final"], rows)
     pulled = models.shares_transpose(decoder, recorded, chosen, read, len(x), LAST, layer)

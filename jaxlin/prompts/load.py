@@ -143,8 +143,7 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
             f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a "
-            f"models.Decoder or a "
-            f"Hugging Face model, or use jaxlin.linearize on any function"
+            f"models.Decoder or a Hugging Face model, or use jaxlin.linearize on any function"
         )
     owner = f"this {type(source).__name__}"
     ours = models.config_of(config, owner)

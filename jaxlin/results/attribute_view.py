@@ -76,33 +76,20 @@ def view_of(
 
 
 def _bars_of_tokens(split: Split, tokens: Sequence[Sequence[object]], title: str) -> View:
-    shares = np.asarray(split.tokens, np.float64)
-    order = np.argsort(-np.abs(shares), kind="stable")[:_BARS]
-    rows = [(f"{tokens[t][0]} {visible(str(tokens[t][1]))}", float(shares[t])) for t in order]
-    others = len(shares) - len(order)
-    if others:
-        name = "the other token" if others == 1 else f"the other {others} tokens"
-        rows.append((name, float(shares.sum() - shares[order].sum())))
-    if split.offset:
-        rows.append(("the offset c", float(split.offset)))
+    rows = [
+        (name if t is None else f"{tokens[t][0]} {visible(str(tokens[t][1]))}", share)
+        for t, name, share in split.rows_of_tokens(_BARS)
+    ]
     return bars(title, rows, float(split.value))
 
 
 def _bars_of_branches(split: Split, title: str) -> View:
-    each, order = split.each, split.strongest[:_BARS]
-    rows = [(split.name_of(*place), float(each[place])) for place in order]
-    others = each.size - len(order)
-    if others:
-        rest = float(each.sum() - sum(each[place] for place in order))
-        rows.append(("the other branch" if others == 1 else f"the other {others}", rest))
-    if split.biases is not None:
-        rows.append(("biases of attention", float(np.asarray(split.biases).sum())))
-    rows.append(("the last embedding", float(split.embedding)))
+    rows = [(name, share) for _, name, share in split.rows_of_branches(_BARS)]
     return bars(title, rows, float(split.value))
 
 
 def _grid(split: Split, title: str, count: int, shaded: bool) -> View:
-    """Layers by branches; with what each brings of every token, where that is known and is not too much."""
+    """Layers by branches; with what each has of every token, where that is known and is not too much."""
     each = split.each
     through = None
     if shaded and split.branch_tokens is not None:

@@ -262,7 +262,7 @@ class Result(ABC):
         """What stands above every picture: the model, the freeze policy, the metric, and the prompt's end."""
         summary = self.summary()
         told = [_words_of(summary.get("model", summary.get("models")))]
-        told += [f"{name} {_words_of(summary[name])}" for name in ("policy",) if summary.get(name)]
+        told += [f"policy {_words_of(summary['policy'])}"] if summary.get("policy") else []
         told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
         words = "" if self.labels is None else "".join(self.labels.texts)
         told += [f"“{ending(words, _LETTERS)}”"] if words else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 
 HIDDEN, FISHER, LOGITS = "hidden", "fisher", "logits"
 #: Metric -> what σ is.
@@ -22,7 +22,7 @@ METRICS: Mapping[str, str] = {
 def check_metric(metric: str) -> None:
     """:class:`JaxlinError` at a metric that is none."""
     if metric not in METRICS:
-        raise JaxlinError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+        raise JaxlinError(f"unknown metric {shortened(metric)!r}: choose one of {', '.join(METRICS)}")
 
 
 def map_in(metric: str) -> str:

@@ -263,9 +263,9 @@ def literal(text: str, *, keep: str = "") -> str:
     return printable(text, keep=keep).replace("$", r"\$")
 
 
-def word(text: str) -> str:
+def word(text: str, letters: int = _LETTERS) -> str:
     """A token in few letters, for a picture."""
-    return literal(shortened(printable(visible(text)), _LETTERS))
+    return literal(shortened(printable(visible(text)), letters))
 
 
 def nothing_in(values: Iterable[Any], *, log: bool = False, zero: str = "every value is 0") -> str:

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxlin.errors import printable
-from jaxlin.results.pictures import Columns, Picture, literal
+from jaxlin.results.pictures import Columns, Picture, drawable, literal, nothing_in, word
 from jaxlin.results.split import Split
-from jaxlin.results.tables import visible
-from jaxlin.runtime.sizes import shortened
 
 #: Branches and tokens that the picture of both names; all of them are in the numbers.
 _BRANCHES, _TOKENS, _LETTERS = 16, 24, 16
@@ -39,7 +36,7 @@ def signed_branches(name: str, split: Split, title: str) -> Picture:
         columns["output_bias"] = np.asarray(split.biases)
     width = float(np.clip(2.5 + 0.4 * (heads + 1), 4.8, 9.6))
     height = float(np.clip(1.5 + 0.2 * len(each), 3.6, 9.6))
-    return Picture(name, draw, columns, (width, height), _nothing(each))
+    return Picture(name, draw, columns, (width, height), nothing_in([each]))
 
 
 def signed_tokens(
@@ -54,7 +51,7 @@ def signed_tokens(
 
     def draw(axes: Any) -> None:
         _draw(axes, chosen[:, order], title)
-        names = [f"{positions[t]} {_word(texts[t])}" for t in order]
+        names = [f"{positions[t]} {word(texts[t], _LETTERS)}" for t in order]
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(rows)), [split.name_of(*place) for place in rows], fontsize=7)
 
@@ -62,25 +59,13 @@ def signed_tokens(
     for layer, branch in np.ndindex(*whole.shape[:2]):
         key = split.name_of(layer, branch).replace(" ", "_").lower()
         columns[key] = whole[layer, branch]
-    return Picture(name, draw, columns, (7.2, 4.8), _nothing(whole))
+    return Picture(name, draw, columns, (7.2, 4.8), nothing_in([whole]))
 
 
 def _draw(axes: Any, values: Float[np.ndarray, "r c"], title: str) -> None:
     """A heat map whose white is 0."""
-    drawn = np.where(np.isfinite(values), np.asarray(values, np.float64), np.nan)
+    drawn = drawable(values)
     most = float(np.nanmax(np.abs(drawn)))
     image = axes.imshow(drawn, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most)
     axes.figure.colorbar(image, ax=axes, label="contribution")
     axes.set_title(literal(title), fontsize=10)
-
-
-def _word(text: str) -> str:
-    return literal(shortened(printable(visible(text)), _LETTERS))
-
-
-def _nothing(values: Float[np.ndarray, ...]) -> str:
-    """Why there is nothing to draw; empty where there is."""
-    known = np.asarray(values, np.float64)[np.isfinite(values)]
-    if not known.size:
-        return "no value is finite"
-    return "" if known.any() else "every value is 0"

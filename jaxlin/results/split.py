@@ -71,6 +71,34 @@ class Split:
         layers, branches = np.unravel_index(order, self.each.shape)
         return list(zip(layers.tolist(), branches.tolist(), strict=True))
 
+    def rows_of_tokens(self, most: int) -> list[tuple[int | None, str, float]]:
+        """The largest contributions of tokens, and what is left: (place among them, name, contribution)."""
+        shares = np.asarray(self.tokens, np.float64)
+        order = np.argsort(-np.abs(shares), kind="stable")[:most]
+        rows: list[tuple[int | None, str, float]] = [(int(t), "", float(shares[t])) for t in order]
+        others = len(shares) - len(order)
+        if others:
+            name = "the other token" if others == 1 else f"the other {others} tokens"
+            rows.append((None, name, float(shares.sum() - shares[order].sum())))
+        if self.offset:
+            rows.append((None, "the offset c", float(self.offset)))
+        return rows
+
+    def rows_of_branches(self, most: int) -> list[tuple[tuple[int, int] | None, str, float]]:
+        """The largest contributions of heads and MLPs, and what is left: (place in ``each``, name, size)."""
+        each, order = self.each, self.strongest[:most]
+        rows: list[tuple[tuple[int, int] | None, str, float]] = [
+            (place, self.name_of(*place), float(each[place])) for place in order
+        ]
+        others = each.size - len(order)
+        if others:
+            rest = float(each.sum() - sum(each[place] for place in order))
+            rows.append((None, "the other branch" if others == 1 else f"the other {others}", rest))
+        if self.biases is not None:
+            rows.append((None, "biases of attention", float(np.asarray(self.biases).sum())))
+        rows.append((None, "the last embedding", float(self.embedding)))
+        return rows
+
     def name_of(self, layer: int, branch: int) -> str:
         """One of :attr:`each` in words."""
         if branch == self.each.shape[1] - 1:
@@ -80,48 +108,29 @@ class Split:
 
 def table_of_tokens(split: Split, positions: Sequence[int], texts: Sequence[str], title: str) -> Table:
     """The largest contributions of tokens, and what is left over."""
-    shares = np.asarray(split.tokens)
-    order = np.argsort(-np.abs(shares), kind="stable")[:_SHOWN]
-    largest = float(np.abs(shares).max()) or 1.0
-    rows = [(str(positions[t]), visible(texts[t]), float(shares[t])) for t in order]
-    others = len(shares) - len(order)
-    if others:
-        name = "the other token" if others == 1 else f"the other {others} tokens"
-        rows.append(("", name, float(shares.sum() - shares[order].sum())))
-    if split.offset:
-        rows.append(("", "the offset c", float(split.offset)))
+    largest = float(np.abs(split.tokens).max()) or 1.0
+    rows = split.rows_of_tokens(_SHOWN)
     made = new_table(title, "position", "token", "contribution", "")
-    for i, (position, name, share) in enumerate(rows):
+    for i, (t, name, share) in enumerate(rows):
+        position, token = ("", name) if t is None else (str(positions[t]), visible(texts[t]))
         last = i == len(rows) - 1
-        made.add_row(position, Text(name), f"{share:+.4g}", bar(share / largest), end_section=last)
+        made.add_row(position, Text(token), f"{share:+.4g}", bar(share / largest), end_section=last)
     made.add_row("", "together", f"{float(split.value):+.4g}", "")
     return made
 
 
 def table_of_branches(split: Split, texts: Sequence[str], title: str) -> Table:
     """The heads and MLPs that contribute most, with the tokens through them where they are known."""
-    columns = ["layer", " ", "contribution", ""]
-    if split.branch_tokens is not None:
-        columns.append("token")
-    made = new_table(title, *columns)
-    each, order = split.each, split.strongest[:_SHOWN]
-    largest = float(np.abs(each).max()) or 1.0
-    for layer, branch in order:
-        share = float(each[layer, branch])
-        name = split.name_of(layer, branch).removeprefix(f"layer {layer} ")
-        cells = [str(layer), name, f"{share:+.4g}", bar(share / largest)]
-        if split.branch_tokens is not None:
-            cells.append(_tokens_through(split, layer, branch, texts))
-        made.add_row(*map(Text, cells))
-    rest = each.sum() - sum(each[place] for place in order)
-    others = each.size - len(order)
-    more = [("", "the other branch" if others == 1 else f"the other {others}", rest)] if others else []
-    if split.biases is not None:
-        more.append(("", "biases of attention", np.asarray(split.biases).sum()))
-    more.append(("", "the last embedding", split.embedding))
-    for i, (layer_name, name, share) in enumerate(more):
-        cells = [layer_name, name, f"{float(share):+.4g}", bar(float(share) / largest)]
-        made.add_row(*map(Text, cells), end_section=i == len(more) - 1)
+    through = [] if split.branch_tokens is None else ["token"]
+    made = new_table(title, "layer", " ", "contribution", "", *through)
+    largest = float(np.abs(split.each).max()) or 1.0
+    rows = split.rows_of_branches(_SHOWN)
+    for i, (place, name, share) in enumerate(rows):
+        cells = ["", name, f"{share:+.4g}", bar(share / largest)]
+        if place is not None:
+            cells[:2] = str(place[0]), name.removeprefix(f"layer {place[0]} ")
+            cells += [_tokens_through(split, *place, texts)] if through else []
+        made.add_row(*map(Text, cells), end_section=i == len(rows) - 1)
     made.add_row("", "together", f"{float(split.value):+.4g}", "")
     return made
 

@@ -92,13 +92,13 @@ def claimed(out: Path, *, overwrite: bool, sweep: bool = True) -> Iterator[Claim
     """
     try:
         out_of_links = Path(os.path.realpath(out))  # where a link points to
-        made = [parent for parent in out_of_links.parents if not parent.exists()]
-        if not made:
+        missing = [parent for parent in out_of_links.parents if not parent.exists()]
+        if not missing:
             _check_here(out)
     except OSError as error:
         raise _unwritable(out, error) from error
     with ExitStack() as leaving:
-        leaving.callback(_remove_empty, made)
+        leaving.callback(_remove_empty, missing)
         try:
             out_of_links.parent.mkdir(parents=True, exist_ok=True)
             shop = leaving.enter_context(workshop(out_of_links, sweep=sweep))
@@ -111,20 +111,34 @@ def claimed(out: Path, *, overwrite: bool, sweep: bool = True) -> Iterator[Claim
 
 
 @contextmanager
+def made(out: Path) -> Iterator[None]:
+    """A folder to write into, made if need be; of what was made goes again what is empty at the end.
+
+    Raises:
+        JaxlinError: it cannot be made.
+    """
+    missing: list[Path] = []
+    try:
+        try:
+            missing += [folder for folder in (out, *out.parents) if not folder.exists()]
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        yield
+    finally:
+        _remove_empty(missing)
+
+
+@contextmanager
 def all_or_none(out: Path) -> Iterator[Path]:
     """A folder whose files go into ``out`` at the end, in place of those of the same names, if all went well.
 
     Raises:
         JaxlinError: ``out`` cannot be written, or another run is writing files into it.
     """
-    try:
-        made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    except OSError as error:
-        raise _unwritable(out, error) from error
     with ExitStack() as leaving:
-        leaving.callback(_remove_empty, made)
+        leaving.enter_context(made(out))
         try:
-            out.mkdir(parents=True, exist_ok=True)
             folder = leaving.enter_context(workshop(out / NEW)) / NEW
             folder.mkdir()
             yield folder

@@ -42,7 +42,7 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
         recording, operator = make_recording(
             model, planned, progress, policy=options.policy, normed=not options.raw
         )
-        rows = None if options.metric == HIDDEN else metric_rows(model, recording.y, options.metric, progress)
+        rows = metric_rows(model, recording.y, options.metric, progress)
         result = analyse(
             recording,
             options.k,

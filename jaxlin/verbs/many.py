@@ -23,13 +23,10 @@ from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.base import Result
 from jaxlin.results.labels import Labels
-from jaxlin.results.metric import HIDDEN
-from jaxlin.results.staging import staged
+from jaxlin.results.staging import made, staged
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
 from jaxlin.solvers.choose import choose_method
-from jaxlin.solvers.methods import uses
-from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.attribute import attributed, solver_of, targets_in
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.entries import INDEX, Entry
@@ -37,7 +34,7 @@ from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_
 from jaxlin.verbs.mapping import metric_rows, notes_of, plan_length, span_in_words, stream_of
 from jaxlin.verbs.options import Attribute, Svd
 from jaxlin.verbs.shared import PromptSource
-from jaxlin.verbs.svd import given_in
+from jaxlin.verbs.svd import given_in, solved
 
 #: Options of a verb that takes many prompts.
 Asked = Svd | Attribute
@@ -103,8 +100,8 @@ def answer_many(
         raise JaxlinError("many prompts need a folder for their results: give `out`")
     out = options.out
     with ExitStack() as leaving:
+        leaving.enter_context(made(out))
         try:
-            out.mkdir(parents=True, exist_ok=True)
             if (out / INDEX).is_dir() and not (out / INDEX).is_symlink():  # a link is replaced, not followed
                 raise JaxlinError(f"{out / INDEX} is a folder: remove it, or choose another `out`")
             shop = leaving.enter_context(workshop(out / INDEX))
@@ -238,25 +235,13 @@ def _triplets(
     )
     whole = without_first(whole, options.skip_first, span_in_words(options))
     count -= options.skip_first
-    operator, rows = whole, 0
-    if options.metric != HIDDEN:
-        metric = metric_rows(model, whole.y, options.metric, silent)
-        operator, rows = weighed(whole, metric, options.metric, multiple=_ROWS), len(metric)
+    rows = metric_rows(model, whole.y, options.metric)
+    operator = weighed(whole, rows, options.metric, multiple=_ROWS)
     k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
     choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
-    result = solve(
-        operator,
-        k,
-        method=choice.method,
-        tolerance=options.tol,
-        seed=options.seed,
-        block=options.block,
-        max_passes=options.max_passes,
-        verify_seed=options.verify_seed,
-        scratch=folder if uses(choice.method, "scratch") else None,
-    )
-    if operator is not whole:
-        result = with_images(result, whole, rows)
+    result = solved(operator, k, choice, options, folder)
+    if rows is not None:
+        result = with_images(result, whole, len(rows))
     return result.up_to(count).with_notes(
         **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": None}
     )

@@ -12,7 +12,6 @@ import numpy as np
 from jaxlin_models import POLICIES, DecoderConfig
 from jaxtyping import Array, Float
 
-from jaxlin.analyses.weighing import weighed
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.planning.budget import Forecast, Solver
@@ -23,7 +22,7 @@ from jaxlin.prompts.target import LogitTarget
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
-from jaxlin.runtime.progress import Progress
+from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import RESULT, STEP
 from jaxlin.verbs.shared import Mapped
 
@@ -111,17 +110,12 @@ def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: s
     return operator
 
 
-def in_metric(model: Model, operator: DetachedJacobian, metric: str, progress: Progress) -> DetachedJacobian:
-    """The map to a hidden state, weighed by a metric of the prediction; itself if that is ``hidden``."""
-    if metric == HIDDEN:
-        return operator
-    return weighed(operator, metric_rows(model, operator.y, metric, progress), metric)
-
-
 def metric_rows(
-    model: Model, y: Float[Array, " d"], metric: str, progress: Progress
-) -> Float[np.ndarray, "r d"]:
-    """The rows of a metric of the prediction at the hidden state y, which is not ``hidden``."""
+    model: Model, y: Float[Array, " d"], metric: str, progress: Progress = silent
+) -> Float[np.ndarray, "r d"] | None:
+    """The rows of a metric of the prediction at the hidden state y; ``hidden`` has none."""
+    if metric == HIDDEN:
+        return None
     progress("metric of the prediction", 0, 1, metric)
     rows = model.metric_rows(y, metric)
     progress("metric of the prediction", 1, 1, f"{metric}, {len(rows)} of {len(y)} rows")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from jaxlin.analyses.norms import largest, norms
-from jaxlin.analyses.weighing import with_images
+from jaxlin.analyses.weighing import weighed, with_images
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
@@ -13,11 +16,11 @@ from jaxlin.prompts.text import Prompt
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.solvers.choose import check_jacobian_fits, choose_method
+from jaxlin.solvers.choose import MethodChoice, check_jacobian_fits, choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import filled, reserved
-from jaxlin.verbs.mapping import in_metric, make_map, notes_of, plan_map
+from jaxlin.verbs.mapping import make_map, metric_rows, notes_of, plan_map
 from jaxlin.verbs.options import Svd
 from jaxlin.verbs.resuming import resumable
 from jaxlin.verbs.tokenizing import tokenized
@@ -39,28 +42,17 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         planned = plan_map(model, ids, options, solver, progress, target=target, metric=options.metric)
         forecast = planned.forecast
         whole = make_map(model, planned, progress, policy=options.policy)
-        operator = in_metric(model, whole, options.metric, progress)
+        rows = metric_rows(model, whole.y, options.metric, progress)
+        operator = weighed(whole, rows, options.metric)
         k = min(16, *operator.shape) if options.k is None else options.k
         choice = choose_method(operator, k, forecast.choice.method, options.block, given=solver.given)
         if options.save_jacobian:
             check_jacobian_fits(operator)
         store = state.store(model, planned.places.seen, choice)
         resumed = state.steps
-        result = solve(
-            operator,
-            k,
-            method=choice.method,
-            tolerance=options.tol,
-            seed=options.seed,
-            block=options.block,
-            max_passes=options.max_passes,
-            verify_seed=options.verify_seed,
-            store=store,
-            scratch=folder if uses(choice.method, "scratch") else None,
-            progress=progress,
-        )
+        result = solved(operator, k, choice, options, folder, store=store, progress=progress)
         state.gave_up = options.max_passes is not None and not result.holds
-        result = result if operator is whole else with_images(result, whole)
+        result = result if rows is None else with_images(result, whole)
         result = _measured(model, whole, result, options, progress).with_notes(
             **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": resumed}
         )
@@ -69,16 +61,36 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
     return result
 
 
+def solved(
+    operator: DetachedJacobian, k: int, choice: MethodChoice, options: Svd, folder: Path | None, **more: Any
+) -> SVDResult:
+    """The triplets as the options ask for them, by the chosen method; scratch files go to ``folder``.
+
+    ``more`` are further arguments of :func:`jaxlin.solvers.svd.svd`.
+    """
+    return solve(
+        operator,
+        k,
+        method=choice.method,
+        tolerance=options.tol,
+        seed=options.seed,
+        block=options.block,
+        max_passes=options.max_passes,
+        verify_seed=options.verify_seed,
+        scratch=folder if uses(choice.method, "scratch") else None,
+        **more,
+    )
+
+
 def _check_target(options: Svd) -> None:
     """Refuse what has no meaning beside a target."""
-    metric, order = options.metric != HIDDEN, options.order != "sigma"
     if options.target is None:
         return
     if options.norms:
         raise JaxlinError("`norms` is about the whole map: leave out `target`, or `norms`")
-    if metric:
+    if options.metric != HIDDEN:
         raise JaxlinError("`target` is one number, which needs no `metric`: leave out one of them")
-    if order:
+    if options.order != "sigma":
         raise JaxlinError("`target` has one direction, which needs no `order`: leave out one of them")
 
 

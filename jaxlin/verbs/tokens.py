@@ -11,7 +11,6 @@ from jaxlin.per_token.tokens import tokens as solve
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.text import Prompt
-from jaxlin.results.metric import HIDDEN
 from jaxlin.results.tokens import TokensResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
@@ -33,10 +32,8 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
             model, ids, options, Solver(1, "gram"), progress, metric=options.metric, beside=beside
         )
         whole = make_map(model, planned, progress, policy=options.policy)
-        rows = None
-        if options.metric != HIDDEN:
-            rows = metric_rows(model, whole.y, options.metric, progress)
-        operator = whole if rows is None else weighed(whole, rows, options.metric)
+        rows = metric_rows(model, whole.y, options.metric, progress)
+        operator = weighed(whole, rows, options.metric)
         result = solve(
             operator,
             options.k,

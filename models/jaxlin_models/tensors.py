@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
+from jaxlin_models.compared import equal_rows
 from jaxlin_models.errors import ModelError
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.weight_files import WeightFiles, weight_files
@@ -23,8 +24,6 @@ _TORCH_FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.floa
 #: Bytes of a header, which is read whole: 20,000 tensors. The largest of our families have 1,500, and 200,000
 #: empty ones take safetensors a minute.
 _LARGEST_HEADER = 2**21
-#: Of two tables that are compared.
-_ROWS_AT_ONCE = 4096
 #: Of a file that begins with the header's length.
 _LENGTH_BYTES = 8
 
@@ -145,9 +144,7 @@ class FileTensors:
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors of one shape have the same values."""
-        count = self._place[one][1][0]
-        parts = (slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE))
-        return all(bool(np.all(self.read(one, rows) == self.read(other, rows))) for rows in parts)
+        return equal_rows(self.read, one, other, self._place[one][1][0])
 
     def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor."""

@@ -167,8 +167,7 @@ def _check_beginning(cursor: _Cursor) -> None:
     if version not in VERSIONS:
         raise ModelError(
             f"{cursor.path} is a GGUF file of version {version}, and supported are {VERSIONS[0]} and "
-            f"{VERSIONS[1]}; "
-            f"convert the model again"
+            f"{VERSIONS[1]}; convert the model again"
         )
 
 

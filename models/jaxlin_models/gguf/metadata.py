@@ -72,7 +72,7 @@ class Metadata:
                 return
         elif found == expected:
             return
-        raise self._wrong(key, found, f"{why}")
+        raise self._wrong(key, found, why)
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""

@@ -55,9 +55,8 @@ def open_gguf(path: Path) -> GgufFiles:
         if _integer(header, "split.count", 1) > 1:
             raise ModelError(
                 f"{path} is one of {header.metadata['split.count']} parts of a model, and its name does "
-                f"not end in "
-                f"-00001-of-{header.metadata['split.count']:05d}.gguf; put all parts side by side under "
-                f"such names"
+                f"not end in -00001-of-{header.metadata['split.count']:05d}.gguf; put all parts side by side "
+                f"under such names"
             )
         return GgufFiles((path,), header.metadata, header.tensors)
     count = int(match["count"])
@@ -80,8 +79,7 @@ def _joined(headers: list[Header]) -> GgufFiles:
         if stated != (number, len(headers)):
             raise ModelError(
                 f"{header.path} says that it is part {stated[0] + 1} of {stated[1]}, and its name says "
-                f"otherwise; "
-                f"fetch the parts again"
+                f"otherwise; fetch the parts again"
             )
         for name, place in header.tensors.items():
             if name in tensors:

@@ -61,6 +61,5 @@ def refuse_storage(path: Path, tensor: str, number: int) -> None:
     known = ", ".join(storage.name for storage in STORAGE.values())
     raise ModelError(
         f"tensor {tensor!r} of {path} is stored as {names.get(number, f'type {number}')}, which is not "
-        f"supported; "
-        f"give a file of {known}"
+        f"supported; give a file of {known}"
     )

@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 
 from jaxlin_models import families
+from jaxlin_models.compared import equal_rows
 from jaxlin_models.errors import ModelError
 from jaxlin_models.gguf.architectures import Architecture
 from jaxlin_models.gguf.header import Place
@@ -15,8 +16,6 @@ from jaxlin_models.gguf.parts import GgufFiles
 from jaxlin_models.huggingface import PreTrainedConfig
 
 _PREFIX, _HEAD = "model.", "lm_head.weight"
-#: Of two tables that are compared.
-_ROWS_AT_ONCE = 4096
 
 
 class GgufTensors:
@@ -59,15 +58,12 @@ class GgufTensors:
         if (shape := self._place[name].shape) != expected:
             raise ModelError(
                 f"tensor {name} of {self.owner} has shape {list(shape)} where its metadata implies "
-                f"{list(expected)}; "
-                f"convert the model again"
+                f"{list(expected)}; convert the model again"
             )
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors of one shape have the same values."""
-        count = self._place[one].shape[0]
-        parts = (slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE))
-        return all(bool(np.all(self.read(one, rows) == self.read(other, rows))) for rows in parts)
+        return equal_rows(self.read, one, other, self._place[one].shape[0])
 
     def read(self, name: str, rows: slice) -> np.ndarray:
         """Some rows of one tensor, in float32, or float64 where it is stored so."""

@@ -112,8 +112,7 @@ class _Settings:
         if len(self.tokens) > table.shape[0] or not all(isinstance(token, str) for token in self.tokens):
             raise ModelError(
                 f"{self.path} has {len(self.tokens)} tokens and {table.shape[0]} embeddings, or tokens "
-                f"that are no "
-                f"text; fetch it again"
+                f"that are no text; fetch it again"
             )
 
     def get(self, key: str, kind: type) -> Any:
