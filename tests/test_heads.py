@@ -18,7 +18,7 @@ from jaxlin.commands.main import main
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget
-from jaxlin.results.attribute import TWO_BEST
+from jaxlin.results.attribute_views import TWO_BEST
 
 #: Biases, norms behind the branches, windows, soft-caps, norms of q and k; norms behind alone, with biases.
 NAMES = (*FAMILIES, "gemma2", "gemma3-text-final-softcap", "olmo2-attention-bias", "phi3-sliding")

@@ -27,7 +27,7 @@ from jaxlin.analyses.norms import largest, norms
 from jaxlin.prompts.target import LogitTarget
 from jaxlin.results import store
 from jaxlin.results.about import About
-from jaxlin.results.attribute import TWO_BEST
+from jaxlin.results.attribute_views import TWO_BEST
 from jaxlin.results.base import Result
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.kinds import KINDS, read

@@ -8,34 +8,20 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import RenderableType
 
-from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.attribute_view import view_of
+from jaxlin.results.attribute_views import TWO_BEST, pictures_of, table_of, view_of
 from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.labels import Labels
 from jaxlin.results.page.pieces import View
-from jaxlin.results.pictures import Picture, bars_of_layers, bars_of_tokens
+from jaxlin.results.pictures import Picture
 from jaxlin.results.plain import restored
 from jaxlin.results.schema import Schema, Tensor, of_map
-from jaxlin.results.signed import signed_branches, signed_tokens
-from jaxlin.results.split import Split, table_of_branches, table_of_layers, table_of_tokens
+from jaxlin.results.split import Split
 from jaxlin.results.svd import SVDResult
-from jaxlin.results.tables import (
-    WORDS,
-    check_line,
-    new_table,
-    panel,
-    spell,
-    spell_map,
-    verdict,
-    verdict_of,
-)
 from jaxlin.results.triplets import (
     UNKNOWN_COST,
     Cost,
@@ -47,9 +33,6 @@ from jaxlin.results.triplets import (
     triplet_tensors,
 )
 
-#: What the summary says of a target that nobody chose; older versions split the first of the two alone.
-TWO_BEST = "the model's own two most likely next tokens"
-MOST_LIKELY = "the model's own most likely next token"
 _UNNAMED = "⟨w, y⟩"
 _DETAILS = (
     "checks", "holds", "per_token", "per_layer", "targets", "certificate", "per_direction", "svd",
@@ -292,38 +275,13 @@ class Attribution(Result):
         )
 
     def table(self) -> RenderableType:
-        lines = [check_line(check) for check in self.checks]
-        failed = verdict_of([check.name for check in self.checks if not check.holds])
-        chosen = self.entry("chosen_by")
-        of_itself = f", {chosen}" if chosen in (TWO_BEST, MOST_LIKELY) else ""
-        shown: list[RenderableType] = [panel(lines, failed, spell_map(self.summary()))]
-        for title, split in zip(self.titles, self.splits, strict=True):
-            shown.append(Text(printable(f"{title}{of_itself}")))
-            shown.append(table_of_tokens(split, self.positions, self.texts, "over input tokens"))
-            if split.heads is not None:
-                shown.append(table_of_branches(split, self.texts, "over heads and MLPs"))
-            if split.heads is None or len(self.splits) == 1:
-                shown.append(table_of_layers(split))
-            if self.triplets is not None:
-                shown.append(_directions_table(split, self.triplets))
-        return Group(*shown)
+        return table_of(self)
 
     def shown(self) -> View:
-        return view_of(self.splits, self.titles, self.checks, self.holds, self.triplets, self.labels)
+        return view_of(self)
 
     def pictures(self) -> list[Picture]:
-        made = []
-        for i, (title, split) in enumerate(zip(self.titles, self.splits, strict=True)):
-            after = f"_{i + 1}" if i else ""
-            tokens, branches = np.asarray(split.tokens), np.asarray(split.branches)
-            made.append(bars_of_tokens(f"over_tokens{after}", self.positions, self.texts, tokens, title))
-            made.append(bars_of_layers(f"over_layers{after}", branches, title))
-            if split.heads is not None:
-                made.append(signed_branches(f"over_heads{after}", split, title))
-            if split.branch_tokens is not None:
-                name = f"over_heads_and_tokens{after}"
-                made.append(signed_tokens(name, split, self.positions, self.texts, title))
-        return made
+        return pictures_of(self)
 
     def call(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -348,11 +306,3 @@ class Attribution(Result):
             }
             for t, share in enumerate(self.tokens)
         ]
-
-
-def _directions_table(split: Split, svd: SVDResult) -> Table:
-    held = "" if svd.holds else f"; certificate {verdict(svd.certificate)}"
-    made = new_table(f"over singular directions{held}", "#", "σ", "contribution", "writes")
-    for i, sum_ in enumerate(np.asarray(split.directions).sum(1)):
-        made.add_row(str(i + 1), f"{float(svd.s[i]):.4g}", f"{sum_:+.4g}", spell(svd.outputs[i], WORDS))
-    return made

@@ -17,7 +17,8 @@ from jaxlin.prompts.model import Model
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget, parse_target, parse_token_id
 from jaxlin.prompts.text import Prompt
-from jaxlin.results.attribute import TWO_BEST, Attribution
+from jaxlin.results.attribute import Attribution
+from jaxlin.results.attribute_views import TWO_BEST
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
