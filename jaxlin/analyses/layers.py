@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxlin.analyses.weighing import images_of
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.vectors import block_norms, contributions
 from jaxlin.results.layer import PARTS, LayerSVD
 from jaxlin.results.layers import LayersResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.sizes import shortened
 from jaxlin.solvers.spectrum import dimensions
 from jaxlin.solvers.svd import svd
 

@@ -18,9 +18,8 @@ from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
 from jaxlin.commands.xla_flags import check_xla_flags
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.interrupt import interruptible, without_words
-from jaxlin.runtime.sizes import shortened
 from jaxlin.runtime.stderr import tell
 from jaxlin.verbs.declare import did_you_mean
 from jaxlin.verbs.options import VERBS

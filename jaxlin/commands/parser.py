@@ -12,8 +12,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
 from jaxlin.commands.stdout import say
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import shortened
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.verbs.declare import GROUPS, Declared, Options, declared_in, did_you_mean
 
 _Kind = TypeVar("_Kind", bound=Options)

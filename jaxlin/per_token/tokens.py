@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.certificate import CHECK_PASSES, check_operator
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.tolerance import checked_tolerance
@@ -22,7 +22,6 @@ from jaxlin.per_token.shared import shared_tokens
 from jaxlin.results.labels import prompt_checks
 from jaxlin.results.tokens import TokenCertificate, TokensResult
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.sizes import shortened
 
 __all__ = ["METHODS", "TokensResult", "tokens"]
 

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import jaxlin_models as models
 from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.certificate import CHECK_PASSES
 from jaxlin.linear.energy import ENERGY_PASSES
 from jaxlin.linear.operator import solver_dtype
 from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
-from jaxlin.runtime.sizes import shortened, spell_size
+from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.choose import MethodChoice, choose_method
 from jaxlin.solvers.methods import ITERATIVE, uses
 

@@ -10,8 +10,7 @@ from typing import Any, TypeGuard
 
 from jaxlin_models.huggingface import PreTrainedTokenizerBase
 
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import shortened
+from jaxlin.errors import JaxlinError, shortened
 
 #: One message: ``role`` and ``content`` are text; what else a template asks for may stand beside them.
 Message = Mapping[str, Any]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import jax
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.sizes import shortened
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder

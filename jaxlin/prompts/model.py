@@ -16,7 +16,7 @@ from jaxlin_models.decoder import Graph, Weights
 from jaxlin_models.offload import on_host
 from jaxtyping import Array, Float
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.head import HeadAt
 from jaxlin.prompts.operators import ordinary_operator, record, whole_operator
@@ -26,7 +26,6 @@ from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.text import Prompt, up_to
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.offload import check_offload
-from jaxlin.runtime.sizes import shortened
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -19,7 +19,7 @@ from jaxlin_models.decoder import Graph, Recorded, Weights
 from jaxlin_models.recorded import Branch, final_coefficients
 from jaxtyping import Array, Float, Int
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.prompts.branches import (
     BranchContributions,
@@ -30,7 +30,6 @@ from jaxlin.prompts.branches import (
 from jaxlin.prompts.operators import PassState, recorded_operator
 from jaxlin.results.labels import Labels
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.sizes import shortened
 
 MODULES = ("attention", "mlp")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.selection import positions_in
-from jaxlin.runtime.sizes import parse_whole, shortened
+from jaxlin.runtime.sizes import parse_whole
 
 _RANGE = re.compile(r"(-?\d*):(-?\d*)")
 

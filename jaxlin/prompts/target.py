@@ -6,8 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import parse_whole, shortened
+from jaxlin.errors import JaxlinError, shortened
+from jaxlin.runtime.sizes import parse_whole
 
 _TOKEN = r'"(?:[^"\\]|\\.)*"|#[0-9]+'
 _LOGITS = re.compile(rf"logits:\s*({_TOKEN})(?:\s*-\s*({_TOKEN}))?\s*")

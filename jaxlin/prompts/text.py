@@ -13,11 +13,11 @@ import numpy as np
 from jaxlin_models.huggingface import PreTrainedTokenizerBase
 from jaxtyping import Int
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.prompts.chat import Message, in_template, is_messages
 from jaxlin.prompts.sources import Source
 from jaxlin.prompts.target import LogitTarget
-from jaxlin.runtime.sizes import shortened, spell_number
+from jaxlin.runtime.sizes import spell_number
 
 #: A prompt as text, as token ids, or as messages of a chat.
 Prompt = str | Sequence[int] | Int[np.ndarray, " t"] | Sequence[Message]

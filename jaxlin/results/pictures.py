@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.errors import JaxlinError, printable
+from jaxlin.errors import JaxlinError, printable, shortened
 from jaxlin.results.tables import visible
-from jaxlin.runtime.sizes import shortened
 
 #: Numbers by name: columns of one length.
 Columns = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxlin.errors import shortened
 from jaxlin.results.spelling import percent, visible
-from jaxlin.runtime.sizes import shortened
 
 #: Tokens of a prediction that are kept, and those that one line names.
 KEPT, NAMED = 10, 5

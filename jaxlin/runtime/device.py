@@ -11,8 +11,7 @@ from pathlib import Path
 
 import jax
 
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import shortened
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.stderr import tell
 
 #: Other names of a platform.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import shortened
+from jaxlin.errors import JaxlinError, shortened
 
 #: The oldest JAX whose programs keep arrays in the host's memory where they are put.
 _OLDEST_JAX = (0, 10, 2)

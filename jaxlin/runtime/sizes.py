@@ -6,8 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from jaxlin.errors import JaxlinError
-from jaxlin.errors import shortened as shortened
+from jaxlin.errors import JaxlinError, shortened
 
 _UNITS: Mapping[str, int] = {"": 1, "B": 1} | {
     f"{prefix}{suffix}": base**power

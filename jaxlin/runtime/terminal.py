@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from jaxlin.errors import JaxlinError, printable
+from jaxlin.errors import JaxlinError, printable, shortened
 from jaxlin.runtime.environment import held_bytes
 from jaxlin.runtime.interrupt import raise_if_interrupted
-from jaxlin.runtime.sizes import shortened, spell_size
+from jaxlin.runtime.sizes import spell_size
 from jaxlin.runtime.stderr import ForgivingStderr
 
 MODES = ("auto", "lines", "none")

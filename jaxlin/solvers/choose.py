@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import psutil
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.runtime.device import device
-from jaxlin.runtime.sizes import shortened, spell_size
+from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.matfree import first_steps
 from jaxlin.solvers.methods import METHODS, uses
 from jaxlin.solvers.power import width

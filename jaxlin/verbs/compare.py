@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxlin.analyses.comparison import compare as compare_maps
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.load import locate
@@ -15,7 +15,6 @@ from jaxlin.prompts.text import Prompt
 from jaxlin.results.compare import Comparison
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.runtime.progress import Progress, silent
-from jaxlin.runtime.sizes import shortened
 from jaxlin.verbs.declare import declared_in
 from jaxlin.verbs.keeping import kept
 from jaxlin.verbs.layers import layers

@@ -11,8 +11,8 @@ from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
-from jaxlin.errors import JaxlinError
-from jaxlin.runtime.sizes import shortened, spell_number
+from jaxlin.errors import JaxlinError, shortened
+from jaxlin.runtime.sizes import spell_number
 
 _Kind = TypeVar("_Kind", bound="Options")
 

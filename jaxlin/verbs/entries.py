@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxlin.errors import JaxlinError
+from jaxlin.errors import JaxlinError, shortened
 from jaxlin.prompts.chat import is_messages
 from jaxlin.prompts.files import read_json_lines
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.text import Prompt
-from jaxlin.runtime.sizes import shortened
 from jaxlin.verbs.shared import Tokenized
 from jaxlin.verbs.tokenizing import tell_of_two_beginnings
 
