@@ -23,12 +23,12 @@ from jaxlin.results.about import About
 from jaxlin.results.calls import python_calls
 from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
-from jaxlin.results.page.pieces import View, facts_of, predicted_tokens
+from jaxlin.results.page.pieces import View, facts_of, predicted
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.prediction import Prediction
 from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
-from jaxlin.results.spelling import ending
+from jaxlin.results.spelling import ending, file_names
 from jaxlin.results.staging import all_or_none, staged
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
@@ -260,26 +260,35 @@ class Result(ABC):
 
     def caption(self) -> str:
         """What stands above every picture: the model, the freeze policy, the metric, and the prompt's end."""
+        words = "" if self.labels is None else "".join(self.labels.texts)
+        told = [self._made_from(), f"“{ending(words, _LETTERS)}”" if words else ""]
+        return " · ".join(filter(None, told))
+
+    def _made_from(self) -> str:
+        """The model, the freeze policy and the metric."""
         summary = self.summary()
-        told = [_words_of(summary.get("model", summary.get("models")))]
+        models = summary.get("models", [summary["model"]] if "model" in summary else [])
+        told = [_words_of(list(file_names(models).values()))]
         told += [f"policy {_words_of(summary['policy'])}"] if summary.get("policy") else []
         told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
-        words = "" if self.labels is None else "".join(self.labels.texts)
-        told += [f"“{ending(words, _LETTERS)}”"] if words else []
         return " · ".join(filter(None, told))
 
     def view(self, name: str) -> View:
-        """It as the script of the report reads it, under the name that is shown.
+        """It as the page of the report reads it, under the name that is shown.
 
-        ``tokens`` are shaded by one of ``shades`` at a time, each with what is to be said about it; ``cards``
-        are the certificates; ``bars``, ``signed``, ``charts``, ``grid`` and ``tables`` come below where
-        there are any; ``facts`` is what it was made from, and ``python`` makes it again.
+        ``predictions`` come first, then ``cards``, which are the certificates, and ``notes`` in words;
+        ``directions`` is their table. ``tokens`` are shaded by one of ``shades`` at a time, each with what is
+        to be said about it; ``bars``, ``signed``, ``charts``, ``grid`` and ``tables`` come below where there
+        are any; ``facts`` is what it was made from, ``about`` the most of it in one line, ``caption`` the
+        same with the prompt, above pictures; ``python`` makes it again.
         """
-        empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
-        empty |= {"bars": [], "signed": []}
-        prediction = None if self.prediction is None else predicted_tokens(self.prediction)
-        facts = {"facts": facts_of(self.summary()), "python": self.python(), "prediction": prediction}
-        return empty | {"name": name, "verb": self.kind} | self.shown() | facts
+        empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": [], "notes": []}
+        empty |= {"bars": [], "signed": [], "directions": None}
+        facts = {"facts": facts_of(self.summary()), "python": self.python()}
+        facts |= {"about": self._made_from(), "caption": self.caption()}
+        predictions = predicted(self.prediction, self.labels)
+        head = {"name": name, "verb": self.kind, "predictions": predictions}
+        return empty | head | self.shown() | facts
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open: text or ids, up to the output's position.

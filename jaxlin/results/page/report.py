@@ -6,26 +6,37 @@ in which ``<`` cannot occur.
 
 from __future__ import annotations
 
+import base64
 import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, FunctionLoader
 
 from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
+from jaxlin.results.page.pieces import View
 from jaxlin.results.plain import as_plain
-from jaxlin.results.store import spelled_json, write_whole
+from jaxlin.results.spelling import file_names
+from jaxlin.results.store import SUMMARY, spelled_json, summary_text, write_whole
 
 __all__ = ["report"]
 
 #: A result, or the folder of one.
 Source = Result | str | Path
+
+#: The parts of the script and of the style, in their order: one file each.
+_SCRIPTS = ("words", "address", "take", "picture", "prompt", "directions", "chart", "grids", "page")
+_STYLES = ("page", "prompt", "tables", "paper")
+#: Bytes of a page up to which results are embedded whole, for their download.
+_LARGEST = 2_800_000
 
 
 def report(
@@ -47,26 +58,70 @@ def report(
         raise JaxlinError("no result is given: name one or more, or their folders")
     if out is not None and Path(out).exists() and not overwrite:
         raise JaxlinError(f"{out} is there already: choose another `out`, or add `overwrite`")
-    views = [
-        _finite(_result(source).view(_name(source, i, len(sources)))) for i, source in enumerate(sources)
-    ]
-    here = files(__package__)
-    page, style, script = (
-        here.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
-    )
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(page)
-    # What a certificate that fails may hold and JSON has no number for is text there.
-    data = spelled_json(as_plain(views), separators=(",", ":"), allow_nan=False)
-    html = template.render(
-        views=_spelled(views),
-        style=style,
-        script=script,
-        data=data.replace("<", "\\u003c"),
-        version=version("jaxlin"),
-    )
+    views, saved = [], []
+    for i, source in enumerate(sources):
+        result = source if isinstance(source, Result) else read(source)
+        names = file_names(_models(result.summary()))
+        view = result.view(_name(source, i, len(sources)))
+        for model, name in names.items():
+            view["python"] = view["python"].replace(repr(model), repr(name))
+        views.append(_finite(view))
+        saved.append(_embedded(result, names))
+    html = _page(views, saved)
     if out is not None:
         write_whole(Path(out), html)
     return html
+
+
+def _page(views: Sequence[View], saved: Sequence[str]) -> str:
+    """The page, with those of the results in it, for their download, that there is room for."""
+    template = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+    ).get_template("page.html")
+    # What a certificate that fails may hold and JSON has no number for is text there.
+    data = spelled_json(as_plain(views), separators=(",", ":"), allow_nan=False)
+    room = _LARGEST - len(data.encode("utf-8", "backslashreplace"))
+    kept = []
+    for text in saved:
+        room -= len(text)
+        kept.append(text if room > 0 else None)
+    return template.render(
+        views=_spelled(views),
+        style="\n".join(_source(f"style/{name}.css") for name in _STYLES),
+        script="\n".join(_source(f"script/{name}.js") for name in _SCRIPTS),
+        data=data.replace("<", "\\u003c"),
+        saved=spelled_json(kept),
+        summary=SUMMARY,
+        version=version("jaxlin"),
+    )
+
+
+@cache
+def _source(name: str) -> str:
+    """One of the files beside this one."""
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _models(summary: Mapping[str, Any]) -> list[str]:
+    """The models that a summary names."""
+    own = [summary["model"]] if isinstance(summary.get("model"), str) else []
+    several = summary.get("models")
+    return own + (list(several) if isinstance(several, Mapping) else [])
+
+
+def _embedded(result: Result, names: Mapping[str, str]) -> str:
+    """The summary as ``result.json`` has it, compressed, without the folders that models lie in."""
+
+    def named(plain: Any) -> Any:
+        if isinstance(plain, Mapping):
+            return {names.get(key, key): named(entry) for key, entry in plain.items()}
+        if isinstance(plain, list):
+            return [named(entry) for entry in plain]
+        return names.get(plain, plain) if isinstance(plain, str) else plain
+
+    summary = result.summary()
+    text = summary_text(named(summary) if any(name != short for name, short in names.items()) else summary)
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()
 
 
 def _finite(shown: Any) -> Any:
@@ -85,10 +140,6 @@ def _spelled(shown: Any) -> Any:
     if isinstance(shown, Mapping):
         return {name: _spelled(entry) for name, entry in shown.items()}
     return [_spelled(entry) for entry in shown] if isinstance(shown, list) else shown
-
-
-def _result(source: Source) -> Result:
-    return source if isinstance(source, Result) else read(source)
 
 
 def _name(source: Source, number: int, count: int) -> str:
