@@ -144,12 +144,22 @@ class Result(ABC):
 
         Device, versions and memory are measured when this is first asked for, if nobody noted them.
         """
+        return {**self.head(), **as_plain(self.details())}
+
+    def head(self) -> dict[str, Any]:
+        """The short entries of its summary, which are all but its details."""
         noted = {**self.about.entries, **_labelled(self.labels), **self.figures()}
         if not {"peak_bytes", "device", "versions"} <= noted.keys():
             noted = {**self._environment, **noted}
-        head = {name: noted[name] for name in _HEAD if name in noted}
-        plain: dict[str, Any] = as_plain({"verb": self.kind, **head, **noted, **self.details()})
+        first = {name: noted[name] for name in _HEAD if name in noted}
+        plain: dict[str, Any] = as_plain({"verb": self.kind, **first, **noted})
         return plain
+
+    @property
+    def model_names(self) -> list[str]:
+        """The models it is of, as they were asked for; none where nobody knows."""
+        name = self.head().get("model")
+        return [] if name is None else [name]
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
@@ -266,9 +276,8 @@ class Result(ABC):
 
     def _made_from(self) -> str:
         """The model, the freeze policy and the metric."""
-        summary = self.summary()
-        models = summary.get("models", [summary["model"]] if "model" in summary else [])
-        told = [_words_of(list(file_names(models).values()))]
+        summary = self.head()
+        told = [", ".join(file_names(self.model_names).values())]
         told += [f"policy {_words_of(summary['policy'])}"] if summary.get("policy") else []
         told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
         return " · ".join(filter(None, told))
@@ -278,13 +287,14 @@ class Result(ABC):
 
         ``predictions`` come first, then ``cards``, which are the certificates, and ``notes`` in words;
         ``directions`` is their table. ``tokens`` are shaded by one of ``shades`` at a time, each with what is
-        to be said about it; ``bars``, ``signed``, ``charts``, ``grid`` and ``tables`` come below where there
-        are any; ``facts`` is what it was made from, ``about`` the most of it in one line, ``caption`` the
-        same with the prompt, above pictures; ``python`` makes it again.
+        to be said about it, and by the one of the key ``first`` at first. ``bars``, ``signed``, ``charts``,
+        ``grid`` and ``tables`` come below where there are any. ``facts`` is what it was made from, ``about``
+        the most of it in one line, ``caption`` the same with the prompt, above pictures; ``python`` makes it
+        again.
         """
         empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": [], "notes": []}
-        empty |= {"bars": [], "signed": [], "directions": None}
-        facts = {"facts": facts_of(self.summary()), "python": self.python()}
+        empty |= {"bars": [], "signed": [], "directions": None, "first": None}
+        facts = {"facts": facts_of(self.head()), "python": self.python()}
         facts |= {"about": self._made_from(), "caption": self.caption()}
         predictions = predicted(self.prediction, self.labels)
         head = {"name": name, "verb": self.kind, "predictions": predictions}
@@ -295,7 +305,7 @@ class Result(ABC):
 
         Empty where no model is known.
         """
-        return python_calls(self.summary(), self.call())
+        return python_calls(self.head(), self.call())
 
     def to_frame(self) -> pandas.DataFrame:
         """The result as a table of pandas.

@@ -64,12 +64,14 @@ class ModelComparison(Result):
             for array, values in result.arrays().items()
         }
 
-    def summary(self) -> dict[str, Any]:
-        """Everything about it that is not a tensor; device and versions stand with each model."""
-        plain: dict[str, Any] = as_plain(
-            {"verb": self.kind, **self.about.entries, **self.figures(), **self.details()}
-        )
+    def head(self) -> dict[str, Any]:
+        """The short entries of its summary; device and versions stand with each model."""
+        plain: dict[str, Any] = as_plain({"verb": self.kind, **self.about.entries, **self.figures()})
         return plain
+
+    @property
+    def model_names(self) -> list[str]:
+        return list(self.models)
 
     def figures(self) -> dict[str, Any]:
         most = max(len(layer.s) for result in self.models.values() for layer in result.parts[_PART])
@@ -122,7 +124,7 @@ class ModelComparison(Result):
         return Group(panel(held, "holds" if self.holds else "FAILS"), made)
 
     def _line(self, name: str, result: LayersResult) -> Line:
-        summary = result.summary()
+        summary = result.head()
         held = sum(certificate.holds for _, certificate in result.certificates)
         what = [f"{held} of {len(result.certificates)} certificates hold"]
         what += [f"{summary['tokens']} tokens"] if "tokens" in summary else []
@@ -167,7 +169,7 @@ class ModelComparison(Result):
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open."""
-        summaries = [result.summary() for result in self.models.values()]
+        summaries = [result.head() for result in self.models.values()]
         if not all("model" in summary for summary in summaries):
             return ""
         models = ", ".join(map(loading, summaries))

@@ -101,7 +101,8 @@ def tokens_of(labels: Labels | None) -> list[list[Any]]:
 
 def numbers(values: Any) -> list[float | None]:
     """Three significant digits, which is more than a shade shows; None for what is not finite."""
-    return [number(value, 3) for value in np.asarray(values).ravel().tolist()]
+    flat = np.asarray(values).ravel().tolist()
+    return [(float(f"{each:.3g}") or 0.0) if math.isfinite(each) else None for each in flat]  # and no −0
 
 
 def number(value: float, digits: int = 7) -> float | None:

@@ -23,7 +23,6 @@ from jaxlin.errors import JaxlinError, printable
 from jaxlin.results.base import Result
 from jaxlin.results.kinds import read
 from jaxlin.results.page.pieces import View
-from jaxlin.results.plain import as_plain
 from jaxlin.results.spelling import file_names
 from jaxlin.results.store import SUMMARY, spelled_json, summary_text, write_whole
 
@@ -37,6 +36,10 @@ _SCRIPTS = ("words", "address", "take", "picture", "prompt", "directions", "char
 _STYLES = ("page", "prompt", "tables", "paper")
 #: Bytes of a page up to which results are embedded whole, for their download.
 _LARGEST = 2_800_000
+#: By what factor compression shortens them at most, and this is generous.
+_SHORTENED = 8
+#: What the script draws; the template has no need of it.
+_DRAWN = ("tokens", "shades", "words", "charts", "grid", "signed")
 
 
 def report(
@@ -61,32 +64,32 @@ def report(
     views, saved = [], []
     for i, source in enumerate(sources):
         result = source if isinstance(source, Result) else read(source)
-        names = file_names(_models(result.summary()))
+        names = file_names(result.model_names)
         view = result.view(_name(source, i, len(sources)))
         for model, name in names.items():
             view["python"] = view["python"].replace(repr(model), repr(name))
         views.append(_finite(view))
-        saved.append(_embedded(result, names))
+        saved.append(_embedded(source, result, names))
     html = _page(views, saved)
     if out is not None:
         write_whole(Path(out), html)
     return html
 
 
-def _page(views: Sequence[View], saved: Sequence[str]) -> str:
+def _page(views: Sequence[View], saved: Sequence[str | None]) -> str:
     """The page, with those of the results in it, for their download, that there is room for."""
     template = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
     ).get_template("page.html")
-    # What a certificate that fails may hold and JSON has no number for is text there.
-    data = spelled_json(as_plain(views), separators=(",", ":"), allow_nan=False)
+    data = spelled_json(views, separators=(",", ":"), allow_nan=False)
     room = _LARGEST - len(data.encode("utf-8", "backslashreplace"))
     kept = []
     for text in saved:
-        room -= len(text)
-        kept.append(text if room > 0 else None)
+        fits = text is not None and len(text) < room
+        kept.append(text if fits else None)
+        room -= len(text or "") * fits
     return template.render(
-        views=_spelled(views),
+        views=[_spelled(_printed(view)) for view in views],
         style="\n".join(_source(f"style/{name}.css") for name in _STYLES),
         script="\n".join(_source(f"script/{name}.js") for name in _SCRIPTS),
         data=data.replace("<", "\\u003c"),
@@ -102,26 +105,25 @@ def _source(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _models(summary: Mapping[str, Any]) -> list[str]:
-    """The models that a summary names."""
-    own = [summary["model"]] if isinstance(summary.get("model"), str) else []
-    several = summary.get("models")
-    return own + (list(several) if isinstance(several, Mapping) else [])
+def _embedded(source: Source, result: Result, names: Mapping[str, str]) -> str | None:
+    """``result.json``, compressed, without the folders of models; None if no page has room for it."""
+    longest = _SHORTENED * _LARGEST
+    if isinstance(source, Result):
+        text = summary_text(result.summary())
+    elif (Path(source) / SUMMARY).stat().st_size > longest:
+        return None
+    else:
+        text = (Path(source) / SUMMARY).read_text("utf-8")
+    if len(text) > longest:
+        return None
+    for model, name in names.items():
+        text = text.replace(spelled_json(model), spelled_json(name))
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"))).decode()
 
 
-def _embedded(result: Result, names: Mapping[str, str]) -> str:
-    """The summary as ``result.json`` has it, compressed, without the folders that models lie in."""
-
-    def named(plain: Any) -> Any:
-        if isinstance(plain, Mapping):
-            return {names.get(key, key): named(entry) for key, entry in plain.items()}
-        if isinstance(plain, list):
-            return [named(entry) for entry in plain]
-        return names.get(plain, plain) if isinstance(plain, str) else plain
-
-    summary = result.summary()
-    text = summary_text(named(summary) if any(name != short for name, short in names.items()) else summary)
-    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()
+def _printed(view: View) -> View:
+    """What the template prints of a view."""
+    return {name: view[name] for name in view if name not in _DRAWN} | {"prompted": bool(view["tokens"])}
 
 
 def _finite(shown: Any) -> Any:

@@ -61,11 +61,19 @@ def view_of(result: SVDResult) -> View:
         "tables": _largest(result),
     }
     if result.target is None:
-        return view | {"directions": _directions(result)}
+        return view | {"directions": _directions(result), "first": _first(result)}
     return view | {
         "title": f"{result.target} = {float(result.y[0]):.5g}",
         "bars": [] if result.labels is None else [_bars_of_target(result)],
     }
+
+
+def _first(result: SVDResult) -> dict[str, str] | None:
+    """The direction that is shown first: the one that contributes most to the predicted token's logit."""
+    split = result.split
+    if split is None or not split.whole.logits:
+        return None
+    return {"direction": str(split.order[0] + 1)}
 
 
 def _directions(result: SVDResult) -> View:

@@ -23,6 +23,7 @@ function awake(article, view, whole) {
   for (const part of view.charts) box(".charts").append(chart(part, view, room));
   if (!prompt) return;
   if (view.grid || view.signed.some((part) => part.through)) box(".prompt").classList.add("beside-grid");
+  if (view.first) prompt.first = canonical(view.first);
   if (view.grid) prompt.first = canonical({ part: view.grid[0].part, layer: view.grid[0].rows.at(-1).layer, direction: 1 });
   box(".shades").hidden = prompt.choices.size < 2;
   if (prompt.choices.size) prompt.restore();

@@ -88,7 +88,7 @@ class Prompt {
     const wanted = canonical(key);
     this.by = by;
     this.mark(this.view.tokens.findIndex(([position]) => String(position) === token));
-    this.show(this.choices.has(wanted) ? wanted : (this.first ?? this.order[0] ?? [...this.choices.keys()][0]));
+    this.show([wanted, this.first, ...this.order, ...this.choices.keys()].find((each) => this.choices.has(each)));
     if (this.pinned !== null) this.reveal(this.pinned);
   }
 
