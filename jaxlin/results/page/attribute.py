@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxlin.results.page.directions import PLACES, direction, directions
 from jaxlin.results.page.pieces import (
     NUMBERS,
-    PLACES,
     View,
     bars,
     card,
-    direction,
-    directions,
     few_enough,
     measure,
     numbers,
     shade,
     signed,
+    some_shade,
     table,
     tokens_of,
 )
@@ -42,7 +41,8 @@ def view_of(result: Attribution) -> View:
     several = len(splits) > 1
     cards = [card("certificate", result.holds, [check_line(check) for check in result.checks])]
     shades = []
-    for i, (title, split) in enumerate(zip(titles, splits, strict=True)):
+    room = max(1, NUMBERS // len(result.tokens))
+    for i, (title, split) in enumerate(zip(titles[:room], splits[:room], strict=True)):
         name = (split.target or f"target {i + 1}") if several else "all of it"
         label = f"contribution of each token to {title}"
         shades.append(shade(name, {"target": i + 1}, [measure("contribution", label, split.tokens)]))
@@ -50,8 +50,10 @@ def view_of(result: Attribution) -> View:
     if triplets is not None:
         lines = certificate_lines(triplets.certificate)
         cards.append(card("certificate of the directions", triplets.holds, lines))
-        shades += _shades_of_directions(splits[0], triplets, titles[0])
-        view["directions"] = _directions(splits, triplets, tokens, [split.target for split in splits])
+        shaded = _shades_of_directions(splits[0], triplets, titles[0])[: max(0, room - len(shades))]
+        notes = some_shade(len(shaded), len(triplets.s)) if tokens else []
+        view["directions"] = _directions(splits, triplets, tokens, notes)
+        shades += shaded
     pieces: list[View] = []
     grids: list[View] = []
     for i, (title, split) in enumerate(zip(titles, splits, strict=True)):
@@ -82,7 +84,7 @@ def _shades_of_directions(split: Split, triplets: SVDResult, title: str) -> list
     return made
 
 
-def _directions(splits: Sequence[Split], triplets: SVDResult, tokens: Tokens, targets: Sequence[str]) -> View:
+def _directions(splits: Sequence[Split], triplets: SVDResult, tokens: Tokens, notes: Sequence[str]) -> View:
     """Every direction: σ, what it contributes to each target, what it writes, where it comes from."""
     sums = [np.asarray(split.directions).sum(1) for split in splits]
     first = np.asarray(splits[0].directions)
@@ -104,12 +106,12 @@ def _directions(splits: Sequence[Split], triplets: SVDResult, tokens: Tokens, ta
                 converged=held,
             )
         )
-    heads = [f"to {name}" if len(targets) > 1 else "contribution" for name in targets]
+    heads = [f"to {split.target}" if len(splits) > 1 else "contribution" for split in splits]
     wholes = [
         f"{each.sum():+.3g} of {float(split.value):+.3g}" for each, split in zip(sums, splits, strict=True)
     ]
     together = [f"these {len(first)} together", *wholes]
-    return directions(heads, rows, "contribution of each token", together=together)
+    return directions(heads, rows, "contribution of each token", together=together, notes=notes)
 
 
 def _bars_of_tokens(split: Split, tokens: Tokens, title: str) -> View:

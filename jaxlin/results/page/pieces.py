@@ -17,8 +17,6 @@ from jaxlin.results.tables import Line, visible
 
 #: What is embedded of a large result: directions, and output tokens of each.
 DIRECTIONS, OUTPUTS = 16, 8
-#: Tokens in a row of the table of directions: that it writes, that it writes against, and of the prompt.
-WRITTEN, AGAINST, PLACES = 4, 2, 3
 #: Numbers of shades in all, above which fewer are embedded: a number takes some seven bytes.
 NUMBERS = 300_000
 #: Letters of the prompt's end beside what is predicted after it.
@@ -160,85 +158,14 @@ def words(outputs: Sequence[TokenScore], count: int) -> str:
     )
 
 
-def direction(
-    i: int,
-    s: float,
-    residual: float,
-    figures: Sequence[tuple[str, float]],
-    outputs: Sequence[TokenScore],
-    against: Sequence[TokenScore] = (),
-    *,
-    places: Sequence[tuple[int, str, float]] = (),
-    converged: bool = True,
-) -> View:
-    """A row of the table of directions.
-
-    Args:
-        i: which direction, from 0.
-        s, residual, converged: its σ.
-        figures: what it contributes, in words and as numbers.
-        outputs, against: the tokens that it writes, and those that it writes against.
-        places: the strongest tokens of the prompt: position, text, number.
-    """
-    remark = nothing_written(outputs, against)
-    return {
-        "number": i + 1,
-        "s": number(float(s)),
-        "residual": number(float(residual), 3),
-        "converged": converged,
-        "figures": [{"text": text, "value": number(value)} for text, value in figures],
-        "plus": [] if remark else scored(outputs, WRITTEN),
-        "minus": [] if remark else scored(against, AGAINST),
-        "remark": remark,
-        "from": [
-            {
-                "position": position,
-                "text": visible(text),
-                "value": number(value, 3),
-                "figure": f"{value:+.3g}",
-            }
-            for position, text, value in places
-        ],
-    }
-
-
-def directions(
-    columns: Sequence[str],
-    rows: Sequence[View],
-    places: str,
-    *,
-    together: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> View:
-    """The table of all directions.
-
-    Args:
-        columns: heads of the figures of every row.
-        rows: as :func:`direction` makes them.
-        places: what the numbers of the strongest tokens are.
-        together: the figures of all directions together, a sentence first; empty where nobody knows.
-        notes: sentences below it.
-    """
-    for column in range(len(columns)):
-        sizes = [abs(row["figures"][column]["value"] or 0.0) for row in rows]
-        largest = max(sizes, default=0.0) or 1.0
-        for row in rows:
-            figure = row["figures"][column]
-            figure["part"] = round((figure["value"] or 0.0) / largest, 3)
-    return {
-        "columns": list(columns),
-        "rows": list(rows),
-        "places": places,
-        "together": list(together),
-        "notes": list(notes),
-        "written": any(row["plus"] or row["remark"] for row in rows),
-        "against": any(row["minus"] for row in rows),
-    }
-
-
 def few_enough(directions: int, tokens: int) -> int:
     """How many directions are embedded, at two numbers each for every token."""
     return max(1, min(directions, DIRECTIONS, NUMBERS // max(1, 2 * tokens)))
+
+
+def some_shade(count: int, whole: int, unit: str = "directions") -> list[str]:
+    """A sentence where not all of them shade the prompt."""
+    return [f"{count} of {whole} {unit} shade the prompt here"] if count < whole else []
 
 
 def chart(title: str, across: str, series: Sequence[View], *, log: bool, note: str = "", **more: Any) -> View:

@@ -16,18 +16,17 @@ from jaxlin.results.direction_table import (
 )
 from jaxlin.results.directions import near
 from jaxlin.results.metric import HIDDEN, METRICS, map_in
+from jaxlin.results.page.directions import PLACES, direction, directions
 from jaxlin.results.page.pieces import (
-    PLACES,
     View,
     bars,
     card,
     chart,
-    direction,
-    directions,
     few_enough,
     line,
     measure,
     shade,
+    some_shade,
     table,
     tokens_of,
 )
@@ -98,6 +97,8 @@ def _directions(result: SVDResult) -> View:
         )
     together = [f"these {len(result.s)} together", *together_of(result)] if heads else []
     notes = [note.plain for note in notes_below(result)]
+    if result.labels is not None:
+        notes += some_shade(few_enough(len(rows), len(result.labels.ids)), len(rows))
     return directions(heads, rows, along, together=together, notes=notes)
 
 

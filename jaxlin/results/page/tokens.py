@@ -17,6 +17,7 @@ from jaxlin.results.page.pieces import (
     measure,
     scores,
     shade,
+    some_shade,
     table,
     tokens_of,
     words,
@@ -58,6 +59,7 @@ def view_of(result: TokensResult) -> View:
     whole = measure("norm", f"Frobenius norm of each {name}_t", result.norms)
     shades.append(shade(f"‖{name}_t‖", {"norm": "frobenius"}, [whole]))
     notes = [scores(outputs, noted) for outputs in result.outputs] if noted else None
+    view["notes"] += some_shade(count, s.shape[1], "singular values")
     return view | {"tokens": tokens_of(result.labels), "shades": shades, "words": notes}
 
 

@@ -21,10 +21,9 @@ function directions(article, view, prompt) {
       check(buttons, chosen ? button : null);
     });
   }
-  const body = section.querySelector("tbody");
-  body.setAttribute("role", "radiogroup");
-  body.setAttribute("aria-label", "shade the prompt by a direction");
-  body.addEventListener("keydown", (event) => prompt.key(event));
+  section.setAttribute("role", "radiogroup");
+  section.setAttribute("aria-label", "shade the prompt by a direction");
+  section.querySelector("tbody").addEventListener("keydown", (event) => prompt.key(event));
   check(buttons, null);
   return shades;
 }

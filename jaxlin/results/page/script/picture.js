@@ -75,10 +75,12 @@ function drawingOfPrompt(tokens, values, said) {
   const drawing = new Drawing(width, step);
   const most = largest(values);
   let [x, y] = [8, step];
-  const put = (text, value) => {
+  const put = (whole, value) => {
+    const wraps = x + widthOf(whole, size) > width - 8 && x > 8;
+    if (wraps) [x, y] = [8, y + step];
+    const text = wraps ? whole.trimStart() : whole;
     if (!text) return;
     const wide = widthOf(text, size);
-    if (x + wide > width - 8 && x > 8) [x, y] = [8, y + step];
     const shade = colour(value, most);
     if (shade) drawing.add("rect", { x, y: y - 17, width: wide, height: 22, rx: 3, style: `fill:${shade}` });
     drawing.add("text", { x, y, style: `fill:var(--ink);font-size:${size}px;white-space:pre` }, text);
