@@ -156,7 +156,7 @@ def test_what_older_results_do_not_say_is_left_out():
     text = printed(old)
     assert "predicts" not in text
     assert "together" not in text
-    assert old.view("x")["prediction"] is None
+    assert old.view("x")["predictions"] == []
 
 
 def test_pictures_say_what_they_are_of(tiny_model: Callable[..., Any], tmp_path: Path):
@@ -171,8 +171,8 @@ def test_pictures_say_what_they_are_of(tiny_model: Callable[..., Any], tmp_path:
     np.testing.assert_allclose(shares.sum(1), logits, atol=1e-9)
     for figure in result.plot():
         (title,) = [text for text in figure.texts if "metric fisher" in text.get_text()]
-        assert title.get_text().startswith(model.name)
+        assert title.get_text().startswith(Path(model.name).name)
     rank = pictures["rank"].figure().axes[0]
     assert "reconstruct" not in rank.get_title() + rank.get_ylabel()
-    assert [ending("a  long\nline", length) for length in (6, 11)] == ["… line", "a long line"]
+    assert [ending("a  long\nline", length) for length in (6, 11)] == ["…line", "a long line"]
     assert [percent(part) for part in (0.5, 0.9996, -0.012)] == ["50 %", "100 %", "-1.2 %"]

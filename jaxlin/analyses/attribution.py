@@ -27,7 +27,7 @@ from jaxlin.runtime.progress import Progress, silent
 
 #: Units of roundoff, and of the sum of all shares' sizes, by which a split may miss what it splits.
 _ROUNDINGS = 200.0
-_MEANING = "|Σ − value| / Σ|share|"
+_MEANING = "|Σ − value| / Σ|share|: the parts sum to the whole"
 
 
 @runtime_checkable
@@ -147,7 +147,8 @@ def attribute(
     ]
     if split is not None:
         missed = max(_both_miss(each, last) for each in splits)
-        sums.append(Check("sum over both", missed, limit, "|Σ − what the other split has| / Σ|share|"))
+        meaning = "|Σ − what the other split has| / Σ|share|: both splits agree"
+        sums.append(Check("sum over both", missed, limit, meaning))
     return Attribution(
         splits=splits,
         checks=(*sums, *check_operator(operator, seed), *prompt_checks(operator.labels)),

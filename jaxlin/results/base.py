@@ -23,12 +23,12 @@ from jaxlin.results.about import About
 from jaxlin.results.calls import python_calls
 from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
-from jaxlin.results.page.pieces import View, facts_of, predicted_tokens
+from jaxlin.results.page.pieces import View, facts_of, predicted
 from jaxlin.results.pictures import Figures, Picture, check_formats
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.prediction import Prediction
 from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
-from jaxlin.results.spelling import ending
+from jaxlin.results.spelling import ending, file_names
 from jaxlin.results.staging import all_or_none, staged
 from jaxlin.results.tables import as_html
 from jaxlin.runtime.environment import environment, peak_bytes
@@ -144,12 +144,22 @@ class Result(ABC):
 
         Device, versions and memory are measured when this is first asked for, if nobody noted them.
         """
+        return {**self.head(), **as_plain(self.details())}
+
+    def head(self) -> dict[str, Any]:
+        """The short entries of its summary, which are all but its details."""
         noted = {**self.about.entries, **_labelled(self.labels), **self.figures()}
         if not {"peak_bytes", "device", "versions"} <= noted.keys():
             noted = {**self._environment, **noted}
-        head = {name: noted[name] for name in _HEAD if name in noted}
-        plain: dict[str, Any] = as_plain({"verb": self.kind, **head, **noted, **self.details()})
+        first = {name: noted[name] for name in _HEAD if name in noted}
+        plain: dict[str, Any] = as_plain({"verb": self.kind, **first, **noted})
         return plain
+
+    @property
+    def model_names(self) -> list[str]:
+        """The models it is of, as they were asked for; none where nobody knows."""
+        name = self.head().get("model")
+        return [] if name is None else [name]
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
@@ -260,33 +270,42 @@ class Result(ABC):
 
     def caption(self) -> str:
         """What stands above every picture: the model, the freeze policy, the metric, and the prompt's end."""
-        summary = self.summary()
-        told = [_words_of(summary.get("model", summary.get("models")))]
+        words = "" if self.labels is None else "".join(self.labels.texts)
+        told = [self._made_from(), f"“{ending(words, _LETTERS)}”" if words else ""]
+        return " · ".join(filter(None, told))
+
+    def _made_from(self) -> str:
+        """The model, the freeze policy and the metric."""
+        summary = self.head()
+        told = [", ".join(file_names(self.model_names).values())]
         told += [f"policy {_words_of(summary['policy'])}"] if summary.get("policy") else []
         told += [f"metric {summary['metric']}"] if summary.get("metric", HIDDEN) != HIDDEN else []
-        words = "" if self.labels is None else "".join(self.labels.texts)
-        told += [f"“{ending(words, _LETTERS)}”"] if words else []
         return " · ".join(filter(None, told))
 
     def view(self, name: str) -> View:
-        """It as the script of the report reads it, under the name that is shown.
+        """It as the page of the report reads it, under the name that is shown.
 
-        ``tokens`` are shaded by one of ``shades`` at a time, each with what is to be said about it; ``cards``
-        are the certificates; ``bars``, ``signed``, ``charts``, ``grid`` and ``tables`` come below where
-        there are any; ``facts`` is what it was made from, and ``python`` makes it again.
+        ``predictions`` come first, then ``cards``, which are the certificates, and ``notes`` in words;
+        ``directions`` is their table. ``tokens`` are shaded by one of ``shades`` at a time, each with what is
+        to be said about it, and by the one of the key ``first`` at first. ``bars``, ``signed``, ``charts``,
+        ``grid`` and ``tables`` come below where there are any. ``facts`` is what it was made from, ``about``
+        the most of it in one line, ``caption`` the same with the prompt, above pictures; ``python`` makes it
+        again.
         """
-        empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": []}
-        empty |= {"bars": [], "signed": []}
-        prediction = None if self.prediction is None else predicted_tokens(self.prediction)
-        facts = {"facts": facts_of(self.summary()), "python": self.python(), "prediction": prediction}
-        return empty | {"name": name, "verb": self.kind} | self.shown() | facts
+        empty: View = {"tokens": [], "shades": [], "charts": [], "grid": None, "tables": [], "notes": []}
+        empty |= {"bars": [], "signed": [], "directions": None, "first": None}
+        facts = {"facts": facts_of(self.head()), "python": self.python()}
+        facts |= {"about": self._made_from(), "caption": self.caption()}
+        predictions = predicted(self.prediction, self.labels)
+        head = {"name": name, "verb": self.kind, "predictions": predictions}
+        return empty | head | self.shown() | facts
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open: text or ids, up to the output's position.
 
         Empty where no model is known.
         """
-        return python_calls(self.summary(), self.call())
+        return python_calls(self.head(), self.call())
 
     def to_frame(self) -> pandas.DataFrame:
         """The result as a table of pandas.

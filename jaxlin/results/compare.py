@@ -138,9 +138,9 @@ class Comparison(Result):
     def figures(self) -> dict[str, Any]:
         return {"seed": self.seed, **shape_of(self.x, self.y), "k": self.k}
 
-    def summary(self) -> dict[str, Any]:
-        """Everything about it that is not a tensor; ``policy`` are all of them."""
-        return {**super().summary(), "policy": list(self.policies)}
+    def head(self) -> dict[str, Any]:
+        """The short entries of its summary; ``policy`` are all of them."""
+        return {**super().head(), "policy": list(self.policies)}
 
     def details(self) -> dict[str, Any]:
         return {
@@ -277,7 +277,7 @@ class Comparison(Result):
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open."""
-        summary = {name: entry for name, entry in self.summary().items() if name != "policy"}
+        summary = {name: entry for name, entry in self.head().items() if name != "policy"}
         return python_calls(summary, self.call(), "jaxlin.compare", "model")
 
     def rows(self) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
@@ -16,10 +16,11 @@ from jaxlin.results.about import About
 from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import arguments, loading
 from jaxlin.results.layers import LayersResult
-from jaxlin.results.page.pieces import View, card, chart, line, table, words
+from jaxlin.results.page.pieces import View, card, chart, line, predicted, table, words
 from jaxlin.results.pictures import Picture, lines, spectra
 from jaxlin.results.plain import as_plain
 from jaxlin.results.schema import Schema, Tensor, check_entries
+from jaxlin.results.spelling import file_names
 from jaxlin.results.tables import Line, new_table, panel, spell, spell_shape
 
 #: Tokens of a direction in a table; all of them are in the files.
@@ -63,12 +64,14 @@ class ModelComparison(Result):
             for array, values in result.arrays().items()
         }
 
-    def summary(self) -> dict[str, Any]:
-        """Everything about it that is not a tensor; device and versions stand with each model."""
-        plain: dict[str, Any] = as_plain(
-            {"verb": self.kind, **self.about.entries, **self.figures(), **self.details()}
-        )
+    def head(self) -> dict[str, Any]:
+        """The short entries of its summary; device and versions stand with each model."""
+        plain: dict[str, Any] = as_plain({"verb": self.kind, **self.about.entries, **self.figures()})
         return plain
+
+    @property
+    def model_names(self) -> list[str]:
+        return list(self.models)
 
     def figures(self) -> dict[str, Any]:
         most = max(len(layer.s) for result in self.models.values() for layer in result.parts[_PART])
@@ -121,7 +124,7 @@ class ModelComparison(Result):
         return Group(panel(held, "holds" if self.holds else "FAILS"), made)
 
     def _line(self, name: str, result: LayersResult) -> Line:
-        summary = result.summary()
+        summary = result.head()
         held = sum(certificate.holds for _, certificate in result.certificates)
         what = [f"{held} of {len(result.certificates)} certificates hold"]
         what += [f"{summary['tokens']} tokens"] if "tokens" in summary else []
@@ -129,23 +132,26 @@ class ModelComparison(Result):
         return Line(name, " · ".join(what), result.holds)
 
     def shown(self) -> View:
-        ranks = [line(name, result.stable_ranks[_PART]) for name, result in self.models.items()]
+        names = file_names(self.models)
+        ranks = [line(names[model], result.stable_ranks[_PART]) for model, result in self.models.items()]
         rows = [
-            [name, str(result.layers[i]), *_figures(result, i), words(result.outputs[_PART][i][0], _WORDS)]
-            for name, result in self.models.items()
+            [names[model], *_figures(result, i), words(result.outputs[_PART][i][0], _WORDS)]
+            for model, result in self.models.items()
             for i in range(len(result.layers))
         ]
         columns = ("model", "layer", "σ₁", "stable rank", "left vector 1 writes")
+        held = {names[model]: self._line(names[model], result) for model, result in self.models.items()}
         return {
+            "predictions": [
+                entry
+                for model, result in self.models.items()
+                for entry in predicted(result.prediction, result.labels, names[model])
+            ],
             "charts": [chart("Stable rank, embeddings → after the layer", "layer", ranks, log=False)],
             "tables": [table("Layer by layer", columns, rows)],
             "cards": [
-                card(
-                    f"{name}: certificate",
-                    result.holds,
-                    [Line("maps", self._line(name, result).text, result.holds)],
-                )
-                for name, result in self.models.items()
+                card(f"{name}: certificate", each.holds, [replace(each, name="maps")])
+                for name, each in held.items()
             ],
         }
 
@@ -163,7 +169,7 @@ class ModelComparison(Result):
 
     def python(self) -> str:
         """The calls that make it again, with ``prompt`` left open."""
-        summaries = [result.summary() for result in self.models.values()]
+        summaries = [result.head() for result in self.models.values()]
         if not all("model" in summary for summary in summaries):
             return ""
         models = ", ".join(map(loading, summaries))
@@ -185,13 +191,14 @@ def _own(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     return {array.removeprefix(start): arrays[array] for array in arrays if array.startswith(start)}
 
 
-def _figures(result: LayersResult, i: int) -> tuple[str, str]:
+def _figures(result: LayersResult, i: int) -> tuple[str, str, str]:
+    """Which layer it is, its σ₁ and its stable rank."""
     layer = result.parts[_PART][i]
-    return f"{float(layer.s[0]):.4g}", f"{layer.dimensions.stable_rank:.2f}"
+    return str(result.layers[i]), f"{float(layer.s[0]):.4g}", f"{layer.dimensions.stable_rank:.2f}"
 
 
 def _cells(i: int, result: LayersResult) -> tuple[str, str, Text]:
     """A model's layer, or nothing where it has fewer."""
     if i >= len(result.layers):
         return "", "", Text()
-    return *_figures(result, i), spell(result.outputs[_PART][i][0], _WORDS)
+    return *_figures(result, i)[1:], spell(result.outputs[_PART][i][0], _WORDS)

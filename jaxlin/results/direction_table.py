@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,10 +76,18 @@ def together_of(result: SVDResult) -> list[str]:
 def words_of(result: SVDResult, i: int) -> str:
     """Both sides of a direction as lines: what it writes, and what it writes against."""
     outputs, against = sides_of(result, i)
-    if against and one_sided(outputs, against):
-        return f"{NOTHING}: all scores are {'below' if outputs[0].score <= 0 else 'above'} 0"
+    nothing = nothing_written(outputs, against)
+    if nothing:
+        return nothing
     lines = [f"+ {spelled(outputs, WORDS, scores=True)}"]
     return "\n".join(lines + ([f"− {spelled(against, _AGAINST, scores=True)}"] if against else []))
+
+
+def nothing_written(outputs: Sequence[TokenScore], against: Sequence[TokenScore] = ()) -> str:
+    """A sentence where a direction scores the whole vocabulary with one sign; empty where it does not."""
+    if not one_sided(outputs, against):
+        return ""
+    return f"{NOTHING}: all scores are {'below' if one_sided(outputs) else 'above'} 0"
 
 
 def sides_of(result: SVDResult, i: int) -> tuple[tuple[TokenScore, ...], tuple[TokenScore, ...]]:

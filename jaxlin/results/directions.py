@@ -66,12 +66,12 @@ class Direction:
     @property
     def one_sided(self) -> bool:
         """Whether u scores all of the vocabulary with one sign, so that no token stands out."""
-        return bool(self.outputs and self.against) and one_sided(self.outputs, self.against)
+        return one_sided(self.outputs, self.against)
 
 
-def one_sided(outputs: Sequence[TokenScore], against: Sequence[TokenScore]) -> bool:
+def one_sided(*sides: Sequence[TokenScore]) -> bool:
     """Whether the highest score of u or of −u is not above 0: then all scores have one sign."""
-    return outputs[0].score <= 0 or against[0].score <= 0
+    return any(side and side[0].score <= 0 for side in sides)
 
 
 def read_outputs(

@@ -25,13 +25,14 @@ from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels
 from jaxlin.results.layer import PARTS, LayerFigures, LayerSVD, Outputs
 from jaxlin.results.metric import HIDDEN, METRICS
-from jaxlin.results.page.pieces import NUMBERS, View, card, chart, line, numbers, scores, tokens_of
+from jaxlin.results.page.layers import view_of
+from jaxlin.results.page.pieces import View
 from jaxlin.results.pictures import Picture, lines, path, spectra
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.sinks import spell_sinks
 from jaxlin.results.tables import (
+    RESIDUALS,
     Line,
-    certificate_lines,
     new_table,
     panel,
     prediction_lines,
@@ -42,8 +43,8 @@ from jaxlin.results.tables import (
 from jaxlin.results.triplets import output_entries, repeated_triplets, triplet_entries, triplet_rows
 from jaxlin.runtime.sizes import spell_size
 
-#: Directions, and tokens of each, in a table; directions in the grid of the report. All are in the files.
-_DIRECTIONS, _WORDS, _GRID = 2, 4, 8
+#: Directions, and tokens of each, in a table; all are in the files.
+_DIRECTIONS, _WORDS = 2, 4
 
 
 @jax.tree_util.register_dataclass
@@ -260,9 +261,9 @@ class LayersResult(Result):
         metric = self.entry("metric", HIDDEN)
         of = f"metric {metric}, that of the prompt's prediction at every layer: "
         said = [] if metric == HIDDEN else [Text(f"{of}{METRICS[metric]}")]
-        return Group(shown, *said, *(self._table(name) for name in self.parts), *self._sinks())
+        return Group(shown, *said, *(self._table(name) for name in self.parts), *self.sinks())
 
-    def _sinks(self) -> list[Text]:
+    def sinks(self) -> list[Text]:
         """Where the first right vectors lie at the first position, part by part."""
         said = []
         for name, part in self.parts.items():
@@ -281,7 +282,7 @@ class LayersResult(Result):
             f"{converged} of {wanted} triplets of {len(every)} maps within {every[0].tolerance:.0e}·σ₁, "
             f"worst {max(certificate.worst_residual for certificate in every):.1e}·σ₁"
         )
-        return [Line("residuals", text, converged == wanted)]
+        return [Line("residuals", text, converged == wanted, RESIDUALS)]
 
     def _table(self, name: str) -> Table:
         """One row a layer; the path is how much of the last layer's left space is there already."""
@@ -303,40 +304,7 @@ class LayersResult(Result):
         return table
 
     def shown(self) -> View:
-        tokens = tokens_of(self.labels)
-        ranks = [line(*ranks) for ranks in self.stable_ranks.items()]
-        held = sum(certificate.holds for _, certificate in self.certificates)
-        text = f"{held} of {len(self.certificates)} certificates hold"
-        lines = [Line("maps", text, self.holds), *self.lines()]
-        for name, certificate in self.certificates:
-            failed = [entry for entry in certificate_lines(certificate) if not entry.holds]
-            lines += [replace(entry, name=name) for entry in failed]
-        labels = list(self.layers)
-        return {
-            "tokens": tokens,
-            "charts": [chart("Stable rank by layer", "layer", ranks, log=False, labels=labels)],
-            "grid": [self._grid(name, len(tokens)) for name in self.parts] if tokens else None,
-            "cards": [card("certificate of all maps", self.holds, lines)],
-        }
-
-    def _grid(self, name: str, tokens: int) -> View:
-        """Layers by directions; each cell shades the prompt by its right vector."""
-        part, outputs = self.parts[name], self.outputs[name]
-        positions = part[0].weights.shape[-1]
-        keep = NUMBERS // max(1, len(self.parts) * len(part) * positions)
-        rows = []
-        for i, (number, layer) in enumerate(zip(self.layers, part, strict=True)):
-            cells = [
-                {
-                    "s": float(f"{float(layer.s[j]):.4g}"),
-                    "outputs": scores(outputs[i][j]),
-                    "values": numbers(layer.weights[j]),
-                }
-                for j in range(max(1, min(_GRID, len(layer.s), keep)))
-            ]
-            rank = float(f"{layer.dimensions.stable_rank:.3g}")
-            rows.append({"layer": number, "rank": rank, "cells": cells})
-        return {"part": name, "meaning": PARTS[name], "rows": rows, "last_only": positions != tokens}
+        return view_of(self)
 
     def pictures(self) -> list[Picture]:
         first = {name: [float(layer.s[0]) for layer in part] for name, part in self.parts.items()}

@@ -22,12 +22,13 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.norms import LargeColumn, LargeRow, Norms
 from jaxlin.results.page.pieces import View
+from jaxlin.results.page.svd import view_of
 from jaxlin.results.pictures import Picture
 from jaxlin.results.plain import restored
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.sinks import first_shares
 from jaxlin.results.svd_readout import SVDReadout
-from jaxlin.results.svd_views import pictures_of, table_of, view_of
+from jaxlin.results.svd_views import pictures_of, table_of
 from jaxlin.results.triplets import (
     Figures,
     repeated_triplets,

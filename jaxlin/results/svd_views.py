@@ -1,4 +1,4 @@
-"""How an SVD is shown: as tables in a terminal, on the page of the report, and as pictures."""
+"""How an SVD is shown: as tables in a terminal, and as pictures; see :mod:`jaxlin.results.page.svd`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,13 @@ from rich.text import Text
 
 from jaxlin.linear.vectors import quietly
 from jaxlin.results.direction_table import (
-    columns_of,
-    figures_of,
     notes_below,
     table_of_directions,
     table_of_target,
-    together_of,
-    words_of,
 )
-from jaxlin.results.metric import HIDDEN, METRICS, map_in
+from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.results.norms import table_of_columns, table_of_rows
 from jaxlin.results.output_pictures import along_prompt, rank
-from jaxlin.results.page.pieces import View, card, chart, few_enough, line, numbers, shade, table, tokens_of
 from jaxlin.results.pictures import Picture, spectrum
 from jaxlin.results.spelling import visible
 from jaxlin.results.tables import (
@@ -31,7 +26,6 @@ from jaxlin.results.tables import (
     panel,
     prediction_lines,
     spell_cost,
-    spell_energy,
     spell_map,
     spell_shape,
     verdict,
@@ -64,64 +58,6 @@ def table_of(result: SVDResult) -> RenderableType:
     return Group(*shown)
 
 
-def view_of(result: SVDResult) -> View:
-    """The same as the page's script reads it."""
-    series = [line("σ", result.s, result.residuals)]
-    if result.spectrum is not None and len(result.spectrum) > len(result.s):
-        series.append(line("the whole spectrum", result.spectrum))
-    energy = spell_energy(result.certificate.energy)
-    note = f"together they capture {energy} of ‖{map_in(result.metric)}‖²_F"
-    if result.metric != HIDDEN:
-        note += f"; {METRICS[result.metric]}"
-    several = len(series) > 1 or len(result.s) > 1
-    view: View = {
-        "tokens": tokens_of(result.labels),
-        "shades": shades_of(result),
-        "charts": [chart("Spectrum", "number", series, log=True, note=note)] if several else [],
-        "cards": [card("certificate", result.holds, certificate_lines(result.certificate))],
-    }
-    if result.target is not None:
-        view["title"] = f"{result.target} = {float(result.y[0]):.5g}"
-    elif columns_of(result) and result.labels is not None:
-        view["tables"] = [_table_of_directions(result)]
-    return view
-
-
-def _table_of_directions(result: SVDResult) -> View:
-    """Every direction: σ, what it contributes, both of its sides."""
-    split = result.split
-    assert split is not None
-    rows = [
-        [str(i + 1), f"{float(result.s[i]):.4g}", *figures_of(split.directions[i]), words_of(result, i)]
-        for i in result.order
-    ]
-    rows.append(["", "", *together_of(result), f"these {len(result.s)} together"])
-    return table("Directions", ["#", "σ", *columns_of(result), "writes (+) and writes against (−)"], rows)
-
-
-def shades_of(result: SVDResult) -> list[View]:
-    """The prompt shaded by the first right vectors."""
-    if result.labels is None:
-        return []
-    count = few_enough(len(result.s), len(result.labels.ids))
-    weights, shares = result.weights, result.contributions
-    return [
-        shade(
-            f"direction {i + 1}",
-            weights[i],
-            "‖v_t‖, weight of the right vector at each token",
-            facts=[
-                ["σ", f"{float(result.s[i]):.5g}"],
-                ["residual", f"{float(result.residuals[i]):.1e}"],
-                ["converged", "yes" if bool(result.converged[i]) else "NO"],
-            ],
-            outputs=result.outputs[i],
-            **({} if shares is None else {"shares": numbers(shares[i])}),
-        )
-        for i in result.order[:count]
-    ]
-
-
 def pictures_of(result: SVDResult) -> list[Picture]:
     """The spectrum; the output that the directions make together; what each position contributes to each."""
     pictures = [spectrum(result.s, result.residuals, result.spectrum)]
@@ -135,14 +71,14 @@ def pictures_of(result: SVDResult) -> list[Picture]:
     labels = result.labels
     positions = range(shares.shape[1]) if labels is None else labels.positions
     texts = () if labels is None else labels.texts
-    shares, to = _to_the_prediction(result, shares)
+    shares, to = to_the_prediction(result, shares)
     directions = along_prompt("directions", shares, result.weights, positions, texts, result.order, to)
     if not np.any(np.asarray(result.s) > 0):
         directions = replace(directions, nothing="J is 0, and any vectors would do as its right ones")
     return [*pictures, rank(len(result.s), made, np.ravel(result.y)), directions]
 
 
-def _to_the_prediction(
+def to_the_prediction(
     result: SVDResult, shares: Float[np.ndarray, "k t"]
 ) -> tuple[Float[np.ndarray, "k t"], str]:
     """What each position contributes along each direction to the predicted token's logit, and its name.

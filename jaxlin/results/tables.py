@@ -25,6 +25,9 @@ from jaxlin.runtime.sizes import spell_size
 WORDS = 6
 #: Said of a map that takes everything to 0, whose certificate holds and says nothing.
 ZERO = "σ₁ is 0: THIS MAP IS ZERO, it takes every input to 0"
+#: What two figures of a certificate say, as every check says of itself.
+RESIDUALS = "√(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of every triplet: each of them is one of this map"
+_ENERGY = "Σσ² / ‖J‖²_F: how much of the map the triplets hold; the rest is in others"
 #: Columns of text in a notebook.
 _WIDTH = 120
 #: Headers of columns that hold words and not numbers, which stand on the left.
@@ -33,11 +36,12 @@ _WORDS = ("", " ", "token", "writes", "points at")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a certificate: what was checked, the figure in words, and whether it holds."""
+    """One line of a certificate: what was checked, the figure in words, whether it holds, what it says."""
 
     name: str
     text: str
     holds: bool = True
+    meaning: str = ""
 
 
 def certificate_lines(certificate: Certificate, unit: str = "triplets") -> list[Line]:
@@ -47,10 +51,13 @@ def certificate_lines(certificate: Certificate, unit: str = "triplets") -> list[
         f"{converged} of {wanted} {unit} within {certificate.tolerance:.0e}·σ₁, "
         f"worst {certificate.worst_residual:.1e}·σ₁"
     )
-    lines = [Line("residuals", residuals, converged == wanted), *map(check_line, certificate.checks)]
+    lines = [
+        Line("residuals", residuals, converged == wanted, RESIDUALS),
+        *map(check_line, certificate.checks),
+    ]
     if certificate.check("reconstruction") is None:
         lines.append(Line("reconstruction", "not tested: c is y − J·x by definition for this map"))
-    lines.append(Line("captured energy", spell_energy(certificate.energy)))
+    lines.append(Line("captured energy", spell_energy(certificate.energy), meaning=_ENERGY))
     return [Line("size", ZERO, holds=False), *lines] if certificate.zero else lines
 
 
@@ -62,7 +69,7 @@ def prediction_lines(prediction: Prediction | None) -> list[Line]:
 def check_line(check: Check) -> Line:
     """One figure beside its limit."""
     sign = "≤" if check.holds else "exceeds"
-    return Line(check.name, f"{check.value:.1e} {sign} {check.limit:.0e}", check.holds)
+    return Line(check.name, f"{check.value:.1e} {sign} {check.limit:.0e}", check.holds, check.meaning)
 
 
 def spell_energy(energy: Energy) -> str:

@@ -21,7 +21,8 @@ from jaxlin.results.calls import given
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels, TokenScore
 from jaxlin.results.metric import HIDDEN, METRICS, map_in
-from jaxlin.results.page.pieces import View, card, chart, line, scores, shade, tokens_of
+from jaxlin.results.page.pieces import View
+from jaxlin.results.page.tokens import view_of
 from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import as_plain, restored
 from jaxlin.results.schema import Schema, Tensor, of_map
@@ -42,8 +43,11 @@ from jaxlin.results.tables import (
     visible,
 )
 
-#: Rows of the table of tokens, lines of the chart, and words of a token in the report; all are in the files.
-_ROWS, _SERIES, _NOTED = 12, 4, 4
+#: Rows of the table of tokens; all are in the files.
+_ROWS = 12
+#: What two figures of its certificate say.
+_ERRORS = "a bound of |σ − true σ| of every token's own map"
+_SPOT = "the largest residual of some triplets from fresh passes; an error of σ is of second order in it"
 #: Tensors of its own, which are called ``token_s`` and so on, on disk.
 _LEAVES = ("s", "U", "V", "errors", "norms")
 
@@ -97,9 +101,9 @@ class TokenCertificate:
             f"σ of {self.converged} of {self.wanted} tokens within {self.tolerance:.0e}·σ₁, "
             f"worst {self.worst_error:.1e}·σ₁{sure}"
         )
-        spot = Line("spot residual", f"{self.spot_residual:.1e}·σ₁")
+        spot = Line("spot residual", f"{self.spot_residual:.1e}·σ₁", meaning=_SPOT)
         met = self.converged == self.wanted
-        lines = [Line("errors", errors, met), spot, *map(check_line, self.checks)]
+        lines = [Line("errors", errors, met, _ERRORS), spot, *map(check_line, self.checks)]
         return [Line("size", ZERO, holds=False), *lines] if self.zero else lines
 
 
@@ -288,20 +292,7 @@ class TokensResult(Result):
         return Group(panel(lines, failed, spell_map(summary, size), cost), table, *said)
 
     def shown(self) -> View:
-        s = np.asarray(self.s)
-        notes = [scores(outputs, _NOTED) for outputs in self.outputs]
-        shades = [
-            shade(f"σ{i + 1}", s[:, i], f"σ{i + 1} of each token's own J_t", notes=notes)
-            for i in range(s.shape[1])
-        ]
-        shades.append(shade("‖J_t‖", self.norms, "Frobenius norm of each J_t"))
-        series = [line(f"σ{i + 1}", s[:, i], self.errors[:, i]) for i in range(min(_SERIES, s.shape[1]))]
-        return {
-            "tokens": tokens_of(self.labels),
-            "shades": shades if self.labels is not None else [],
-            "charts": [chart("σ by position", "position", series, log=True, labels=list(self.positions))],
-            "cards": [card("certificate", self.holds, self.certificate.lines())],
-        }
+        return view_of(self)
 
     def pictures(self) -> list[Picture]:
         values = {f"s{i + 1}": np.asarray(self.s[:, i]) for i in range(self.s.shape[1])}

@@ -1,28 +1,34 @@
-"""What the page's script reads of a result: plain numbers and words, small enough to embed."""
+"""What the page is made of: plain numbers and words, small enough to embed."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxlin.results.direction_table import nothing_written
 from jaxlin.results.labels import Labels, TokenScore
 from jaxlin.results.prediction import NAMED, Prediction
-from jaxlin.results.spelling import percent
+from jaxlin.results.spelling import ending, file_name, percent
 from jaxlin.results.tables import Line, visible
 
 #: What is embedded of a large result: directions, and output tokens of each.
 DIRECTIONS, OUTPUTS = 16, 8
-#: Numbers of shades in all, above which fewer directions are embedded: a number takes some seven bytes.
+#: Numbers of shades in all, above which fewer are embedded: a number takes some seven bytes.
 NUMBERS = 300_000
+#: Letters of the prompt's end beside what is predicted after it.
+_LETTERS = 60
+#: A cell that is a number, or empty.
+_FIGURE = re.compile(r"([+-]?[\d.]+(e[+-]?\d+)?|nan|[+-]?inf|)")
 
 View = dict[str, Any]
 
 
 def facts_of(summary: Mapping[str, Any]) -> list[list[str]]:
-    """What a result was made from and what it cost, in words."""
+    """What a result was made from and what it cost, in words; of a file its name, and not where it lay."""
     named = {
         "model": "model",
         "revision": "revision",
@@ -36,7 +42,8 @@ def facts_of(summary: Mapping[str, Any]) -> list[list[str]]:
         "seconds": "seconds",
         "device": "device",
     }
-    facts = [[title, _word(summary[key])] for key, title in named.items() if summary.get(key) is not None]
+    known = {**summary, **({"model": file_name(summary["model"])} if "model" in summary else {})}
+    facts = [[title, _word(known[key])] for key, title in named.items() if known.get(key) is not None]
     if "shape" in summary:
         facts.insert(1, ["J", " × ".join(str(size) for size in summary["shape"])])
     return facts
@@ -46,15 +53,41 @@ def _word(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def predicted_tokens(prediction: Prediction) -> list[list[str]]:
-    """The most likely next tokens and their probabilities, in words."""
-    return [[visible(token.text), percent(token.probability)] for token in prediction.tokens[:NAMED]]
+def predicted(prediction: Prediction | None, labels: Labels | None = None, of: str = "") -> list[View]:
+    """The most likely next tokens and their probabilities after the prompt's end; nothing where nobody knows.
+
+    Args:
+        prediction: what is predicted.
+        labels: the prompt, whose end is shown if the prediction comes right after it.
+        of: whose prediction it is, where there are several.
+    """
+    if prediction is None:
+        return []
+    follows = labels is not None and labels.positions[-1] == labels.position
+    after = ending("".join(labels.texts), _LETTERS) if labels is not None and follows else ""
+    tokens = [
+        {
+            "text": visible(token.text),
+            "chance": percent(token.probability),
+            "width": _share(token.probability),
+        }
+        for token in prediction.tokens[:NAMED]
+    ]
+    return [{"of": of, "after": after, "tokens": tokens}]
+
+
+def _share(part: float) -> float:
+    return round(100 * min(max(part, 0.0), 1.0), 2) if math.isfinite(part) else 0.0
 
 
 def card(title: str, holds: bool, lines: Sequence[Line]) -> View:
-    """A certificate: green or red, with the reason."""
-    plain = [{"name": line.name, "text": line.text, "holds": line.holds} for line in lines]
-    return {"title": title, "holds": holds, "lines": plain}
+    """A certificate: whether it holds, and its figures with what each of them says."""
+    plain = [
+        {"name": line.name, "text": line.text, "meaning": line.meaning, "holds": line.holds} for line in lines
+    ]
+    # What is to be known even where all holds: of the zero map everything does, and says nothing.
+    remark = next((line.text for line in lines if not line.holds), "") if holds else ""
+    return {"title": title, "holds": holds, "lines": plain, "remark": remark}
 
 
 def tokens_of(labels: Labels | None) -> list[list[Any]]:
@@ -64,20 +97,48 @@ def tokens_of(labels: Labels | None) -> list[list[Any]]:
     return [[position, text] for position, text in zip(labels.positions, labels.texts, strict=True)]
 
 
-def numbers(values: Any) -> list[float]:
-    """Three significant digits, which is more than a shade shows."""
-    return [float(f"{value:.3g}") if math.isfinite(value) else 0.0 for value in np.asarray(values).ravel()]
+def numbers(values: Any) -> list[float | None]:
+    """Three significant digits, which is more than a shade shows; None for what is not finite."""
+    flat = np.asarray(values).ravel().tolist()
+    return [(float(f"{each:.3g}") or 0.0) if math.isfinite(each) else None for each in flat]  # and no −0
 
 
-def shade(name: str, values: Any, label: str, *, outputs: Sequence[TokenScore] = (), **about: Any) -> View:
-    """One way to shade the prompt: a value for each token, and what is to be said about it."""
+def number(value: float, digits: int = 7) -> float | None:
+    """A number in so many digits, without the sign of a 0; None where it is not finite."""
+    return (float(f"{value:.{digits}g}") or 0.0) if math.isfinite(value) else None
+
+
+def measure(name: str, label: str, values: Any) -> View:
+    """One number for each token of the prompt: what it is called, and what it is."""
+    return {"name": name, "label": label, "values": numbers(values)}
+
+
+def shade(
+    name: str,
+    key: Mapping[str, Any],
+    measures: Sequence[View],
+    *,
+    facts: Sequence[Sequence[str]] = (),
+    outputs: Sequence[TokenScore] = (),
+    against: Sequence[TokenScore] = (),
+) -> View:
+    """One way to shade the prompt, and what is to be said about it.
+
+    Args:
+        name: as the page calls it.
+        key: as the address of the page calls it: ``#direction=2``.
+        measures: what tokens are shaded by, the first if nobody chooses.
+        facts: names and figures.
+        outputs, against: the tokens that it writes, and those that it writes against.
+    """
     return {
         "name": name,
-        "values": numbers(values),
-        "label": label,
-        "facts": [],
+        "key": {part: str(value) for part, value in key.items()},
+        "measures": list(measures),
+        "facts": [list(fact) for fact in facts],
         "outputs": scores(outputs),
-    } | about
+        "against": scores(against),
+    }
 
 
 def scores(outputs: Sequence[TokenScore], count: int = OUTPUTS) -> list[list[Any]]:
@@ -85,9 +146,16 @@ def scores(outputs: Sequence[TokenScore], count: int = OUTPUTS) -> list[list[Any
     return [[score.text, float(f"{score.score:.3g}")] for score in outputs[:count]]
 
 
+def scored(outputs: Sequence[TokenScore], count: int) -> list[View]:
+    """The same in words, for a table."""
+    return [{"text": visible(score.text), "score": f"{score.score:.2g}"} for score in outputs[:count]]
+
+
 def words(outputs: Sequence[TokenScore], count: int) -> str:
-    """The first tokens in a row."""
-    return "  ".join(visible(score.text) for score in outputs[:count])
+    """The first tokens in a row, each with its score behind it; that none stands out where that is so."""
+    return nothing_written(outputs) or "  ".join(
+        f"{visible(score.text)} {score.score:.2g}" for score in outputs[:count]
+    )
 
 
 def few_enough(directions: int, tokens: int) -> int:
@@ -95,8 +163,13 @@ def few_enough(directions: int, tokens: int) -> int:
     return max(1, min(directions, DIRECTIONS, NUMBERS // max(1, 2 * tokens)))
 
 
+def some_shade(count: int, whole: int, unit: str = "directions") -> list[str]:
+    """A sentence where not all of them shade the prompt."""
+    return [f"{count} of {whole} {unit} shade the prompt here"] if count < whole else []
+
+
 def chart(title: str, across: str, series: Sequence[View], *, log: bool, note: str = "", **more: Any) -> View:
-    """Lines over a number, a layer or a position."""
+    """Lines over a number, a layer or a position; ``labels`` are what stands below the points."""
     return {"title": title, "across": across, "series": list(series), "log": log, "note": note} | more
 
 
@@ -106,8 +179,14 @@ def line(name: str, values: Any, errors: Any = None) -> View:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> View:
-    """A table of words."""
-    return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+    """A table of words; columns of numbers stand on the right."""
+    figures = [all(_FIGURE.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return {
+        "title": title,
+        "columns": list(columns),
+        "rows": [list(row) for row in rows],
+        "figures": figures or [False] * len(columns),
+    }
 
 
 def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
@@ -120,6 +199,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
         known = value if math.isfinite(value) else 0.0
         return {
             "name": name,
+            "value": value,
             "text": f"{value:+.3g}",
             "side": "minus" if known < 0 else "plus",
             "start": round((min(known, 0.0) - low) * unit, 2),
@@ -130,7 +210,19 @@ def bars(title: str, rows: Sequence[tuple[str, float]], total: float) -> View:
     return {"title": title, "rows": [of(*row) for row in rows], "total": f"{total:+.4g}", "zero": zero}
 
 
-def signed(title: str, rows: Sequence[str], columns: Sequence[str], values: Any, through: Any = None) -> View:
-    """A grid of numbers, warm or cold by their signs; ``through`` has a shade of the prompt for each."""
+def signed(
+    title: str,
+    key: Mapping[str, Any],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Any,
+    through: Any = None,
+) -> View:
+    """A grid of numbers, warm or cold by their signs; ``through`` has a shade of the prompt for each.
+
+    The address of a cell is that of the grid, ``key``, with its row and its column.
+    """
     cells = [numbers(row) for row in np.asarray(values)]
-    return {"title": title, "rows": list(rows), "columns": list(columns), "cells": cells, "through": through}
+    named = {part: str(value) for part, value in key.items()}
+    about = {"title": title, "key": named, "rows": list(rows), "columns": list(columns)}
+    return about | {"cells": cells, "through": through}
