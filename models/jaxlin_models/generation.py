@@ -17,7 +17,7 @@ from jaxlin_models.decoder import Decoder, Graph, Recorded, Weights
 from jaxlin_models.detach import Cached
 from jaxlin_models.errors import ModelError
 from jaxlin_models.modules import Leaf
-from jaxlin_models.stacks import to_stack
+from jaxlin_models.stacks import apart, are_apart, to_stack
 
 #: Logits of the token to come, its position, caches, embeddings of all positions so far.
 Carry = tuple[Array, Array, Recorded, Array]
@@ -164,8 +164,9 @@ def _empty(decoder: Decoder, batch: int, capacity: int) -> Recorded:
     config = decoder.config
     shape = (config.num_layers, batch, capacity, config.num_kv_heads, config.head_dim)
     names = ("attention.key", "attention.value")
-    caches = {name: jnp.zeros(shape, decoder.working_dtype) for name in names}
-    return {"layers": to_stack(caches), "final": {}}
+    caches = to_stack({name: jnp.zeros(shape, decoder.working_dtype) for name in names})
+    separate = are_apart(nnx.state(decoder.layers))
+    return {"layers": apart(caches) if separate else caches, "final": {}}
 
 
 def _added(v: Array, addition: Addition, x: Array, layer: Array) -> Array:
