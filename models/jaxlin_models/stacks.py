@@ -1,10 +1,10 @@
 """Arrays of all layers, how one layer's are taken from them, and the loops that go over the layers.
 
 On a CPU the arrays of all layers are one array, a *stack*, that ``jax.lax.scan`` goes over: one small
-program, and a slice is no copy. For a GPU each layer's array is one by itself (:class:`Apart`) and the loop is
-written out. Compiled for an A100, the loop over stacks copied every weight of a layer, device to device, before
-it was used; written out over stacks it took one compilation a layer. Apart, nothing is copied and equal layers
-share their kernels: ``benchmarks/gpu_compile.py`` counts both.
+program, and a slice is no copy. For a GPU each layer's array is one by itself (:class:`Apart`) and the loop
+is written out. Compiled for an A100, the loop over stacks copied every weight of a layer, device to device,
+before it was used; written out over stacks it took one compilation a layer. Apart, nothing is copied and
+equal layers share their kernels: ``benchmarks/gpu_compile.py`` counts both.
 
 In a stack arrays may also be in another form (:mod:`jaxlin_models.bits`) and in another memory
 (:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from one, or recorded
