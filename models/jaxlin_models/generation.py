@@ -89,18 +89,18 @@ def generate(
         )
     graphdef, weights = nnx.split(decoder)
     key = jax.random.key(0) if key is None else key
-    continued: tuple[Array, Array] = _generate(
+    found: tuple[Array, Array] = continued(
         graphdef, weights, ids, key, jnp.asarray(temperature), addition, count=count
     )
-    if not bool(jnp.isfinite(continued[1]).all()):
+    if not bool(jnp.isfinite(found[1]).all()):
         raise ModelError(
             "the logits of this continuation are not finite: choose a wider `dtype`, or a smaller strength"
         )
-    return continued
+    return found
 
 
 @partial(jax.jit, static_argnames=("graphdef", "count"))
-def _generate(
+def continued(
     graphdef: Graph,
     weights: Weights,
     ids: Array,
@@ -110,6 +110,7 @@ def _generate(
     *,
     count: int,
 ) -> tuple[Array, Array]:
+    """The program of :func:`generate`, which checks what goes in and what comes out."""
     decoder = nnx.merge(graphdef, weights)
     batch, length = ids.shape
     capacity = length + count
