@@ -69,7 +69,7 @@ def top_triplets(
     drawn = jax.random.normal(jax.random.key(seed), (width, r), on_device.dtype)
     left = jnp.broadcast_to(drawn, (t, width, r))
     for _ in range(_LOOKS):
-        left, s, v, misfit = _iterate(on_device, left)
+        left, s, v, misfit = iterate(on_device, left)
         done = np.asarray((misfit[:, :k] <= aim * jnp.maximum(s[:, :1], 1e-30)).all(axis=1))
         if done.all():
             break
@@ -90,7 +90,7 @@ def _lapack(
 
 
 @jax.jit
-def _iterate(blocks: Float[Array, "t r e"], left: Float[Array, "t w r"]) -> tuple[Array, Array, Array, Array]:
+def iterate(blocks: Float[Array, "t r e"], left: Float[Array, "t w r"]) -> tuple[Array, Array, Array, Array]:
     """Some rounds of subspace iteration, then Rayleigh-Ritz: left vectors, values, right ones, residuals."""
     with jax.default_matmul_precision("highest"):
         for _ in range(_A_LOOK):

@@ -160,6 +160,8 @@ def _weights(job: Job) -> tuple[Any, Any, str]:
     weights = shapes_of(weights)
     if job.offload == "all":
         weights = nnx.State({**weights, "layers": to_host(weights["layers"])})
+    elif models.keeps_apart():
+        weights = nnx.State({**weights, "layers": models.apart(weights["layers"])})
     return graphdef, weights, precision
 
 

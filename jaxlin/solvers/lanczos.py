@@ -200,10 +200,24 @@ def _orthonormal(
     rows: Float[Array, "b n"], noise: Float[Array, ""]
 ) -> tuple[Float[Array, "b b"], Float[Array, "b n"], Array]:
     """rows = F·q with orthonormal q; directions not above ``noise`` are zero in both, and not sound."""
-    q, r = jnp.linalg.qr(rows.T)
+    q, r = _qr(rows)
+    if len(rows) == 1:
+        sound = r[0] > noise
+        return jnp.where(sound, r, 0), jnp.where(sound, q, 0), sound
     x, s, y = jnp.linalg.svd(r.T)
     sound = s > noise
-    return x * jnp.where(sound, s, 0), jnp.where(sound[:, None], y @ q.T, 0), sound
+    return x * jnp.where(sound, s, 0), jnp.where(sound[:, None], y @ q, 0), sound
+
+
+def _qr(rows: Float[Array, "b n"]) -> tuple[Float[Array, "b n"], Float[Array, "b b"]]:
+    """rows = rᵀ·q with orthonormal rows q. Of one row, without a GPU's calls of a library: its length."""
+    if len(rows) > 1:
+        q, r = jnp.linalg.qr(rows.T)
+        return q.T, r
+    most = jnp.abs(rows).max()  # so that no square is too large or too small
+    scaled = rows / jnp.where(most > 0, most, 1)
+    length = jnp.linalg.norm(scaled, axis=1, keepdims=True)
+    return scaled / jnp.where(length > 0, length, 1), most * length
 
 
 def _project_out(rows: Float[Array, "b m"], basis: Float[Array, "room b m"]) -> Float[Array, "b m"]:
@@ -229,11 +243,11 @@ def _fresh_left(
     drawn = jax.random.normal(key, rows.shape, rows.dtype)
     drawn = _project_out(drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True), basis)
     mixed = _project_out(jnp.where(sound[:, None], rows, drawn), basis)
-    q, r = jnp.linalg.qr(mixed.T)  # sound rows come first and are orthonormal: they stay, up to a sign
+    q, r = _qr(mixed)  # sound rows come first and are orthonormal: they stay, up to a sign
     r = jnp.diagonal(r)
     exists = jnp.abs(r) > math.sqrt(float(jnp.finfo(rows.dtype).eps))
     sign = jnp.where(r < 0, -1, 1)
-    fresh = jnp.where(exists[:, None], (q * sign).T, 0)
+    fresh = jnp.where(exists[:, None], q * sign[:, None], 0)
     return jnp.where(sound[:, None], rows, fresh), ~jnp.all(sound)
 
 

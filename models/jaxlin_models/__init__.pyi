@@ -19,6 +19,7 @@ from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, w
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
 from .second_path import second_logits
+from .stacks import apart, keeps_apart
 from .tensors import StateTensors, weights_hash
 from .tokenizer_files import has_tokenizer, load_codec
 from .weights import decoder_of, load_decoder
@@ -41,6 +42,7 @@ __all__ = [
     "UnknownModuleKind",
     "abstract_decoder",
     "algorithm",
+    "apart",
     "choose_precision",
     "config_of",
     "decoder_of",
@@ -48,6 +50,7 @@ __all__ = [
     "find_config",
     "generate",
     "has_tokenizer",
+    "keeps_apart",
     "load_codec",
     "load_decoder",
     "pass_flops",

@@ -20,9 +20,9 @@ from jaxlin_models.attention import Positions
 from jaxlin_models.decoder import Block, Decoder, Recorded
 from jaxlin_models.detach import DETACHED, Mode, Plain, Record, Replay
 from jaxlin_models.dial import Dial
-from jaxlin_models.recorded import Layer, at_position, through_transpose
+from jaxlin_models.recorded import at_position, through_transpose
 from jaxlin_models.residual import Stream
-from jaxlin_models.stacks import from_stack
+from jaxlin_models.stacks import Layer, at_layer, over_layers, stacked
 
 Place = int | Int[Array, ""]
 
@@ -36,8 +36,8 @@ def shares_of_stream(
     """
     graphdef, params = nnx.split(decoder.layers)
 
-    def step(_: None, layer: tuple[Any, Array]) -> tuple[None, tuple[Array, Array]]:
-        params, heads = from_stack(layer)
+    def step(_: None, index: Array, layer: tuple[Any, Array]) -> tuple[None, tuple[Array, Array]]:
+        params, heads = layer
         block = nnx.merge(graphdef, params)
         norm = Record(DETACHED, Dial())  # the norm behind attention, at what attention puts out
         if block.attention_post_norm is not None:
@@ -45,7 +45,8 @@ def shares_of_stream(
         read = _behind_attention(block, rows, Replay(norm.kept, biases=False))
         return None, (_of_heads(block, heads, read), _of_bias(block, read))
 
-    _, (of_heads, of_biases) = jax.lax.scan(step, None, (params, stream.heads))
+    _, kept = over_layers(step, None, (params, stream.heads), decoder.config.num_layers)
+    of_heads, of_biases = stacked(kept)
     of_mlps = jnp.einsum("ld,rd->rl", stream.mlp, rows, precision="highest")
     return jnp.moveaxis(of_heads, -1, 0), of_biases.T, of_mlps
 
@@ -73,14 +74,13 @@ def shares(
     graphdef, params = nnx.split(decoder.layers)
     positions_of = decoder.positions(x.shape[-2], x.dtype)
 
-    def step(x: Array, layer: tuple[Any, Mapping[str, Any], Array]) -> tuple[Array, Array]:
-        params, coefficients, index = from_stack(layer)
+    def step(x: Array, index: Array, layer: tuple[Any, Mapping[str, Any]]) -> tuple[Array, Array]:
+        params, coefficients = layer
         block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases)
         return _through(block, x, positions_of(index), mode, rows, position)
 
-    layers = (params, recorded["layers"], jnp.arange(decoder.config.num_layers))
-    _, found = jax.lax.scan(step, x, layers)
-    return jnp.moveaxis(found, 0, 2)
+    _, found = over_layers(step, x, (params, recorded["layers"]), decoder.config.num_layers)
+    return jnp.moveaxis(stacked(found), 0, 2)
 
 
 def shares_transpose(
@@ -97,17 +97,20 @@ def shares_transpose(
     It takes the pass through the layers below alone.
     """
     graphdef, params = nnx.split(decoder.layers)
-    stacks = (params, recorded["layers"])
     positions_of = decoder.positions(length, rows.dtype)
-    taken = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, layer, keepdims=False), stacks)
-    params, coefficients = from_stack(taken)
-    block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases=False)
-
-    def apply(x: Array) -> Array:
-        return _through(block, x, positions_of(jnp.asarray(layer)), mode, rows, position)[1]
-
     like = jax.ShapeDtypeStruct((len(weights), length, rows.shape[-1]), rows.dtype)
-    entering = jax.linear_transpose(apply, like)(weights)[0]
+
+    def pull_back(taken: tuple[Any, Mapping[str, Any]], weights: Array) -> Array:
+        params, coefficients = taken
+        block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases=False)
+
+        def apply(x: Array) -> Array:
+            return _through(block, x, positions_of(jnp.asarray(layer)), mode, rows, position)[1]
+
+        pulled: Array = jax.linear_transpose(apply, like)(weights)[0]
+        return pulled
+
+    entering = at_layer(pull_back, (params, recorded["layers"]), layer, weights)
     return through_transpose(decoder, recorded, entering, 0, layer)
 
 

@@ -30,7 +30,7 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, contract, working_dtype
 from jaxlin_models.rope import rotary_table
-from jaxlin_models.stacks import from_stack, to_stack
+from jaxlin_models.stacks import over_layers, to_stack
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
 
@@ -229,15 +229,14 @@ class Decoder(nnx.Module):
         enter = (lambda x, _: x) if enter is None else enter
 
         def step(
-            x: Array, layer: tuple[Weights, Array, Mapping[str, Coefficient]]
+            x: Array, index: Array, layer: tuple[Weights, Mapping[str, Coefficient]]
         ) -> tuple[Array, Mapping[str, Coefficient]]:
-            params, index, recorded = from_stack(layer)
+            params, recorded = layer
             mode = mode_for(recorded)
             x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
             return x, to_stack(mode.kept, offload=mode.dial.offload)
 
-        layers = (params, jnp.arange(self.config.num_layers), recorded["layers"])
-        x, kept = jax.lax.scan(step, x, layers)
+        x, kept = over_layers(step, x, (params, recorded["layers"]), self.config.num_layers)
         x = enter(x, jnp.asarray(self.config.num_layers))
         final = mode_for(recorded["final"])
         y = self.final_norm(x if position is None else x[..., position, :], final)

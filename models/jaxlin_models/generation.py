@@ -17,7 +17,7 @@ from jaxlin_models.decoder import Decoder, Graph, Recorded, Weights
 from jaxlin_models.detach import Cached
 from jaxlin_models.errors import ModelError
 from jaxlin_models.modules import Leaf
-from jaxlin_models.stacks import to_stack
+from jaxlin_models.stacks import apart, are_apart, to_stack
 
 #: Logits of the token to come, its position, caches, embeddings of all positions so far.
 Carry = tuple[Array, Array, Recorded, Array]
@@ -89,18 +89,18 @@ def generate(
         )
     graphdef, weights = nnx.split(decoder)
     key = jax.random.key(0) if key is None else key
-    continued: tuple[Array, Array] = _generate(
+    found: tuple[Array, Array] = continued(
         graphdef, weights, ids, key, jnp.asarray(temperature), addition, count=count
     )
-    if not bool(jnp.isfinite(continued[1]).all()):
+    if not bool(jnp.isfinite(found[1]).all()):
         raise ModelError(
             "the logits of this continuation are not finite: choose a wider `dtype`, or a smaller strength"
         )
-    return continued
+    return found
 
 
 @partial(jax.jit, static_argnames=("graphdef", "count"))
-def _generate(
+def continued(
     graphdef: Graph,
     weights: Weights,
     ids: Array,
@@ -110,6 +110,7 @@ def _generate(
     *,
     count: int,
 ) -> tuple[Array, Array]:
+    """The program of :func:`generate`, which checks what goes in and what comes out."""
     decoder = nnx.merge(graphdef, weights)
     batch, length = ids.shape
     capacity = length + count
@@ -164,8 +165,9 @@ def _empty(decoder: Decoder, batch: int, capacity: int) -> Recorded:
     config = decoder.config
     shape = (config.num_layers, batch, capacity, config.num_kv_heads, config.head_dim)
     names = ("attention.key", "attention.value")
-    caches = {name: jnp.zeros(shape, decoder.working_dtype) for name in names}
-    return {"layers": to_stack(caches), "final": {}}
+    caches = to_stack({name: jnp.zeros(shape, decoder.working_dtype) for name in names})
+    separate = are_apart(nnx.state(decoder.layers))
+    return {"layers": apart(caches) if separate else caches, "final": {}}
 
 
 def _added(v: Array, addition: Addition, x: Array, layer: Array) -> Array:

@@ -7,7 +7,7 @@ frozen scalings. Layers are taken from their stacks by number, so that one progr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,11 @@ from jaxtyping import Array, Float, Int
 from jaxlin_models.decoder import Decoder, Recorded
 from jaxlin_models.detach import DETACHED, Coefficient, Record, Replay
 from jaxlin_models.dial import Dial
-from jaxlin_models.stacks import from_stack
+from jaxlin_models.stacks import Layer, at_layer, loop
 
 #: What of a layer is applied: all of it, or what one of its branches adds to the residual stream.
 Branch = Literal["block", "attention", "mlp"]
 BRANCHES: tuple[Branch, ...] = ("block", "attention", "mlp")
-
-#: The number of a layer, also while it is traced.
-Layer = int | Int[Array, ""]
 
 
 def replay(
@@ -112,8 +109,13 @@ def through(
     biases: bool = False,
 ) -> Float[Array, "... t d"]:
     """Layers ``first`` … ``last`` - 1 applied to what enters the first of them."""
-    apply = _layers(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
-    leaving: Array = jax.lax.fori_loop(first, last, apply, x)
+    arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
+
+    def step(layer: Layer, x: Array) -> Array:
+        leaving: Array = at_layer(lambda taken, x: part(taken, layer, x), arrays, layer, x)
+        return leaving
+
+    leaving: Array = loop(first, last, step, x, arrays)
     return leaving
 
 
@@ -121,12 +123,12 @@ def through_transpose(
     decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], first: Layer, last: Layer
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`through`."""
-    apply = _layers(decoder, recorded, g.shape[-2], g.dtype, "block")
+    arrays, part = _parts(decoder, recorded, g.shape[-2], g.dtype, "block")
 
-    def step(i: Array, g: Array) -> Array:
-        return _transposed(apply, last - 1 - i, g)
+    def step(i: Layer, g: Array) -> Array:
+        return _transposed(arrays, part, last - 1 - i, g)
 
-    entering: Array = jax.lax.fori_loop(0, last - first, step, g)
+    entering: Array = loop(0, last - first, step, g, arrays)
     return entering
 
 
@@ -140,17 +142,23 @@ def branch(
     biases: bool = False,
 ) -> Float[Array, "... t d"]:
     """One layer applied to what enters it, or what its attention or MLP adds to that."""
-    return _layers(decoder, recorded, x.shape[-2], x.dtype, which, biases=biases)(layer, x)
+    arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, which, biases=biases)
+    added: Array = at_layer(lambda taken, x: part(taken, layer, x), arrays, layer, x)
+    return added
 
 
 def branch_transpose(
     decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], layer: Layer, which: Branch
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`branch`."""
-    return _transposed(_layers(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
+    return _transposed(*_parts(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
 
 
-def _layers(
+#: (a layer's weights and coefficients, its number, its input) -> its output.
+_Part = Callable[[Any, Layer, Array], Array]
+
+
+def _parts(
     decoder: Decoder,
     recorded: Recorded,
     length: int,
@@ -158,25 +166,28 @@ def _layers(
     which: Branch,
     *,
     biases: bool = False,
-) -> Callable[[Layer, Array], Array]:
-    """(number of a layer, its input) -> its output, from the stacks of weights and coefficients."""
+) -> tuple[Any, _Part]:
+    """The weights and coefficients of all layers, and what one layer does."""
     graphdef, params = nnx.split(decoder.layers)
-    stacks = (params, recorded["layers"])
     positions_of = decoder.positions(length, dtype)
 
-    def apply(layer: Layer, x: Array) -> Array:
-        taken = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, layer, keepdims=False), stacks)
-        params, coefficients = from_stack(taken)
+    def part(taken: Any, layer: Layer, x: Array) -> Array:
+        params, coefficients = taken
         block, mode = nnx.merge(graphdef, params), Replay(coefficients, biases)
         positions = positions_of(jnp.asarray(layer))
         if which == "attention":
             return block.attention_branch(x, positions, mode)
         return block.mlp_branch(x, mode) if which == "mlp" else block(x, positions, mode)
 
-    return apply
+    return (params, recorded["layers"]), part
 
 
-def _transposed(apply: Callable[[Layer, Array], Array], layer: Layer, g: Array) -> Array:
+def _transposed(arrays: Any, part: _Part, layer: Layer, g: Array) -> Array:
     like = jax.ShapeDtypeStruct(g.shape, g.dtype)
-    pulled: Array = jax.linear_transpose(lambda x: apply(layer, x), like)(g)[0]
-    return pulled
+
+    def pull_back(taken: Any, g: Array) -> Array:
+        pulled: Array = jax.linear_transpose(lambda x: part(taken, layer, x), like)(g)[0]
+        return pulled
+
+    entering: Array = at_layer(pull_back, arrays, layer, g)
+    return entering

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxlin_models.decoder import Decoder, Weights
 from jaxlin_models.detach import Plain
 from jaxlin_models.modules import Leaf
-from jaxlin_models.stacks import from_stack
+from jaxlin_models.stacks import over_layers, stacked
 
 
 @jax.tree_util.register_dataclass
@@ -43,8 +42,7 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     positions_of = decoder.positions(len(x), x.dtype)
     mode = Plain()
 
-    def step(x: Array, layer: tuple[Weights, Array]) -> tuple[Array, tuple[Array, ...]]:
-        params, index = from_stack(layer)
+    def step(x: Array, index: Array, params: Weights) -> tuple[Array, tuple[Array, ...]]:
         block = nnx.merge(graphdef, params)
         heads = block.heads(x, positions_of(index), mode)
         attention = block.attention_added(heads, mode)
@@ -52,6 +50,6 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
         mlp = block.mlp_branch(between, mode)
         return between + mlp, (x, between, heads[-1], attention[-1], mlp[-1])
 
-    leaving, kept = jax.lax.scan(step, x, (params, jnp.arange(decoder.config.num_layers)))
-    before_attention, before_mlp, heads, attention, mlp = kept
+    leaving, kept = over_layers(step, x, params, decoder.config.num_layers)
+    before_attention, before_mlp, heads, attention, mlp = stacked(kept)
     return Stream(before_attention, before_mlp, heads, attention, mlp, leaving[-1])

@@ -1,20 +1,140 @@
-"""How a layer's arrays go into the stacks that a scan goes over, and how they come out of them.
+"""Arrays of all layers, how one layer's are taken from them, and the loops that go over the layers.
 
-In a stack they may be in another form (:mod:`jaxlin_models.bits`) and in another memory
-(:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from a stack, or
-recorded into one, passes here.
+On a CPU the arrays of all layers are one array, a *stack*, that ``jax.lax.scan`` goes over: one small
+program, and a slice is no copy. For a GPU each layer's array is one by itself (:class:`Apart`) and the loop
+is written out. Compiled for an A100, the loop over stacks copied every weight of a layer, device to device,
+before it was used; written out over stacks it took one compilation a layer. Apart, nothing is copied and
+equal layers share their kernels: ``benchmarks/gpu_compile.py`` counts both.
+
+In a stack arrays may also be in another form (:mod:`jaxlin_models.bits`) and in another memory
+(:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from one, or recorded
+into one, passes here.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from jaxtyping import PyTree
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
 
 from jaxlin_models.bits import from_bits, to_bits
 from jaxlin_models.offload import to_device, to_host
 
 Tree = TypeVar("Tree", bound=PyTree)
+Carry = TypeVar("Carry")
+
+#: The number of a layer, also while it is traced.
+Layer = int | Int[Array, ""]
+
+
+@jax.tree_util.register_pytree_node_class
+class Apart:
+    """One array for each layer, in the place of their stack.
+
+    Its shape and dtype are those of the stack; ``np.asarray`` makes it.
+    """
+
+    def __init__(self, layers: Iterator[Any] | tuple[Any, ...]) -> None:
+        self.layers = tuple(layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self if index is Ellipsis else self.layers[index]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.stack([np.asarray(layer, dtype) for layer in self.layers])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.layers), *self.layers[0].shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.layers[0].dtype
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        return self.layers, None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, layers: Any) -> Apart:
+        return cls(layers)
+
+
+def keeps_apart() -> bool:
+    """Whether layers are to be apart where programs run: everywhere but on a CPU."""
+    return bool(jax.default_backend() != "cpu")
+
+
+def apart(tree: Tree) -> Tree:
+    """Every stack of a pytree, or its shape, as one array a layer."""
+    separate: Tree = jax.tree.map(lambda a: Apart(_slices(a)), tree)
+    return separate
+
+
+def are_apart(tree: PyTree) -> bool:
+    """Whether a pytree holds layers that are apart."""
+    return any(isinstance(leaf, Apart) for leaf in jax.tree.leaves(tree, is_leaf=_is_apart))
+
+
+def stacked(tree: Tree) -> Tree:
+    """Traced arrays that were kept layer by layer, as stacks."""
+    joined: Tree = jax.tree.map(
+        lambda a: jnp.stack(a.layers) if isinstance(a, Apart) else a, tree, is_leaf=_is_apart
+    )
+    return joined
+
+
+def over_layers(
+    step: Callable[[Carry, Int[Array, ""], Any], tuple[Carry, Any]], carry: Carry, arrays: Any, count: int
+) -> tuple[Carry, Any]:
+    """All layers in order, as ``jax.lax.scan`` goes over stacks.
+
+    Args:
+        step: (carry, the layer's number, its arrays) -> (carry, what is kept of the layer).
+        carry: what the first layer is given.
+        arrays: a pytree of stacks, or of layers apart, or of some of both.
+        count: how many layers.
+
+    Returns:
+        the last carry; what was kept, apart where any of the arrays was.
+    """
+    if not are_apart(arrays):
+
+        def scanned(carry: Carry, layer: tuple[Array, Any]) -> tuple[Carry, Any]:
+            index, taken = layer
+            return step(carry, index, from_stack(taken))
+
+        return jax.lax.scan(scanned, carry, (jnp.arange(count), arrays))
+    kept = []
+    for i in range(count):
+        carry, one = step(carry, jnp.asarray(i), from_stack(_taken(arrays, i)))
+        kept.append(one)
+    return carry, jax.tree.map(lambda *layers: Apart(layers), *kept)
+
+
+def at_layer(apply: Callable[[Any, Any], Any], arrays: Any, layer: Layer, x: Any) -> Any:
+    """``apply(a layer's arrays, x)``, of the layer of this number."""
+    if isinstance(layer, int) or not are_apart(arrays):
+        return apply(from_stack(_taken(arrays, layer)), x)
+    leaves = jax.tree.leaves(arrays, is_leaf=_is_apart)
+    count = next(len(leaf) for leaf in leaves if isinstance(leaf, Apart))
+    choices = [lambda x, i=i: apply(from_stack(_taken(arrays, i)), x) for i in range(count)]
+    return jax.lax.switch(layer, choices, x)
+
+
+def loop(first: Layer, last: Layer, body: Callable[[Layer, Any], Any], x: Any, arrays: Any) -> Any:
+    """``body(layer, x)`` for the layers ``first`` … ``last`` - 1 of these arrays."""
+    if isinstance(first, int) and isinstance(last, int) and are_apart(arrays):
+        for layer in range(first, last):
+            x = body(layer, x)
+        return x
+    return jax.lax.fori_loop(first, last, body, x)
 
 
 def from_stack(tree: Tree) -> Tree:
@@ -28,3 +148,23 @@ def to_stack(tree: Tree, *, offload: bool = False) -> Tree:
     stored = to_bits(tree)
     placed: Tree = to_host(stored) if offload else stored
     return placed
+
+
+def _taken(arrays: Tree, layer: Layer) -> Tree:
+    """The arrays of one layer, as they are stored."""
+
+    def take(a: Any) -> Any:
+        return a[layer] if isinstance(a, Apart) else jax.lax.dynamic_index_in_dim(a, layer, keepdims=False)
+
+    taken: Tree = jax.tree.map(take, arrays, is_leaf=_is_apart)
+    return taken
+
+
+def _slices(a: Any) -> Iterator[Any]:
+    if isinstance(a, jax.ShapeDtypeStruct):
+        return (jax.ShapeDtypeStruct(a.shape[1:], a.dtype, sharding=a.sharding) for _ in range(a.shape[0]))
+    return (a[i] for i in range(a.shape[0]))
+
+
+def _is_apart(node: Any) -> bool:
+    return isinstance(node, Apart)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
 from jaxlin_models.quantised import refuse_quantised_tensors
+from jaxlin_models.stacks import Apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
@@ -127,11 +129,18 @@ def decoder_of(
         if progress is not None:
             progress("loading weights", done, len(flat), key)
         value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors)
-        put = to_host if offload and places[key].stacked else jax.device_put
+        put = _putter(offload) if places[key].stacked else jax.device_put
         filled.append((path, variable.replace(put(value))))
     if progress is not None:
         progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def _putter(offload: bool) -> Callable[[np.ndarray], Any]:
+    """Where a stack of layers goes, and in what form."""
+    if offload:
+        return to_host
+    return (lambda stack: Apart(map(jax.device_put, stack))) if keeps_apart() else jax.device_put
 
 
 def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, np.ndarray]:

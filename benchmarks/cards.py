@@ -1,0 +1,186 @@
+"""GPUs that programs are compiled for, without having one: what XLA needs to know of them, their rates."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxlin.planning.memory import Shape
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU.
+
+    Attributes:
+        name: as NVIDIA calls it.
+        memory: bytes.
+        bandwidth: bytes a second.
+        rates: operations a second of products, by precision; dense ones, from NVIDIA's data sheets.
+        multiprocessors, cores, shared, shared_of_one, cache, clock, capability: what XLA asks for: streaming
+            multiprocessors, float32 units of each, bytes of shared memory of each and of one block, bytes of
+            the L2 cache, GHz, compute capability.
+    """
+
+    name: str
+    memory: int
+    bandwidth: int
+    rates: dict[str, float]
+    multiprocessors: int
+    cores: int
+    shared: int
+    shared_of_one: int
+    cache: int
+    clock: float
+    capability: int
+
+    @property
+    def spec(self) -> str:
+        """XLA's description of a GPU as a target, in protobuf's text format."""
+        return f"""gpu_device_info {{
+            threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+            block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+            registers_per_core_limit: 65536 registers_per_block_limit: 65536 shared_memory_per_block: 49152
+            shared_memory_per_core: {self.shared} shared_memory_per_block_optin: {self.shared_of_one}
+            core_count: {self.multiprocessors} fpus_per_core: {self.cores} l2_cache_size: {self.cache}
+            clock_rate_ghz: {self.clock} memory_bandwidth: {self.bandwidth} device_memory_size: {self.memory}
+            cuda_compute_capability {{ major: {self.capability} }}
+        }} platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }}
+        device_description_str: "{self.name}" """
+
+
+def _rates(float32: float, tf32: float, bfloat16: float) -> dict[str, float]:
+    return {"float32": float32, "tf32": tf32, "bf16x3": bfloat16 / 3, "bfloat16": bfloat16}
+
+
+CARDS = {
+    "a100": Card(
+        "NVIDIA A100-SXM4-40GB", 42331013120, 1555200000000, _rates(19.5e12, 156e12, 312e12),
+        108, 64, 167936, 166912, 41943040, 1.41, 8,
+    ),
+    "h200": Card(
+        "NVIDIA H200", 151397597184, 4800000000000, _rates(67e12, 494e12, 989e12),
+        132, 128, 233472, 232448, 52428800, 1.98, 9,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What XLA says of one program.
+
+    Attributes:
+        name: of the program.
+        seconds: that compiling it took.
+        arguments, results, scratch: bytes.
+        copies, copied: how many times a pass through the program makes another array of a whole matrix of
+            weights (copied, sliced out of a stack, transposed or widened), and the bytes of these arrays.
+        library: calls of library routines that factorise.
+        failed: why it does not compile, None if it does.
+    """
+
+    name: str
+    seconds: float
+    arguments: int = 0
+    results: int = 0
+    scratch: int = 0
+    copies: int = 0
+    copied: int = 0
+    library: int = 0
+    failed: str | None = None
+
+
+class Compiler:
+    """Compiles for one card. While one is at work, JAX is told that its backend is a GPU."""
+
+    def __init__(self, card: Card, matrices: Collection[int]) -> None:
+        """``matrices``: how many numbers the matrices of one layer have, to know their copies by."""
+        topology = topologies.get_topology_desc(
+            "1x1x1", platform="cuda", topology="1x1x1", target_config=card.spec
+        )
+        self._place = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
+        self._matrices = frozenset(matrices)
+        self.done: list[Compiled] = []
+
+    def __call__(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Compiled:
+        """Compile a jitted function at arguments of these shapes."""
+        start = time.perf_counter()
+        placed = jax.tree.map(
+            lambda a: Shape(a.shape, a.dtype, sharding=self._place) if isinstance(a, Shape) else a, arguments
+        )
+        try:
+            lowered = function.trace(*placed, **options).lower(lowering_platforms=("cuda",))  # type: ignore[attr-defined]
+            program = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).splitlines()[0][:200]
+            self.done.append(Compiled(name, time.perf_counter() - start, failed=reason))
+            return self.done[-1]
+        seconds = time.perf_counter() - start
+        memory, text = program.memory_analysis(), program.as_text()
+        copies = list(weight_copies(text, self._matrices))
+        self.done.append(
+            Compiled(
+                name,
+                seconds,
+                memory.argument_size_in_bytes,
+                memory.output_size_in_bytes - memory.alias_size_in_bytes,
+                memory.temp_size_in_bytes,
+                len(copies),
+                sum(copies),
+                len(re.findall(r"custom_call_target=\"cusolver", text)),
+            )
+        )
+        return self.done[-1]
+
+
+#: An instruction of a program that is no part of a fused one: its name, type, shape and operation.
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (\w+)\[([\d,]*)\]\S* ([\w-]+)\(")
+_BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2, "u16": 2}
+#: What makes an array of another, and computes nothing new.
+_MOVES = ("copy", "slice", "transpose", "convert", "bitcast", "wrapped")
+
+
+def weight_copies(text: str, matrices: Collection[int]) -> list[int]:
+    """Bytes of each array of the size of a layer's matrix that a program makes by moving numbers alone.
+
+    Args:
+        text: the optimised program.
+        matrices: sizes, in numbers, of the matrices of a layer.
+    """
+    found: list[int] = []
+    fused, trips = False, 1
+    for line in text.splitlines():
+        if line.startswith(("%", "ENTRY")):
+            fused = line.startswith(("%fused", "%gemm_fusion", "%wrapped", "%horizontally"))
+            trips = 1 if line.startswith("ENTRY") else _trips(text, line)
+            continue
+        match = None if fused else _INSTRUCTION.match(line)
+        if (
+            match is None
+            or match[2] not in _BYTES
+            or match[4] not in ("copy", "fusion", "dynamic-slice", "slice")
+        ):
+            continue
+        size = math.prod(int(n) for n in match[3].split(",")) if match[3] else 1
+        moved = match[4] != "fusion" or any(word in match[1] for word in _MOVES)
+        if size in matrices and moved and "gemm" not in match[1]:
+            found += [size * _BYTES[match[2]]] * trips
+    return found
+
+
+def _trips(text: str, header: str) -> int:
+    """How often the body of a loop runs; 1 for what is none, or for a loop of unknown length."""
+    name = header.split(" ", 1)[0]
+    loop = re.search(rf"body={re.escape(name)}\b.*?known_trip_count\":\{{\"n\":\"(\d+)\"", text)
+    return int(loop[1]) if loop else 1

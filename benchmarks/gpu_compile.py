@@ -1,0 +1,215 @@
+"""Every program of a job compiled for real GPUs, without having one: does it compile, bytes, copies, a bound.
+
+    make gpu-compile
+
+    python benchmarks/gpu_compile.py --json benchmarks/gpu_compile.json
+    python benchmarks/gpu_compile.py --card h200 --only gemma-3-4b
+
+It needs ``jax[cuda12]`` and no GPU. Each job is compiled in a process of its own and written as it comes; a
+second run goes on where the first ended. Nothing runs, so no figure here is a measured time but that of the
+compiler: the seconds of a pass are its operations over the card's rate, or its bytes over the bandwidth,
+whichever is more, and no pass can be faster. What the compiler of a card that is there would choose by trying
+(``autotuning``) it chooses here by rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import jax.numpy as jnp
+import jaxlin_models as models
+from cards import CARDS, GB, Card, Compiled, Compiler
+from jaxlin_models.generation import continued
+from rich.console import Console
+from rich.table import Table
+
+from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.per_token.blocks import iterate
+from jaxlin.planning import abstract as abstraction
+from jaxlin.planning import memory as memory_model
+from jaxlin.planning.abstract import Job, abstract
+from jaxlin.planning.budget import Forecast, Solver, forecast
+from jaxlin.planning.memory import Shape
+from jaxlin.runtime.environment import environment
+
+K, PROBES, CONTINUED = 32, 8, 16
+LONG = 32_768
+STORED, RECOMPUTED = models.Dial(), models.Dial(gate="recomputed")
+LEAN = models.Dial("queries_keys", "recomputed")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compiled: a published config and how its job is run."""
+
+    model: str
+    tokens: int = 400
+    dtype: str = "float32"
+    precision: str | None = None
+    dial: models.Dial = STORED
+    policy: str = "detached"
+
+    def __str__(self) -> str:
+        dial = f"{self.dial.attention}, gates {self.dial.gate}"
+        return f"{self.model}, {self.tokens} tokens, {self.dtype}, {self.precision}, {dial}, {self.policy}"
+
+
+#: One published config a family, then every precision, dial and policy of one, then what has to fit.
+SETTINGS = (
+    *(Setting(name) for name in ("gemma-3-4b", "gemma-2-2b", "llama-3.2-3b", "qwen2.5-7b", "qwen3-4b")),
+    *(Setting(name) for name in ("mistral-7b-v0.1", "phi-4-mini", "olmo-2-7b", "smollm2-135m")),
+    *(Setting("gemma-3-4b", precision=name) for name in ("tf32", "bf16x3", "bfloat16")),
+    Setting("gemma-3-4b", dtype="bfloat16"),
+    Setting("gemma-3-4b", dial=RECOMPUTED),
+    Setting("gemma-3-4b", dial=models.Dial("queries_keys")),
+    Setting("gemma-3-4b", dial=LEAN),
+    Setting("gemma-3-4b", policy="none"),
+    Setting("gemma-3-4b", policy="half"),
+    Setting("gemma-3-4b", 4096, "bfloat16", dial=models.Dial("queries_keys")),
+    Setting("gemma-3-4b", LONG, "bfloat16", dial=LEAN),
+    Setting("qwen3-14b", 4096, "bfloat16", dial=LEAN),
+    Setting("llama-3.1-8b", 4096, "bfloat16", dial=LEAN),
+)
+
+
+def main() -> None:
+    """Compile every setting for every card, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--card", nargs="+", choices=CARDS, default=list(CARDS))
+    parser.add_argument("--only", help="settings whose name holds this text")
+    parser.add_argument("--json", type=Path, help="where figures are kept, and taken from if they are there")
+    parser.add_argument("--one", nargs=2, metavar=("CARD", "NUMBER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        card, number = options.one
+        print(json.dumps(measure(SETTINGS[int(number)], CARDS[card])))
+        return
+    kept: dict[str, Any] = {"k": K, "probes": PROBES, **environment(), "rows": []}
+    if options.json is not None and options.json.exists():
+        kept["rows"] = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+    there = {(row["card"], row["setting"]) for row in kept["rows"]}
+    console = Console()
+    for card in options.card:
+        for number, setting in enumerate(SETTINGS):
+            if (options.only and options.only not in str(setting)) or (
+                CARDS[card].name,
+                str(setting),
+            ) in there:
+                continue
+            console.print(f"{CARDS[card].name}: {setting}", highlight=False)
+            command = [sys.executable, __file__, "--one", card, str(number)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(f"{setting} cannot be compiled: {done.stderr[-2000:]}")
+            kept["rows"].append(json.loads(done.stdout.splitlines()[-1]))
+            if options.json is not None:
+                options.json.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    for card in options.card:
+        console.print(table_of(CARDS[card].name, [r for r in kept["rows"] if r["card"] == CARDS[card].name]))
+
+
+def measure(setting: Setting, card: Card) -> dict[str, Any]:
+    """Plan the job here, compile all its programs for the card, and say what both have it take."""
+    config = models.find_config(setting.model)
+    job = Job(config, setting.tokens, setting.dtype, setting.precision, setting.policy)
+    solver = Solver(K, "lanczos", 1)
+    planned = forecast(job, setting.dial, solver, memory=card.memory)
+    jax.default_backend = lambda: "gpu"
+    jax.clear_caches()
+    whole = abstract(job, setting.dial)
+    layers = jax.tree.leaves(models.abstract_decoder(config, jnp.dtype(setting.dtype))[1]["layers"])
+    compiler = Compiler(card, {leaf.size // config.num_layers for leaf in layers if leaf.ndim > 2})
+
+    def added(function: Any, *arguments: Any) -> int:
+        done = compiler(_name_of(function), function, *arguments)
+        return done.results + done.scratch
+
+    memory_model.added_bytes = abstraction.added_bytes = added  # type: ignore[assignment]
+    compiled = forecast(job, setting.dial, solver, memory=card.memory)
+    compile_rest(compiler, job, whole.operator)
+    return row_of(setting, card, planned, compiled, compiler.done)
+
+
+def compile_rest(compiler: Compiler, job: Job, operator: DetachedJacobian) -> None:
+    """What a plan of ``svd`` has not: single probes, blocks of ``tokens``, continuations."""
+    inputs, outputs = operator.input_shape, operator.output_shape
+    compiler("forward", jax.jit(DetachedJacobian.matmat), operator, Shape((1, *inputs), operator.dtype))
+    compiler("backward", jax.jit(DetachedJacobian.rmatmat), operator, Shape((1, *outputs), operator.dtype))
+    if job.policy != "detached":
+        return
+    d = job.config.embed_dim
+    blocks, left = Shape((16, d, d), jnp.float32), Shape((16, 10, d), jnp.float32)
+    compiler("tokens", iterate, blocks, left)
+    precision = models.choose_precision(job.dtype, job.precision)
+    graphdef, _ = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision)
+    ids, key = Shape((1, min(job.length, 512)), jnp.int32), jax.eval_shape(lambda: jax.random.key(0))
+    temperature = Shape((), jnp.float32)
+    compiler(
+        "generate", continued, graphdef, operator.state.weights, ids, key, temperature, None, count=CONTINUED
+    )
+
+
+def row_of(
+    setting: Setting, card: Card, planned: Forecast, compiled: Forecast, programs: list[Compiled]
+) -> dict[str, Any]:
+    """The figures of one setting."""
+    config, policy = models.find_config(setting.model), models.POLICIES[setting.policy]
+    precision = setting.precision or setting.dtype
+    flops = models.pass_flops(config, setting.tokens, setting.dial, 1, policy) if policy.linear else None
+    read = next((p.arguments for p in programs if p.name == "forward"), 0)
+    arithmetic = None if flops is None else flops / card.rates[precision]
+    return {
+        "card": card.name,
+        "setting": str(setting),
+        "model": setting.model, "tokens": setting.tokens, "dtype": setting.dtype, "precision": precision,
+        "dial": asdict(setting.dial), "policy": setting.policy,
+        "peak_planned": planned.peak,
+        "peak_compiled": compiled.peak,
+        "fits": compiled.peak <= card.memory,
+        "arithmetic_seconds": arithmetic,
+        "traffic_seconds": read / card.bandwidth,
+        "programs": [asdict(program) for program in programs],
+    }
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def table_of(name: str, rows: list[dict[str, Any]]) -> Table:
+    """What was compiled for one card."""
+    table = Table(title=name, title_justify="left")
+    for column in ("job", "programs", "longest", "compiled", "planned", "forward", "copies", "pass ≥"):
+        table.add_column(column, justify="left" if column == "job" else "right")
+    for row in rows:
+        programs = row["programs"]
+        failed = [p["name"] for p in programs if p["failed"]]
+        forward = next(p for p in programs if p["name"] == "forward")
+        passes = [p for p in programs if p["name"] in ("forward", "backward", "step", "matmat", "rmatmat")]
+        bound = max(row["traffic_seconds"], row["arithmetic_seconds"] or 0)
+        table.add_row(
+            row["setting"],
+            f"{len(programs)}" if not failed else f"not {', '.join(failed)}",
+            f"{max(p['seconds'] for p in programs):.0f} s",
+            f"{row['peak_compiled'] / GB:.2f} GB",
+            f"{row['peak_compiled'] / row['peak_planned']:.2f} ×",
+            f"{forward['arguments'] / GB:.2f} + {forward['scratch'] / GB:.2f} GB",
+            f"{sum(p['copied'] for p in passes) / GB:.1f} GB",
+            f"{1e3 * bound:.1f} ms",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()
