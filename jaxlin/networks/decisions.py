@@ -67,11 +67,13 @@ class Site:
         step: the step.
         program: that it is of.
         known: the kinds of all values so far, by number.
+        rules: what was said about primitives without a rule.
     """
 
     step: Step
     program: Program
     known: Mapping[int, Kind]
+    rules: Mapping[str, str]
 
     @property
     def operands(self) -> list[Kind]:

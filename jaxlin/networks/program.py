@@ -111,6 +111,14 @@ def traced(f: Callable[..., Any], *arguments: Any) -> Program:
         raise JaxlinError(
             f"the function returns {type(shape).__name__} and not one array: let it return the output alone"
         )
+    for what, aval in (("input", closed.in_avals[0]), ("output", closed.out_avals[0])):
+        if jnp.issubdtype(aval.dtype, jnp.complexfloating):
+            raise JaxlinError(f"the {what} is complex: give a function of real numbers to real numbers")
+    if not jnp.issubdtype(closed.in_avals[0].dtype, jnp.floating):
+        raise JaxlinError(
+            f"the input is {closed.in_avals[0].dtype.name} and a map needs numbers that can change a little: "
+            "give floating-point ones, and for indices into a table the rows that they choose"
+        )
     return flattened(closed)
 
 
