@@ -90,8 +90,7 @@ def contributions(
     named = names_for("outputs", outputs, maps.output_shape)
     size = _chunk_size(maps, chunk)
     limit = _ROUNDINGS * float(jnp.finfo(maps.dtype).eps) / 2
-    if batched:
-        _check_alone(frozen, given, parameters, maps, limit)
+    _check_function(frozen, given, parameters, maps, limit, batched=batched)
     if to is not None:
         return _streamed(maps, given, named, size, limit, started, Path(to), progress, overwrite=overwrite)
     _check_room(maps, len(given))
@@ -124,19 +123,36 @@ def _chunk_size(maps: PointMaps, chunk: int | None) -> int:
     return chunk or max(1, most // maps.bytes_per_point)
 
 
-def _check_alone(
-    frozen: Frozen, points: Points, parameters: tuple[Any, ...], maps: PointMaps, limit: float
+def _check_function(
+    frozen: Frozen, points: Points, parameters: tuple[Any, ...], maps: PointMaps, limit: float, *, batched: bool
 ) -> None:
-    """Refuse a function of a batch in which one point changes the output of another."""
-    few = jnp.asarray(points.part(0, min(8, len(points))))
-    together = np.asarray(frozen.f(few, *parameters), np.float64)
-    alone = np.asarray(maps.at(few).y, np.float64)
-    size = np.abs(alone).max(initial=np.finfo(alone.dtype).tiny)
-    if together.shape != alone.shape or not np.abs(together - alone).max() <= limit * size:
+    """Compare some outputs with those of a whole batch, and those of PyTorch with its own.
+
+    Raises:
+        JaxlinError: one point changes the output of another, or the translation of a module is wrong.
+    """
+    itself = getattr(frozen.f, "itself", None)
+    if not batched and itself is None:
+        return
+    few = points.part(0, min(8, len(points)))
+    alone = np.asarray(maps.at(jnp.asarray(few)).y, np.float64)
+    if batched and not _near(np.asarray(frozen.f(jnp.asarray(few), *parameters)), alone, limit):
         raise JaxlinError(
             "the points of a batch change each other's outputs (as statistics of a batch do): give a function "
             "that treats each point alone"
         )
+    if itself is not None:
+        expected = itself(few) if batched else np.stack([itself(point) for point in few])
+        if not _near(expected, alone, limit):
+            raise JaxlinError(
+                "the module computes something else in PyTorch than its translation to JAX does: write the "
+                "network in JAX"
+            )
+
+
+def _near(expected: np.ndarray, found: np.ndarray, limit: float) -> bool:
+    size = np.linalg.norm(found) or 1.0
+    return expected.shape == found.shape and bool(np.linalg.norm(expected - found) <= limit * size)
 
 
 def _check_room(maps: PointMaps, count: int) -> None:

@@ -93,6 +93,8 @@ def _scalar_function(site: Site) -> Decision:
     operand = site.operands[0]
     kind = _nonlinear(site)
     found = upgraded(site, kind)
+    if operand.mixed:  # what is wrong with it comes first
+        kind = replace(kind, cause=operand.cause)
     if found is not None or not operand.on_path or operand.mixed:
         return found or Decision((kind,))
     # Of a sum with a constant in it: the function of that sum as a whole.
@@ -101,7 +103,7 @@ def _scalar_function(site: Site) -> Decision:
 
 
 def _itself(site: Site, operand: Kind) -> Kind:
-    return replace(fresh(operand.role, site.step.inputs[0]), base=operand.base)
+    return replace(fresh(operand.role, site.step.inputs[0]), base=operand.base, within=operand.within)
 
 
 def upgraded(site: Site, kind: Kind) -> Decision | None:
@@ -228,12 +230,22 @@ def _product(site: Site) -> Decision:
         path, other = (a, b) if on_path[0] else (b, a)
         kept = (on_path[0] and path.role is Role.LINEAR, on_path[1] and path.role is Role.LINEAR)
         return made(path.role, kept, activated=path.activated or other.depends, source=path)
-    same = site.step.inputs[0] == site.step.inputs[1]
-    if a.activated != b.activated or (same and a.activated and elementwise):
-        path, first = (b, False) if a.activated else (a, True)
+    coefficient = _coefficient_of(site, a, b)
+    if coefficient is not None:
+        path, first = (b, False) if coefficient == 0 else (a, True)
         linear = path.role is Role.LINEAR
         return made(path.role, (first and linear, not first and linear), activated=True, source=path)
     return _undecided(site)
+
+
+def _coefficient_of(site: Site, a: Kind, b: Kind) -> int | None:
+    """Which of two factors is frozen: one that is an activation of the other, or the only activation."""
+    first, second = site.step.inputs
+    if b.activated and (first in b.within or first == second):
+        return 1
+    if a.activated and second in a.within:
+        return 0
+    return None if a.activated == b.activated else 0 if a.activated else 1
 
 
 def _undecided(site: Site) -> Decision:
