@@ -108,8 +108,15 @@ def _point_maps(frozen: Frozen, points: Points, parameters: tuple[Any, ...], *, 
         return PointMaps(one, points.like, *parameters)
     except JaxlinError:
         raise
+    except jax.errors.ConcretizationTypeError as error:
+        raise JaxlinError(
+            "the function decides in Python by the values of its input, where JAX sees none: choose with "
+            "jnp.where or jax.lax.cond"
+        ) from error
     except (TypeError, ValueError) as error:
-        other = "without `batched`, if it takes one" if batched else "with `batched`, if it takes many at once"
+        other = (
+            "without `batched`, if it takes one" if batched else "with `batched`, if it takes many at once"
+        )
         raise JaxlinError(
             f"the function cannot be traced at a point of shape {list(points.shape)} "
             f"({str(error).partition(chr(10))[0]}): give points of the shape that it takes, {other}"
@@ -124,7 +131,13 @@ def _chunk_size(maps: PointMaps, chunk: int | None) -> int:
 
 
 def _check_function(
-    frozen: Frozen, points: Points, parameters: tuple[Any, ...], maps: PointMaps, limit: float, *, batched: bool
+    frozen: Frozen,
+    points: Points,
+    parameters: tuple[Any, ...],
+    maps: PointMaps,
+    limit: float,
+    *,
+    batched: bool,
 ) -> None:
     """Compare some outputs with those of a whole batch, and those of PyTorch with its own.
 

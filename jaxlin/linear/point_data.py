@@ -55,9 +55,7 @@ class Points:
             yield start, self.part(start, min(start + size, len(self)))
 
 
-def points_from(
-    X: Any, features: Sequence[str] | None = None, names: Sequence[str] | None = None
-) -> Points:
+def points_from(X: Any, features: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Points:
     """Points from an array [N, …], a sparse matrix, or a data frame with a column for every feature.
 
     Raises:

@@ -21,7 +21,13 @@ from jaxlin.results.tokens import TokensResult
 KINDS: Mapping[str, type[Result]] = {
     kind.kind: kind
     for kind in (
-        SVDResult, TokensResult, LayersResult, Attribution, Comparison, SteeringResult, PointContributions
+        SVDResult,
+        TokensResult,
+        LayersResult,
+        Attribution,
+        Comparison,
+        SteeringResult,
+        PointContributions,
     )  # fmt: skip
 }
 

@@ -82,12 +82,16 @@ def find_function(name: str) -> Any:
     """
     place, colon, attribute = name.rpartition(":")
     if not (colon and place and attribute):
-        raise JaxlinError(f"`function` is {shortened(name)!r}: write it like net.py:predict or package.module:predict")
+        raise JaxlinError(
+            f"`function` is {shortened(name)!r}: write it like net.py:predict or package.module:predict"
+        )
     module = _module(place)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise JaxlinError(f"{place} has no {shortened(attribute)!r}: give `function` a name that is in it")
+            raise JaxlinError(
+                f"{place} has no {shortened(attribute)!r}: give `function` a name that is in it"
+            )
         found = getattr(found, part)
     return found
 
@@ -109,7 +113,7 @@ def _module(place: str) -> Any:
         spec.loader.exec_module(module)
     except JaxlinError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is somebody's own code, which may raise anything
+    except Exception as error:
         reason = str(error).partition("\n")[0]
         raise JaxlinError(
             f"{shortened(place)} fails when it is imported ({type(error).__name__}: {reason}): mend it first"

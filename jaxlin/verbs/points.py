@@ -45,18 +45,21 @@ class Contributions(Kept, verb="contributions"):
     ]
     batched: Annotated[
         bool,
-        Option(group="map", decides=RESULT, help="the function takes many points at once, and treats each alone"),
+        Option(
+            group="map", decides=RESULT, help="the function takes many points at once, and treats each alone"
+        ),
     ] = False
     outputs: Annotated[
         str | None,
-        Option(
-            group="map", metavar="A,B", decides=RESULT, help="names of the outputs, with commas between"
-        ),
+        Option(group="map", metavar="A,B", decides=RESULT, help="names of the outputs, with commas between"),
     ] = None
     dtype: Annotated[
         str,
         Option(
-            group="memory", choices=("float32", "float64"), decides=RESULT, help="how points are stored and computed"
+            group="memory",
+            choices=("float32", "float64"),
+            decides=RESULT,
+            help="how points are stored and computed",
         ),
     ] = "float32"
     chunk: Annotated[
