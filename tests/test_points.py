@@ -173,11 +173,11 @@ def _stopping(stage: str, done: int, *_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        (lambda x: x.astype(int), {}, r"X holds int64 .* X.astype\(float\)"),
+        (lambda x: x.astype(int), {}, r"X holds int64 .* \(X.astype\(float\)\)"),
         (lambda x: x > 0, {}, "X holds bool"),
         (lambda x: np.where(x == x[2, 1], np.nan, x), {}, "X is not finite at point 2, feature 1: leave"),
         (lambda x: x[:0], {}, r"X has the shape \[0, 6\]"),
-        (lambda x: x[:, :5], {}, r"cannot be traced at a point of shape \[5\] .* with `batched`"),
+        (lambda x: x[:, :5], {}, r"fails at a point of shape \[5\] \(TypeError: .* with `batched`"),
         (lambda x: x, {"features": ["a"]}, "there are 1 names for 6 features"),
         (lambda x: x, {"outputs": ["a", "a", "b"]}, "two outputs are called 'a'"),
         (lambda x: x, {"chunk": 0}, "`chunk` is 0: give 1 or more"),

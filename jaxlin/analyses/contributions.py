@@ -113,13 +113,15 @@ def _point_maps(frozen: Frozen, points: Points, parameters: tuple[Any, ...], *, 
             "the function decides in Python by the values of its input, where JAX sees none: choose with "
             "jnp.where or jax.lax.cond"
         ) from error
-    except (TypeError, ValueError) as error:
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - it is somebody's own function, which may raise anything
         other = (
             "without `batched`, if it takes one" if batched else "with `batched`, if it takes many at once"
         )
         raise JaxlinError(
-            f"the function cannot be traced at a point of shape {list(points.shape)} "
-            f"({str(error).partition(chr(10))[0]}): give points of the shape that it takes, {other}"
+            f"the function fails at a point of shape {list(points.shape)} "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}): give points of the shape that it takes, {other}"
         ) from error
 
 
