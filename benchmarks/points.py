@@ -7,7 +7,8 @@ the rounds, and ratios are of these. ``whole call`` is one call in a process tha
 before: tracing and compilation included. ``again`` is the compiled program alone. What jaxlin does includes
 c and the certificate of every point; what the others do does not.
 
-A method's ``misfit`` is how far its contributions are from summing to what they claim to explain: f(x) − c for
+A method's ``misfit`` is how far its contributions are from summing to what they claim to explain: f(x) − c
+for
 jaxlin, f(x) − f(0) for the others (both are 0 from the input alone). ``difference`` is that of its
 contributions from the exact ones, and ``between seeds`` that of two runs of a method that draws samples.
 Needs captum and shap beside jaxlin[torch]; what is not installed is left out, and named.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import statistics
 import time
@@ -49,7 +51,7 @@ SHAP_POINTS, SHAP_SAMPLES = 10, 2000
 def layers_of(sizes: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Random weights and biases in float32."""
     random = np.random.default_rng(0)
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(itertools.pairwise(sizes))
     return [
         (
             (random.standard_normal((m, n)) * np.sqrt(2 / m)).astype(np.float32),
@@ -217,7 +219,8 @@ def show(console: Console, speed: dict[str, Any], compared: dict[str, Any]) -> N
         ours, reverse, forward = (again[key] for key in ("jaxlin", *list(again)[1:]))
         table.add_row(
             name, str(figures["points"]), f"{figures['sizes'][-1]} × {figures['sizes'][0]}",
-            f"{ours:.3f}", f"{reverse:.3f}", f"{reverse / ours:.1f}", f"{forward:.3f}", f"{forward / ours:.1f}",
+            f"{ours:.3f}", f"{reverse:.3f}", f"{reverse / ours:.1f}", f"{forward:.3f}",
+            f"{forward / ours:.1f}",
             *(f"{seconds:.1f}" for seconds in whole.values()),
         )  # fmt: skip
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ def mlp(act: Network, seed: int = 0, sizes: tuple[int, ...] = (6, 9, 8, 3)) -> N
     """Layers with biases and one activation between them."""
     layers = [
         (weights(seed + i, *pair), weights(seed + 50 + i, pair[1]))
-        for i, pair in enumerate(zip(sizes, sizes[1:]))
+        for i, pair in enumerate(itertools.pairwise(sizes))
     ]
 
     def run(x: Any) -> Any:

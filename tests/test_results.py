@@ -38,7 +38,10 @@ from jaxlin.results.svd import SVDResult
 SAVED = Path(__file__).parent / "saved_results"
 OLD = sorted(folder.name for folder in SAVED.iterdir() if folder.is_dir())
 NAME = "llama-biases"
-MADE = ("svd", "target", "tokens", "layers", "attribute", "compare", "models", "steer", "contributions", "linearize")
+MADE = (
+    "svd", "target", "tokens", "layers", "attribute", "compare", "models", "steer", "contributions",
+    "linearize",
+)  # fmt: skip
 
 
 def printed(result: Result, width: int = 120) -> str:

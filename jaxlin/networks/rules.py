@@ -88,25 +88,39 @@ GIVEN: Mapping[str, Rule] = {"linear": total, "coefficient": coefficient}
 
 #: Primitive -> its rule.
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys((*RESHAPED, "add", "add_any", "sub", "neg", "concatenate", "pad", "reduce_sum", "cumsum",
-                     "reduce_window_sum", "real", "imag", "conj", "complex", "fft", "split", "tile", "stack", "unstack", "psum",
-                     *PASSED), total),
+    **dict.fromkeys(
+        (
+            *RESHAPED, *PASSED, "add", "add_any", "sub", "neg", "concatenate", "pad", "reduce_sum", "cumsum",
+            "reduce_window_sum", "real", "imag", "conj", "complex", "fft", "split", "tile", "stack",
+            "unstack", "psum",
+        ),
+        total,
+    ),
     **dict.fromkeys(("gather", "dynamic_slice"), parts((0,))),
     "dynamic_update_slice": parts((0, 1)),
     **dict.fromkeys(("scatter", "scatter-add", "scatter-sub"), parts((0, 2))),
     "select_n": select,
     **dict.fromkeys(("max", "min", "clamp"), choice),
     "abs": sign,
-    **dict.fromkeys(("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin",
-                     "top_k"), derivative),
+    **dict.fromkeys(
+        (
+            "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin", "top_k",
+        ),
+        derivative,
+    ),
     **dict.fromkeys(("mul", "dot_general", "conv_general_dilated"), product),
     "div": quotient,
     **dict.fromkeys(("integer_pow", "square"), power),
     "stop_gradient": stopped,
+    "optimization_barrier": several,
     "sort": in_order,
     "triangular_solve": solved,
-    **dict.fromkeys(("pow", "atan2", "rem", "sign", "floor", "ceil", "round", "nextafter", "erf_inv", "lgamma",
-                     "digamma", "igamma", "igammac", "polygamma", "bessel_i0e", "bessel_i1e",
-                     "regularized_incomplete_beta"), coefficient),
-    "optimization_barrier": several,
+    **dict.fromkeys(
+        (
+            "pow", "atan2", "rem", "sign", "floor", "ceil", "round", "nextafter", "erf_inv", "lgamma",
+            "digamma", "igamma", "igammac", "polygamma", "bessel_i0e", "bessel_i1e",
+            "regularized_incomplete_beta",
+        ),
+        coefficient,
+    ),
 }  # fmt: skip

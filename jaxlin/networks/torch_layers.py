@@ -1,4 +1,4 @@
-"""The larger operations of PyTorch in JAX: norms, convolutions, pooling. Their arguments are those of PyTorch."""
+"""The larger operations of PyTorch in JAX: norms, convolutions, pooling; with the arguments of PyTorch."""
 
 from __future__ import annotations
 

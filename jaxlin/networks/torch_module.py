@@ -1,9 +1,9 @@
 """A module of PyTorch as a function of JAX, so that it is frozen by the same rules as any other.
 
 ``torch.export`` writes a module down as a graph of the core operations of PyTorch; each has one line in
-:data:`jaxlin.networks.torch_operations.OPERATIONS`. So code of any style can be translated (``forward`` in plain
-Python, attention by hand), there is one set of rules for what is frozen, and the maps are computed by JAX on
-any of its devices. Freezing inside PyTorch would need every rule a second time, for its own operations.
+:data:`jaxlin.networks.torch_operations.OPERATIONS`. So code of any style can be translated (``forward`` in
+plain Python, attention by hand), there is one set of rules for what is frozen, and the maps are computed by
+JAX on any of its devices. Freezing inside PyTorch would need every rule a second time.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class TorchModule:
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise JaxlinError(
-                f"torch.export cannot write the module down for an input of shape {list(x.shape)} ({reason}): "
-                "give points of the shape that it takes, with `batched` if it takes many at once"
+                f"torch.export cannot write the module down for an input of shape {list(x.shape)} "
+                f"({reason}): give points of the shape that it takes, with `batched` if it takes many at once"
             ) from error
 
 
@@ -118,8 +118,8 @@ def _translated(node: Any) -> Callable[..., Any]:
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in OPERATIONS:
         raise JaxlinError(
-            f"the operation {node.target} of PyTorch{_line_of(node)} has no translation: leave it out, or write the "
-            "network in JAX"
+            f"the operation {node.target} of PyTorch{_line_of(node)} has no translation: leave it out, or "
+            "write the network in JAX"
         )
     return OPERATIONS[name]
 

@@ -28,7 +28,7 @@ KINDS: Mapping[str, type[Result]] = {
         Comparison,
         SteeringResult,
         PointContributions,
-    )  # fmt: skip
+    )
 }
 
 

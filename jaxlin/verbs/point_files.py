@@ -53,7 +53,8 @@ def _npz(path: Path) -> tuple[Any, dict[str, Any]]:
     unknown = sorted(set(arrays) - {_POINTS, _FEATURES, _NAMES})
     if _POINTS not in arrays or unknown:
         raise JaxlinError(
-            f"{path} holds {', '.join(sorted(arrays))}: give one array, or {_POINTS} with {_FEATURES} and {_NAMES}"
+            f"{path} holds {', '.join(sorted(arrays))}: give one array, or {_POINTS} with {_FEATURES} and "
+            f"{_NAMES}"
         )
     named = {name: tuple(map(str, arrays[name])) for name in (_FEATURES, _NAMES) if name in arrays}
     return arrays[_POINTS], named
@@ -73,7 +74,7 @@ def _frame(path: Path) -> tuple[Any, dict[str, Any]]:
     words = [name for name in frame.columns if not pandas.api.types.is_numeric_dtype(frame[name])]
     if words:
         raise JaxlinError(
-            f"the column {shortened(str(words[0]))!r} of {path} holds text: leave it out, or give it as numbers"
+            f"the column {shortened(str(words[0]))!r} of {path} holds text: leave it out, or give numbers"
         )
     return frame.astype(float), {}
 
@@ -106,7 +107,7 @@ def _module(place: str) -> Any:
             return _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except JaxlinError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is somebody's own code, which may raise anything
+    except Exception as error:  # it is somebody's own code, which may raise anything
         reason = str(error).partition("\n")[0]
         raise JaxlinError(
             f"{shortened(place)} fails when it is imported ({type(error).__name__}: {reason}): mend it first"

@@ -29,8 +29,8 @@ class Contributions(Kept, verb="contributions"):
             group="map",
             metavar="MODULE:FUNCTION",
             decides=RESULT,
-            help="the network: a file of Python, or a module that can be imported, and behind the colon the name "
-            "of a function of one point, or of a network module that is not in training mode",
+            help="the network: a file of Python, or a module that can be imported, and behind the colon the "
+            "name of a function of one point, or of a network module that is not in training mode",
         ),
     ]
     data: Annotated[
@@ -75,6 +75,7 @@ class Contributions(Kept, verb="contributions"):
         Option(
             group="output",
             metavar="FILE",
-            help="in place of `out`: a Parquet file, written as it is computed, for what does not fit into memory",
+            help="in place of `out`: a Parquet file, written as it is computed, for what does not fit into "
+            "memory",
         ),
     ] = None
