@@ -100,7 +100,7 @@ def _derived(step: Step, decision: Decision, at: list[Any], along: list[Any]) ->
     def of_kept(operands: list[Any]) -> list[Any]:
         return step.bind(*(operands[kept.index(i)] if i in kept else value for i, value in enumerate(at)))
 
-    _, tangents = jax.jvp(of_kept, ([at[i] for i in kept],), ([along[i] for i in kept],))
+    tangents: list[Any] = jax.jvp(of_kept, ([at[i] for i in kept],), ([along[i] for i in kept],))[1]
     return tangents
 
 

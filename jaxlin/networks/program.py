@@ -186,8 +186,9 @@ class _Flattening:
         return number
 
     def _literal(self, literal: core.Literal) -> int:
-        number = self._new(literal.aval)
-        self.known[number] = np.asarray(literal.val, literal.aval.dtype)
+        aval: Any = literal.aval
+        number = self._new(aval)
+        self.known[number] = np.asarray(literal.val, aval.dtype)
         return number
 
 

@@ -113,7 +113,7 @@ def _in_silence() -> Iterator[None]:
 
 def _translated(node: Any) -> Callable[..., Any]:
     if node.target is operator.getitem:
-        return operator.getitem
+        return lambda values, index: values[index]
     # aten.add.Tensor: the overload says only what the operands are.
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in OPERATIONS:
