@@ -7,11 +7,13 @@ Read next: :mod:`jaxlin.linear.operator`, then :mod:`jaxlin.solvers.svd`.
 """
 
 from .analyses.attribution import attribute as attribute
+from .analyses.contributions import contributions as contributions
 from .analyses.layers import layers as layers
 from .errors import JaxlinError as JaxlinError
 from .linear.certificate import Certificate as Certificate
 from .linear.linearize import linearize as linearize
 from .linear.operator import DetachedJacobian as DetachedJacobian
+from .networks.freeze import freeze as freeze
 from .per_token.tokens import tokens as tokens
 from .results.attribute import Attribution as Attribution
 from .results.compare import Comparison as Comparison
@@ -20,6 +22,7 @@ from .results.kinds import read as read
 from .results.layers import LayersResult as LayersResult
 from .results.page.report import report as report
 from .results.plan import PlanResult as PlanResult
+from .results.points import PointContributions as PointContributions
 from .results.steer import SteeringResult as SteeringResult
 from .results.svd import SVDResult as SVDResult
 from .results.tokens import TokensResult as TokensResult

@@ -29,6 +29,7 @@ ORDER = (
     "jaxlin.errors",
     "jaxlin.version",
     "jaxlin.runtime",
+    "jaxlin.networks",
     "jaxlin.linear",
     "jaxlin.results",
     "jaxlin.solvers",
@@ -43,7 +44,7 @@ ORDER = (
 #: Folders of Python beside the packages.
 FOLDERS = ("tests", "benchmarks", "scripts", "docs")
 #: The packages that see a model only through the operator, or through what reads vectors as tokens.
-ENGINE = ("runtime", "linear", "results", "solvers", "per_token", "analyses")
+ENGINE = ("runtime", "networks", "linear", "results", "solvers", "per_token", "analyses")
 
 
 @cache
