@@ -86,9 +86,7 @@ def measure(model: Model, name: str, layer: int, strengths: list[float]) -> list
                 key = (title if strength else "not steered", strength)
                 if not strength and title != "whole map":
                     continue
-                added = continued(
-                    model, ids, ADDED_TOKENS, replace(addition, strength=jnp.asarray(strength))
-                )
+                added = continued(model, ids, ADDED_TOKENS, replace(addition, strength=jnp.asarray(strength)))
                 texts = [model.text(row) for row in added.tolist()]
                 mentions = sum(any(word in text for word in words) for text in texts)
                 whole = np.concatenate([ids, added], axis=1)

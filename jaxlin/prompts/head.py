@@ -79,7 +79,9 @@ class HeadAt:
         cap = self.model.config.final_logit_softcap
         return np.ones_like(self.logits) if cap is None else 1 - np.square(self.logits / cap)
 
-    def changes(self, hidden: Float[np.ndarray, "n d"], *, frozen: bool = True) -> Float[np.ndarray, "n vocab"]:
+    def changes(
+        self, hidden: Float[np.ndarray, "n d"], *, frozen: bool = True
+    ) -> Float[np.ndarray, "n vocab"]:
         """What changes of y do to all logits: with the soft-cap frozen, as in the map, or by its slope."""
         raw = np.concatenate([hidden @ table.T for _, table in self._table()], axis=1)
         changes: np.ndarray = raw * (self.frozen if frozen else self.slopes)

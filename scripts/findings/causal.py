@@ -1,13 +1,13 @@
-"""Is what the map says true of the network? Directions are removed from the embeddings of the unfrozen network.
+"""Is what the map says true of the network, with nothing frozen? Directions are removed from its embeddings.
 
     python scripts/findings/causal.py --model demo-llama --prompts 2 --long 0
 
-For every prompt the first j right directions are removed from the embeddings, E − Σ v⟨v, E⟩, and the ordinary
-forward pass, in which nothing is frozen, is run again. The change of its logits is compared with what was
-predicted by the detached map, W·J·δ, and by the ordinary Jacobian. Directions are the singular ones of the metrics
-``hidden`` and ``fisher``, random ones at equal length (isotropic, and in the row space of the map), and those of
-gradient × input. Then the network goes along single directions by steps of growing length, until a prediction is
-10 % off (‖told − real‖ / ‖real‖ over all logits without their mean).
+For every prompt the first j right directions are removed from the embeddings, E − Σ v⟨v, E⟩, and the
+ordinary forward pass, in which nothing is frozen, is run again. The change of its logits is compared with what
+was predicted by the detached map, W·J·δ, and by the ordinary Jacobian. Directions are the singular ones of the
+metrics ``hidden`` and ``fisher``, random ones at equal length (isotropic, and in the row space of the map), and
+those of gradient × input. Then the network goes along single directions by steps of growing length, until a
+prediction is 10 % off (‖told − real‖ / ‖real‖ over all logits without their mean).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from common import (
     save_picture,
     shares,
 )
-from jaxtyping import Float
 from perturbed import MAPS, Perturbed, compared, divergence, removal
 from prompts import LONG, SHORT
 from rich.table import Table
 
 import jaxlin
 from jaxlin import JaxlinError, Model
+from jaxlin.prompts.text import Prompt
 from jaxlin.runtime.progress import Progress
 
 #: How many directions are removed.
@@ -62,7 +62,9 @@ TOKENS = 400
 def parser() -> argparse.ArgumentParser:
     """Of the command line."""
     made = arguments(__doc__ or "", "causal", prompts=30)
-    made.add_argument("--long", type=count, default=3, help=f"prompts of {TOKENS} tokens and more; %(default)s")
+    made.add_argument(
+        "--long", type=count, default=3, help=f"prompts of {TOKENS} tokens and more; %(default)s"
+    )
     made.add_argument("--dtype", default="float32", help="%(default)s")
     made.add_argument("--seed", type=int, default=0, help="of random directions; %(default)s")
     return made
@@ -93,7 +95,7 @@ def long_ones(model: Model, number: int) -> list[str]:
     return found
 
 
-def measure(model: Model, prompt: str, *, seed: int) -> Row:
+def measure(model: Model, prompt: Prompt, *, seed: int) -> Row:
     """All figures of one prompt."""
     case = Perturbed(model, prompt)
     directions, holds = case.directions(max(REMOVED), seed)

@@ -2,13 +2,13 @@
 
     python scripts/findings/depth.py --model demo-llama --prompts 2
 
-For every prompt and some layers, the map from the embeddings to what leaves the layer (through the final norm, as
-in ``jaxlin layers``) is decomposed in the metrics ``hidden`` and ``fisher``. The token that the whole model
-predicts is looked up at each of these layers: its rank among all tokens by the state itself, and by what each of
-the first four directions writes, signed as the state has it. Random directions in the row space of the same map
-stand beside them. ``carried`` is what the four directions together contribute to the token's centred logit at
-that layer, of all of it. Then the lead of the predicted token over its strongest rival, and its centred logit, are
-split over the attention heads and the MLP of every layer, as in ``jaxlin attribute``.
+For every prompt and some layers, the map from the embeddings to what leaves the layer (through the final norm,
+as in ``jaxlin layers``) is decomposed in the metrics ``hidden`` and ``fisher``. The token that the whole model
+predicts is looked up at each of these layers: its rank among all tokens by the state itself, and by what each
+of the first four directions writes, signed as the state has it. Random directions in the row space of the same
+map stand beside them. ``carried`` is what the four directions together contribute to the token's centred logit
+at that layer, of all of it. Then the lead of the predicted token over its strongest rival, and its centred
+logit, are split over the attention heads and the MLP of every layer, as in ``jaxlin attribute``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from jaxlin.analyses.attribution import attribute
 from jaxlin.analyses.layers import layers
 from jaxlin.prompts.head import HeadAt
 from jaxlin.prompts.recording import Recording
+from jaxlin.prompts.text import Prompt
 from jaxlin.results.layer import LayerSVD
 from jaxlin.runtime.progress import Progress
 
@@ -91,7 +92,7 @@ class InFull:
         return self.recording.module(layer, which, normed=normed)
 
 
-def measure(model: Model, prompt: str, *, number: int, seed: int) -> Row:
+def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
     """All figures of one prompt."""
     recording = model.record(prompt)
     head = HeadAt(model, recording.y)
@@ -188,7 +189,9 @@ def summary_of(rows: Mapping[str, Row]) -> dict[str, Any]:
         "median rank": {name: np.median(each, 0).tolist() for name, each in (best | first).items()},
         "first token": {name: (each == 1).mean(0).tolist() for name, each in (best | first).items()},
         "carried": {
-            metric: np.median([[layer[metric]["carried"] for layer in row["layers"]] for row in found], 0).tolist()
+            metric: np.median(
+                [[layer[metric]["carried"] for layer in row["layers"]] for row in found], 0
+            ).tolist()
             for metric in METRICS
         },
         "logit of the last": np.median(
@@ -208,14 +211,17 @@ def summary_of(rows: Mapping[str, Row]) -> dict[str, Any]:
 
 def depth_table(name: str, summary: Mapping[str, Any]) -> Table:
     """The rank of the predicted token along depth."""
-    title = f"{name}, {summary['prompts']} prompts: median rank of the predicted token (in how many it is first)"
+    title = (
+        f"{name}, {summary['prompts']} prompts: median rank of the predicted token (in how many it is first)"
+    )
     table = Table(title=title, title_justify="left")
     columns = ("state", "hidden", "hidden, first", "fisher", "fisher, first", "random")
     for column in ("layer", *columns, "carried: hidden", "fisher"):
         table.add_column(column, justify="right")
     for i, layer in enumerate(summary["at"]):
         cells = [
-            f"{summary['median rank'][name][i]:,.0f} ({summary['first token'][name][i]:.0%})" for name in columns
+            f"{summary['median rank'][name][i]:,.0f} ({summary['first token'][name][i]:.0%})"
+            for name in columns
         ]
         table.add_row(str(layer), *cells, *(f"{summary['carried'][metric][i]:.2f}" for metric in METRICS))
     return table
@@ -259,7 +265,9 @@ def draw_modules(split: Mapping[str, Any], axes: Any) -> None:
     """Means over prompts, and their running sum."""
     branches = np.asarray(split["branches"])
     numbers = np.arange(len(branches))
-    for shift, (label, shares) in zip((-0.2, 0.2), zip(("attention", "MLP"), branches.T, strict=True), strict=True):
+    for shift, (label, shares) in zip(
+        (-0.2, 0.2), zip(("attention", "MLP"), branches.T, strict=True), strict=True
+    ):
         axes.bar(numbers + shift, shares, 0.4, label=label, color=COLOURS[shift > 0])
     running: Sequence[float] = split["embedding"] + np.cumsum(branches.sum(1))
     axes.plot(numbers, running, color="black", linewidth=1, label="sum up to here")

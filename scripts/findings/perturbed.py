@@ -1,7 +1,7 @@
 """One prompt whose embeddings are changed: what the network does then, and what its maps say that it does.
 
-The network is the ordinary forward pass, nothing in it is frozen. Two maps tell in advance what a change δ of the
-embeddings will do to the logits: the detached one, W·J·δ with its final norm and soft-cap frozen, and the
+The network is the ordinary forward pass, nothing in it is frozen. Two maps tell in advance what a change δ of
+the embeddings will do to the logits: the detached one, W·J·δ with its final norm and soft-cap frozen, and the
 ordinary Jacobian (policy ``none``), which is the derivative.
 """
 
@@ -22,12 +22,15 @@ import jaxlin
 from jaxlin import DetachedJacobian, Model
 from jaxlin.analyses.weighing import images_of, weighed
 from jaxlin.prompts.head import HeadAt
+from jaxlin.prompts.text import Prompt
 
 #: The maps by the names of their policies.
 MAPS = ("detached", "none")
 
 #: Numbers in the embeddings of a prompt up to which its map is made a matrix.
 _IN_FULL = 16384
+#: Residual of the singular triplets of longer ones, as a multiple of σ₁: what is removed need not be nearer.
+_TOLERANCE = 1e-3
 
 Vectors = Float[np.ndarray, "k t d"]
 Logits = Float[np.ndarray, "n vocab"]
@@ -38,7 +41,7 @@ class Perturbed:
     """A prompt of a model."""
 
     model: Model
-    prompt: str
+    prompt: Prompt
 
     @cached_property
     def maps(self) -> dict[str, DetachedJacobian]:
@@ -86,16 +89,18 @@ class Perturbed:
     def directions(self, k: int, seed: int) -> tuple[dict[str, Vectors], bool]:
         """k orthonormal right vectors of every kind, and whether the certificates of the singular ones hold.
 
-        ``hidden`` and ``fisher`` are the first singular directions of the detached map in these metrics. ``row
-        space`` are random in the row space of the map, ``isotropic`` anywhere. Of ``gradient × input`` each is
-        the gradient of the predicted token's centred logit in one token's embedding, of those tokens first where
-        |gradient · embedding| is largest; there are no more than tokens.
+        ``hidden`` and ``fisher`` are the first singular directions of the detached map in these metrics.
+        ``row space`` are random in the row space of the map, ``isotropic`` anywhere. Of ``gradient × input``
+        each is the gradient of the predicted token's centred logit in one token's embedding, the tokens with
+        the largest |gradient · embedding| first; there are no more than tokens.
         """
-        operator = in_full(self.detached) if self.x.size <= _IN_FULL else self.detached
+        short = self.x.size <= _IN_FULL
+        operator = in_full(self.detached) if short else self.detached
         rows = self.head.metric("fisher")
         k = min(k, *operator.shape)
-        hidden = jaxlin.svd(operator, k, seed=seed)
-        fisher = jaxlin.svd(weighed(operator, rows, "fisher"), min(k, len(rows)), seed=seed)
+        solve = partial(jaxlin.svd, seed=seed, tolerance=None if short else _TOLERANCE)
+        hidden = solve(operator, k)
+        fisher = solve(weighed(operator, rows, "fisher"), min(k, len(rows)))
         random = np.random.default_rng(seed)
         pulled = _pulled(operator, random.standard_normal((k, operator.shape[0])))
         found = {

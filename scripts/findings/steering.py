@@ -1,12 +1,12 @@
-"""Does adding the map of "The Golden Gate" make a model write of it? Counted by words that were listed before.
+"""Does adding the map of "The Golden Gate" make a model write of it? Words that were listed before are counted.
 
     python scripts/findings/steering.py --model demo-llama --prompts 2 --concepts 1 --layers 1
 
-Ten neutral openings go on while the map of a concept prompt, from its embeddings to what leaves a layer, is added
-to the residual stream there, at several layers and strengths (:mod:`jaxlin.analyses.steering`). A continuation
-mentions the concept if one of its words below occurs in it as a whole word. The lists were written before the
-first run and have not been changed since. Beside it stand the unsteered model, and a random operator of the same
-spectrum at the same strengths. Perplexity is that of the continuations under the unsteered model.
+Ten neutral openings go on while the map of a concept prompt, from its embeddings to what leaves a layer, is
+added to the residual stream there, at several layers and strengths (:mod:`jaxlin.analyses.steering`). A
+continuation mentions the concept if one of its words below occurs in it as a whole word. The lists were written
+before the first run and have not been changed since. Beside it stand the unsteered model, and a random operator
+of the same spectrum at the same strengths. Perplexity is that of the continuations under the unsteered model.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     for name in asked.model:
         model = jaxlin.load(name)
         deep = [round(share * model.config.num_layers) for share in DEPTHS[: asked.layers]]
-        items = {UNSTEERED: (None, 0)} | {f"{c}, layer {layer}": (c, layer) for layer in deep for c in concepts}
+        items = {UNSTEERED: (None, 0)} | {
+            f"{c}, layer {layer}": (c, layer) for layer in deep for c in concepts
+        }
         one = partial(measure, model, chosen, samples=asked.samples, tokens=asked.tokens)
         found = rows.measure(name, items, one, progress)
         summaries[name] = summary_of(found, concepts, deep)
@@ -240,7 +242,9 @@ def draw_one(cells: Sequence[Mapping[str, Any]], axes: Any) -> None:
                         textcoords="offset points", xytext=(3, 3),
                     )  # fmt: skip
     axes.plot([], [], "x:", color="grey", markersize=4, linewidth=0.9, label=WAYS[1])
-    axes.set(xlabel="perplexity under the unsteered model", ylabel="continuations that mention it", xscale="log")
+    axes.set(
+        xlabel="perplexity under the unsteered model", ylabel="continuations that mention it", xscale="log"
+    )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=7)
 
