@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import causal
+import causal_views
 import depth
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import steered
 import steering
-from perturbed import Perturbed, compared, divergence, in_full, removal
+from perturbed import Perturbed, compared, divergence, removal
 from tiny_checkpoints import prompt_ids
 
 import jaxlin
+from jaxlin.prompts.head import HeadAt
 from jaxlin.runtime.progress import silent
 
 #: With biases on the linear path, so that the offset is not zero; and with a soft-cap.
@@ -26,6 +28,13 @@ BIASED, CAPPED = "llama-biases", "gemma2"
 @pytest.fixture(scope="module")
 def case(tiny_model) -> Perturbed:
     return Perturbed(tiny_model(CAPPED, "float64"), prompt_ids(CAPPED))
+
+
+@pytest.fixture(scope="module")
+def directions(case: Perturbed) -> dict[str, np.ndarray]:
+    found, holds = case.directions(5, seed=0)
+    assert holds
+    return found
 
 
 def test_the_ordinary_map_tells_small_changes_to_second_order(case: Perturbed):
@@ -41,8 +50,7 @@ def test_the_ordinary_map_tells_small_changes_to_second_order(case: Perturbed):
 @pytest.mark.parametrize("name", [BIASED, CAPPED])
 def test_without_all_directions_the_detached_map_has_the_offset_left(tiny_model, name: str):
     case = Perturbed(tiny_model(name, "float64"), prompt_ids(name))
-    operator = in_full(case.detached)
-    np.testing.assert_allclose(operator.dense(), case.detached.dense(), rtol=0, atol=1e-12)
+    operator = case.detached
     every = jaxlin.svd(operator, operator.shape[0], method="dense")
     change = removal(np.asarray(every.V), case.x)
     left = case.logits + case.told(change[None], "detached")[0]
@@ -63,9 +71,7 @@ def test_the_network_is_run_at_the_changed_embeddings(case: Perturbed):
     assert np.abs(case.logits_at(change[None])[0] - case.logits).max() > 1e-3
 
 
-def test_directions_are_orthonormal_and_where_they_should_be(case: Perturbed):
-    directions, holds = case.directions(5, seed=0)
-    assert holds
+def test_directions_are_orthonormal_and_where_they_should_be(case: Perturbed, directions):
     for kind, v in directions.items():
         flat = v.reshape(5, -1)
         np.testing.assert_allclose(flat @ flat.T, np.eye(5), atol=1e-8, err_msg=kind)
@@ -78,7 +84,7 @@ def test_directions_are_orthonormal_and_where_they_should_be(case: Perturbed):
     np.testing.assert_allclose(np.abs(directions["hidden"].reshape(5, -1) @ wanted.T), np.eye(5), atol=1e-6)
 
 
-def test_gradient_times_input_takes_the_tokens_that_weigh_most(case: Perturbed):
+def test_gradient_times_input_takes_the_tokens_that_weigh_most(case: Perturbed, directions):
     decoder = case.model.decoder
     best = int(np.argmax(case.logits))
 
@@ -90,7 +96,7 @@ def test_gradient_times_input_takes_the_tokens_that_weigh_most(case: Perturbed):
 
     gradient = np.asarray(jax.grad(centred)(jnp.asarray(case.x)))
     first = int(np.abs((gradient * case.x).sum(-1)).argmax())
-    v = case.directions(1, seed=0)[0]["gradient × input"][0]
+    v = directions["gradient × input"][0]
     np.testing.assert_allclose(v[first], gradient[first] / np.linalg.norm(gradient[first]), atol=1e-9)
     assert np.count_nonzero(np.linalg.norm(v, axis=-1)) == 1
 
@@ -111,16 +117,17 @@ def test_changes_are_compared_without_their_means():
 
 
 def test_reach_is_where_the_error_crosses_the_limit():
-    steps = np.array(causal.STEPS)
-    assert causal.reach((steps / 2).tolist()) == pytest.approx(0.2)
-    assert causal.reach((3 * np.sqrt(steps) / 10).tolist()) == pytest.approx(1 / 9)
-    assert causal.reach([0.2] * len(steps)) == 0
-    assert causal.reach([0.01] * len(steps)) == math.inf
+    steps = np.array(causal_views.STEPS)
+    assert causal_views.reach((steps / 2).tolist()) == pytest.approx(0.2)
+    assert causal_views.reach((3 * np.sqrt(steps) / 10).tolist()) == pytest.approx(1 / 9)
+    assert causal_views.reach([0.2] * len(steps)) == 0
+    assert causal_views.reach([0.01] * len(steps)) == math.inf
 
 
 def test_the_causal_study_of_one_prompt(tiny_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(causal, "REMOVED", (1, 2))
-    row = causal.measure(tiny_model(BIASED, "float64"), prompt_ids(BIASED), seed=0)
+    for module in (causal, causal_views):
+        monkeypatch.setattr(module, "REMOVED", (1, 2))
+    row = causal.measure(tiny_model(CAPPED, "float64"), prompt_ids(CAPPED), seed=0)
     assert row["holds"]
     for kind, (_, as_long_as) in causal.KINDS.items():
         for j in ("1", "2"):
@@ -132,10 +139,10 @@ def test_the_causal_study_of_one_prompt(tiny_model, tmp_path: Path, monkeypatch:
     for kind, found in row["steps"].items():
         assert found["none"][0] < 0.01, kind
         assert found["detached"][0] > 0.05, kind
-    summary = causal.summary_of({"a prompt": row})
-    assert summary["short"]["steps"]["hidden"]["none"]["reach"][0] > causal.STEPS[0]
-    assert causal.removal_table("", summary["short"]["removed"]).row_count == 2 * len(causal.KINDS)
-    causal.draw(tmp_path / "causal.png", {"tiny": summary}, {"tiny": {"a prompt": row}})
+    summary = causal_views.summary_of({"a prompt": row})
+    assert summary["short"]["steps"]["hidden"]["none"]["reach"][0] > causal_views.STEPS[0]
+    assert causal_views.removal_table("", summary["short"]["removed"]).row_count == 2 * len(causal.KINDS)
+    causal_views.draw(tmp_path / "causal.png", {"tiny": summary}, {"tiny": {"a prompt": row}})
     assert (tmp_path / "causal.png").stat().st_size > 10_000
 
 
@@ -144,16 +151,19 @@ def test_the_study_of_depth_ends_at_the_prediction(tiny_model, tmp_path: Path):
     row = depth.measure(model, prompt_ids(CAPPED), number=2, seed=0)
     assert row["holds"]
     assert row["layers"][-1]["state"] == 1
-    best, rival = model.svd(prompt_ids(CAPPED), 1).prediction.tokens[:2]
+    operator = model.jacobian(prompt_ids(CAPPED))
+    head = HeadAt(model, operator.y)
+    best, rival = head.prediction.tokens[:2]
     assert row["lead"]["value"] == pytest.approx(best.logit - rival.logit, abs=1e-9)
     assert row["layers"][-1]["logit"] == pytest.approx(best.centred, abs=1e-9)
     for what in ("lead", "centred logit"):
         split = row[what]
         assert split["embedding"] + np.sum(split["branches"]) == pytest.approx(split["value"], abs=1e-9)
-    # What four directions carry, from the decomposition of the whole map itself.
-    for metric in depth.METRICS:
-        parts = model.svd(prompt_ids(CAPPED), 4, metric=metric).split
-        carried = sum(part.logits[0] for part in parts.directions) / parts.whole.logits[0]
+    # What four directions carry, from the matrix of the whole map.
+    matrix, x = np.asarray(operator.dense()).reshape(len(operator.y), -1), np.asarray(operator.x).ravel()
+    for metric, lens in {"hidden": np.eye(len(matrix)), "fisher": head.metric("fisher")}.items():
+        v = np.linalg.svd(lens @ matrix, full_matrices=False)[2][: depth.DIRECTIONS]
+        carried = head.rows[0] @ matrix @ v.T @ (v @ x) / best.centred
         assert row["layers"][-1][metric]["carried"] == pytest.approx(carried, abs=1e-6)
     summary = depth.summary_of({"a prompt": row})
     assert summary["first token"]["state"][-1] == 1

@@ -2,21 +2,21 @@
 
     python scripts/findings/depth.py --model demo-llama --prompts 2
 
-For every prompt and some layers, the map from the embeddings to what leaves the layer (through the final norm,
-as in ``jaxlin layers``) is decomposed in the metrics ``hidden`` and ``fisher``. The token that the whole model
-predicts is looked up at each of these layers: its rank among all tokens by the state itself, and by what each
-of the first four directions writes, signed as the state has it. Random directions in the row space of the same
-map stand beside them. ``carried`` is what the four directions together contribute to the token's centred logit
-at that layer, of all of it. Then the lead of the predicted token over its strongest rival, and its centred
-logit, are split over the attention heads and the MLP of every layer, as in ``jaxlin attribute``.
+For every prompt and some layers, the map from the embeddings to what leaves the layer (through the final
+norm, as in ``jaxlin layers``) is decomposed in the metrics ``hidden`` and ``fisher``. The token that the
+whole model predicts is looked up at each of these layers: its rank among all tokens by the state itself,
+and by what each of the first four directions writes, signed as the state has it. Random directions in the
+row space of the same map stand beside them. ``carried`` is what the four directions together contribute to
+the token's centred logit at that layer, of all of it. Then the lead of the predicted token over its
+strongest rival, and its centred logit, are split over the attention heads and the MLP of every layer, as in
+``jaxlin attribute``.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
 from jaxtyping import Float
-from perturbed import in_full
+from perturbed import TOLERANCE
 from prompts import SHORT
 from rich.table import Table
 
@@ -33,7 +33,6 @@ from jaxlin import DetachedJacobian, JaxlinError, Model
 from jaxlin.analyses.attribution import attribute
 from jaxlin.analyses.layers import layers
 from jaxlin.prompts.head import HeadAt
-from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.layer import LayerSVD
 from jaxlin.runtime.progress import Progress
@@ -59,7 +58,9 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     """Measure, print the tables, draw the picture."""
     if asked.layers < 2:
         raise JaxlinError("the first layer and the last are two: give --layers 2 or more")
-    rows = Rows(asked.json, {"dtype": asked.dtype, "seed": asked.seed, "layers": asked.layers})
+    rows = Rows(
+        asked.json, {"dtype": asked.dtype, "seed": asked.seed, "layers": asked.layers, "tolerance": TOLERANCE}
+    )
     summaries = {}
     for name in asked.model:
         model = jaxlin.load(name, dtype=asked.dtype)
@@ -71,27 +72,6 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     draw(asked.picture, summaries)
 
 
-@dataclass(frozen=True, eq=False)
-class InFull:
-    """A recording whose cumulative maps are matrices, so that both metrics take the passes of one."""
-
-    recording: Recording
-
-    @property
-    def num_layers(self) -> int:
-        """As there."""
-        return self.recording.num_layers
-
-    @cache  # noqa: B019, as long as its recording
-    def stretch(self, first: int, last: int, *, normed: bool = True) -> DetachedJacobian:
-        """As there."""
-        return in_full(self.recording.stretch(first, last, normed=normed))
-
-    def module(self, layer: int, which: str, *, normed: bool = True) -> DetachedJacobian:
-        """As there."""
-        return self.recording.module(layer, which, normed=normed)
-
-
 def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
     """All figures of one prompt."""
     recording = model.record(prompt)
@@ -99,11 +79,10 @@ def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
     best, rival = head.prediction.tokens[:2]
     last = recording.num_layers - 1
     at = sorted({round(share * last) for share in np.linspace(0, 1, number)})
-    whole = InFull(recording)
     lenses = {"hidden": None, "fisher": head.metric("fisher")}
     found = {
         metric: layers(
-            whole, DIRECTIONS, parts=("cumulative",), at=at, metric=rows, method="dense", seed=seed
+            recording, DIRECTIONS, parts=("cumulative",), at=at, metric=rows, tolerance=TOLERANCE, seed=seed
         ).parts["cumulative"]
         for metric, rows in lenses.items()
     }
@@ -122,7 +101,7 @@ def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
                 "state": int(ranks(model, found["hidden"][i].output[None], best.id)[0]),
                 "logit": float(head.rows[0] @ np.asarray(found["hidden"][i].output, np.float64)),
                 **{metric: of_layer(model, found[metric][i], head.rows[0], best.id) for metric in METRICS},
-                "random": {"ranks": ranks(model, random_images(whole.stretch(0, layer), seed), best.id)},
+                "random": {"ranks": ranks(model, random_images(recording.stretch(0, layer), seed), best.id)},
             }
             for i, layer in enumerate(at)
         ],

@@ -1,13 +1,13 @@
 """One prompt whose embeddings are changed: what the network does then, and what its maps say that it does.
 
-The network is the ordinary forward pass, nothing in it is frozen. Two maps tell in advance what a change δ of
-the embeddings will do to the logits: the detached one, W·J·δ with its final norm and soft-cap frozen, and the
-ordinary Jacobian (policy ``none``), which is the derivative.
+The network is the ordinary forward pass, nothing in it is frozen. Two maps tell in advance what a change δ
+of the embeddings will do to the logits: the detached one, W·J·δ with its final norm and soft-cap frozen,
+and the ordinary Jacobian (policy ``none``), which is the derivative.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import jax
@@ -27,10 +27,8 @@ from jaxlin.prompts.text import Prompt
 #: The maps by the names of their policies.
 MAPS = ("detached", "none")
 
-#: Numbers in the embeddings of a prompt up to which its map is made a matrix.
-_IN_FULL = 16384
-#: Residual of the singular triplets of longer ones, as a multiple of σ₁: what is removed need not be nearer.
-_TOLERANCE = 1e-3
+#: Residual of singular triplets, as a multiple of σ₁: what is removed need not be nearer.
+TOLERANCE = 1e-3
 
 Vectors = Float[np.ndarray, "k t d"]
 Logits = Float[np.ndarray, "n vocab"]
@@ -94,11 +92,9 @@ class Perturbed:
         each is the gradient of the predicted token's centred logit in one token's embedding, the tokens with
         the largest |gradient · embedding| first; there are no more than tokens.
         """
-        short = self.x.size <= _IN_FULL
-        operator = in_full(self.detached) if short else self.detached
-        rows = self.head.metric("fisher")
+        operator, rows = self.detached, self.head.metric("fisher")
         k = min(k, *operator.shape)
-        solve = partial(jaxlin.svd, seed=seed, tolerance=None if short else _TOLERANCE)
+        solve = partial(jaxlin.svd, seed=seed, tolerance=TOLERANCE)
         hidden = solve(operator, k)
         fisher = solve(weighed(operator, rows, "fisher"), min(k, len(rows)))
         random = np.random.default_rng(seed)
@@ -120,20 +116,6 @@ class Perturbed:
             length = float(np.linalg.norm(gradient[t]))
             found[number, t] = gradient[t] / length if length > 0 else 0
         return found
-
-
-def in_full(operator: DetachedJacobian) -> DetachedJacobian:
-    """The same map as a matrix: two decompositions of it then cost the passes of one."""
-    matrix = operator.dense()
-    return replace(operator, state=matrix, forward=_times, backward=_transposed_times)
-
-
-def _times(matrix: Array, v: Array) -> Array:
-    return jnp.einsum("mtd,btd->bm", matrix, v, precision="highest")
-
-
-def _transposed_times(matrix: Array, u: Array) -> Array:
-    return jnp.einsum("mtd,bm->btd", matrix, u, precision="highest")
 
 
 def removal(v: Vectors, x: Float[np.ndarray, "t d"]) -> Float[np.ndarray, "t d"]:

@@ -1,12 +1,13 @@
-"""Does adding the map of "The Golden Gate" make a model write of it? Words that were listed before are counted.
+"""Does adding the map of "The Golden Gate" make a model write of it? Words that were listed are counted.
 
     python scripts/findings/steering.py --model demo-llama --prompts 2 --concepts 1 --layers 1
 
 Ten neutral openings go on while the map of a concept prompt, from its embeddings to what leaves a layer, is
 added to the residual stream there, at several layers and strengths (:mod:`jaxlin.analyses.steering`). A
-continuation mentions the concept if one of its words below occurs in it as a whole word. The lists were written
-before the first run and have not been changed since. Beside it stand the unsteered model, and a random operator
-of the same spectrum at the same strengths. Perplexity is that of the continuations under the unsteered model.
+continuation mentions the concept if one of its words below occurs in it as a whole word. The lists were
+written before the first run and have not been changed since. Beside it stand the unsteered model, and a
+random operator of the same spectrum at the same strengths. Perplexity is that of the continuations under
+the unsteered model.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ CONCEPTS: Mapping[str, tuple[str, ...]] = {
         "legion", "legions",
     ),
     "The football match": (
-        "football", "match", "matches", "game", "games", "team", "teams", "player", "players", "goal", "goals",
-        "ball", "league", "stadium", "soccer",
+        "football", "match", "matches", "game", "games", "team", "teams", "player", "players", "goal",
+        "goals", "ball", "league", "stadium", "soccer",
     ),
     "The deep blue sea": (
         "sea", "seas", "ocean", "oceans", "blue", "deep", "water", "waters", "wave", "waves", "fish", "ship",
