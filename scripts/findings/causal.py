@@ -125,7 +125,7 @@ def removed_from(case: Perturbed, directions: Mapping[str, np.ndarray], length: 
 
 
 def stepped_along(case: Perturbed, directions: Mapping[str, np.ndarray], length: float) -> dict[str, Any]:
-    """First direction of a kind -> the error of each map at every step, away from the embeddings' own part."""
+    """First direction of a kind -> the error of each map at every step, by which less of it is left."""
     along = {kind: float(np.vdot(v[0], case.x)) for kind, v in directions.items()}
     units = np.stack([-np.sign(along[kind]) * v[0] for kind, v in directions.items()])
     told = {policy: case.told(units, policy) for policy in MAPS}

@@ -151,7 +151,7 @@ def draw(path: Path, summaries: Mapping[str, Any], rows: Mapping[str, Mapping[st
 
 def scatter(rows: Iterable[Row], axes: Any) -> None:
     """The network's own change over that of the detached map, as shares of the centred logit."""
-    rows, ends = list(rows), (-2.0, 0.6)
+    rows, ends = list(rows), (-1.4, 0.6)
     axes.plot(ends, ends, color="lightgrey", zorder=0)
     for kind, colour in zip(("hidden", "fisher", "gradient × input |fisher|"), COLOURS, strict=False):
         cells = [
@@ -175,8 +175,8 @@ def correlations(by_kind: Mapping[str, Any], axes: Any) -> None:
     axes.plot([], [], "x:", color="black", markersize=4, linewidth=0.9, label="ordinary Jacobian")
     axes.set_xscale("log", base=2)
     axes.set_xticks(REMOVED, [str(j) for j in REMOVED])
-    axes.set(xlabel="directions removed", ylabel="correlation with the real change", ylim=(-0.3, 1.05))
-    axes.legend(frameon=False, fontsize=7)
+    axes.set(xlabel="directions removed", ylabel="correlation with the real change", ylim=(-0.5, 1.5))
+    axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
 
 
 def step_errors(by_kind: Mapping[str, Any], axes: Any) -> None:
