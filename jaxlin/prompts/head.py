@@ -140,5 +140,5 @@ class HeadAt:
         size = self.model.config.vocab_size
         for start in range(0, size, ROWS_AT_ONCE):
             chunk = slice(start, min(start + ROWS_AT_ONCE, size))
-            rows = self.model.decoder.head_rows(jnp.arange(chunk.start, chunk.stop))
+            rows = self.model.decoder.head_slice(chunk.start, chunk.stop - chunk.start)
             yield chunk, np.asarray(rows, np.float64)

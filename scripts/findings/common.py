@@ -1,4 +1,4 @@
-"""What the scripts of docs/findings.md share: arguments, rows that are kept as they are measured, tables, pictures.
+"""What the scripts of docs/findings.md share: arguments, rows that are kept as they come, pictures.
 
 A study measures one row for every prompt (or whatever its items are) of every model. Each row is written to
 the JSON file at once, so that a study that was stopped goes on where it was when it is started again.
@@ -60,7 +60,7 @@ def count(text: str) -> int:
 
 
 def run(study: Callable[[argparse.Namespace, Progress], None], parser: argparse.ArgumentParser) -> None:
-    """Run a study with its arguments and a line of progress; exit code 2 and one sentence for what cannot be."""
+    """Run a study with progress; one sentence and exit code 2 for what cannot be done."""
     asked = parser.parse_args()
     try:
         with TerminalProgress("auto" if sys.stderr.isatty() else "lines") as progress:

@@ -1,121 +1,122 @@
 """How much of a prediction the first directions name, and how much of it they carry, metric by metric.
 
-    python scripts/measure_readouts.py --model demo-qwen demo-gemma --json benchmarks/readouts.json
+    python scripts/findings/readouts.py --json build/findings/readouts.json
+    python scripts/findings/readouts.py --model demo-qwen --prompts 5 --long 0
 
-For every model and every prompt of ``readout_prompts.py`` the map is decomposed, and its first directions are
-read:
+For every model and every prompt of ``prompts.py`` the map is decomposed, and its first directions are read:
 
 * ``named``: the share of the model's own five most likely tokens that are among the first six tokens of
   each of the first four directions;
 * ``carried``: what these four contribute to the centred logit of the predicted token (its logit minus the
   mean over the vocabulary), as a multiple of it: 1 is all of it;
-* ``lead``: what all directions that were computed contribute to the logit's lead over its strongest rival,
-  likewise.
+* ``lead``: what all directions that were computed (16 at short prompts, 8 at long ones) contribute to the
+  logit's lead over its strongest rival, likewise.
 
 The directions are those of the metrics ``hidden`` and ``fisher`` by σ, those of ``hidden`` by contribution,
-and as a baseline random ones: orthonormal, in the row space of the map, from a fixed seed.
+and as a baseline random ones: orthonormal, in the row space of the map, from a fixed seed. Maps of short
+prompts are built and factorised whole; those of long ones go through Lanczos.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
 from jaxtyping import Float
-from readout_prompts import LONG, SHORT
-from rich.console import Console
+from matrices import decomposed, matrix_of, stored, without_check_of_prediction
+from prompts import LONG, SHORT
 from rich.table import Table
 
 import jaxlin
-from jaxlin import DetachedJacobian, JaxlinError, Model
+from jaxlin import DetachedJacobian, Model, SVDResult
 from jaxlin.analyses.weighing import weighed, with_images
 from jaxlin.results.contributions import Contributions, contributions_of
-from jaxlin.runtime.environment import environment
+from jaxlin.runtime.progress import Progress
 
 #: The first directions, tokens of each, and tokens of the model that they are to name.
 DIRECTIONS, TOKENS, PREDICTED = 4, 6, 5
 VARIANTS = ("hidden", "hidden by contribution", "fisher", "random")
 #: Of a carried share that counts as all of it.
 NEAR = 0.05
+#: Directions that are computed of a map.
+K = {"short": 16, "long": 8}
+#: Shares beyond these are drawn at the edge.
+_EDGES = (-0.5, 2.0)
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", nargs="+", required=True, help="directories, hub ids or demos")
-    parser.add_argument("--short", type=int, default=len(SHORT), help="how many short prompts")
-    parser.add_argument("--long", type=int, default=len(LONG), help="how many long ones")
-    parser.add_argument("-k", type=int, default=16, help="directions that are computed")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    prompts = {"short": SHORT[: asked.short], "long": LONG[: asked.long]}
-    console = Console()
-    measured: dict[str, dict[str, Any]] = {}
+    """Measure, print the table, draw the picture."""
+    parser = arguments(__doc__, "readouts", prompts=len(SHORT))
+    parser.add_argument("--long", type=count, default=len(LONG), help="how many long prompts")
+    parser.add_argument("--seed", type=int, default=0, help="of the random directions")
+    run(study, parser)
+
+
+def study(asked: argparse.Namespace, progress: Progress) -> None:
+    """All models, short prompts of all of them first."""
+    settings = {"directions": DIRECTIONS, "tokens": TOKENS, "predicted": PREDICTED, "k": K}
+    rows = Rows(asked.json, {**settings, "seed": asked.seed, "dtype": "float32"})
+    loaded = cache(jaxlin.load)
+    for kind, texts in (("short", SHORT[: asked.prompts]), ("long", LONG[: asked.long])):
+        for name in asked.model:
+            one = partial(measure, partial(loaded, name), kind, asked.seed)
+            rows.measure(name, named(texts), one, progress)
+    panels: dict[str, Callable[[Any], None]] = {}
     for name in asked.model:
-        model = jaxlin.load(name, dtype=asked.dtype)
-        measured[name] = {}
-        for kind, texts in prompts.items():
-            found = list(measure_all(model, texts, asked.k, asked.seed, console))
+        summaries = {}
+        for kind in K:
+            found = [row for row in rows.of(name).values() if row["kind"] == kind]
             if found:
-                summary = summary_of(found)
-                measured[name][kind] = {"summary": summary, "prompts": found}
-                console.print(table_of(f"{name}, {len(found)} {kind} prompts", summary))
-    if asked.json is not None:
-        about = {"directions": DIRECTIONS, "tokens": TOKENS, "predicted": PREDICTED, "k": asked.k}
-        told = {**about, "seed": asked.seed, "dtype": asked.dtype, **environment(), "models": measured}
-        asked.json.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                summaries[kind] = summary_of(found)
+                title = f"{name}, {len(found)} {kind} prompts"
+                console().print(table_of(title, summaries[kind]))
+                panels[title] = partial(draw, found)
+        rows.summarise(name, summaries)
+    save_picture(asked.picture, panels, size=(5.4, 3.2))
 
 
-def measure_all(
-    model: Model, texts: Sequence[str], k: int, seed: int, console: Console
-) -> Iterator[dict[str, Any]]:
-    """One row for every prompt; what does not fit into the model is named and left out."""
-    for number, text in enumerate(texts):
-        try:
-            yield measure(model, text, k, seed)
-        except JaxlinError as error:
-            console.print(f"left out: {text[:40]!r} ({error})", markup=False)
-        if (number + 1) % 10 == 0:
-            console.print(f"{number + 1} of {len(texts)}")
-
-
-def measure(model: Model, text: str, k: int, seed: int) -> dict[str, Any]:
+def measure(load: Callable[[], Model], kind: str, seed: int, text: str) -> Row:
     """The figures of one prompt, by variant."""
-    operator = model.jacobian(text)
-    k = min(k, *operator.shape)
-    hidden = jaxlin.svd(operator, k, seed=seed)
+    model = load()
+    operator = without_check_of_prediction(model.jacobian(text))
+    if kind == "short":
+        operator = stored(operator, matrix_of(operator))
     rows = model.metric_rows(operator.y, "fisher")
-    fisher = jaxlin.svd(weighed(operator, rows, "fisher"), min(k, len(rows)), seed=seed)
-    fisher = with_images(fisher, operator)
-    by_sigma = range(k)
-    assert hidden.split is not None
-    assert fisher.split is not None
-    v, images = random_directions(operator, min(DIRECTIONS, k), seed)
+    hidden = solved(operator, kind)
+    fisher = with_images(solved(weighed(operator, rows, "fisher"), kind), operator)
+    v, images = random_directions(operator, DIRECTIONS, seed)
     scoring = operator.labels.scoring()
     at_random = contributions_of(v, operator.x, images, operator.y, operator.offset, scoring)
-    predicted = [token.id for token in hidden.prediction.tokens[:PREDICTED]]  # type: ignore[union-attr]
+    prediction = operator.labels.predicted().tokens[:PREDICTED]
+    ids = [token.id for token in prediction]
+    unit = images / np.linalg.norm(images, axis=1, keepdims=True)
+    assert hidden.split is not None
+    assert fisher.split is not None
     found: Mapping[str, tuple[np.ndarray, Contributions, Sequence[int]]] = {
-        "hidden": (hidden.lefts, hidden.split, by_sigma),
+        "hidden": (hidden.lefts, hidden.split, range(len(hidden.s))),
         "hidden by contribution": (hidden.lefts, hidden.split, hidden.split.order),
         "fisher": (fisher.lefts, fisher.split, range(len(fisher.s))),
-        "random": (images / np.linalg.norm(images, axis=1, keepdims=True), at_random, range(len(v))),
+        "random": (unit, at_random, range(len(v))),
     }
     return {
-        "prompt": text if len(text) < 200 else f"…{text[-100:]}",
+        "kind": kind,
         "tokens": len(operator.labels.ids),
-        "predicts": [token.text for token in hidden.prediction.tokens[:PREDICTED]],  # type: ignore[union-attr]
+        "predicts": {token.text: round(token.probability, 4) for token in prediction},
         "holds": hidden.holds and fisher.holds,
-        "passes": {"hidden": hidden.passes, "fisher": fisher.passes},
         "rows": len(rows),
-        **{name: figures(model, *parts, predicted) for name, parts in found.items()},
+        **{variant: figures(model, *parts, ids) for variant, parts in found.items()},
     }
+
+
+def solved(operator: DetachedJacobian, kind: str) -> SVDResult:
+    """The first triplets: of the stored matrix, or by Lanczos."""
+    k = min(K[kind], *operator.shape)
+    return decomposed(operator, k) if kind == "short" else jaxlin.svd(operator, k)
 
 
 def random_directions(
@@ -130,38 +131,40 @@ def random_directions(
 
 def figures(
     model: Model, lefts: np.ndarray, split: Contributions, order: Sequence[int], predicted: Sequence[int]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """What the first directions of one variant name and carry."""
     first = list(order)[:DIRECTIONS]
     read = model.outputs(lefts[first], TOKENS)
-    named = {token.id for tokens in read for token in tokens} & set(predicted)
+    told = {token.id for tokens in read for token in tokens} & set(predicted)
     whole, rival = split.whole.logits
     mine = [split.directions[i].logits for i in first]
     every = np.sum([part.logits for part in split.directions], axis=0)
     return {
-        "named": len(named) / len(predicted),
+        "named": len(told) / len(predicted),
         "carried": float(sum(logits[0] for logits in mine)) / whole,
-        "lead": float(every[0] - every[1]) / (whole - rival) if whole != rival else float("nan"),
+        "lead": float(every[0] - every[1]) / (whole - rival) if whole != rival else None,
     }
 
 
-def summary_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def summary_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Means and ranges over prompts, by variant."""
     told: dict[str, dict[str, Any]] = {}
     for name in VARIANTS:
-        named, carried, lead = (
-            np.array([row[name][key] for row in rows]) for key in ("named", "carried", "lead")
-        )
+        shares = np.array([row[name]["named"] for row in rows])
+        carried = np.array([row[name]["carried"] for row in rows])
+        leads = [row[name]["lead"] for row in rows if row[name]["lead"] is not None]
         told[name] = {
-            "named": float(named.mean()),
+            "named": float(shares.mean()),
             "carried": {
                 "mean": float(carried.mean()),
+                "median": float(np.median(carried)),
                 "least": float(carried.min()),
                 "most": float(carried.max()),
                 "near_1": int((np.abs(carried - 1) <= NEAR).sum()),
             },
-            "lead_median": float(np.nanmedian(lead)),
+            "lead_median": float(np.median(leads)),
             "prompts": len(rows),
+            "certificate_holds": sum(row["holds"] for row in rows),
         }
     return told
 
@@ -169,15 +172,29 @@ def summary_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def table_of(title: str, summary: Mapping[str, Mapping[str, Any]]) -> Table:
     """The summary of one model and one kind of prompts."""
     table = Table(title=title, title_justify="left")
-    for column in ("directions", "named", "carried: mean", "least", "most", "within 5 %", "lead (median)"):
+    for column in ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead"):
         table.add_column(column, justify="left" if column == "directions" else "right")
     for name, told in summary.items():
         carried = told["carried"]
         table.add_row(
-            name, f"{told['named']:.2f}", *(f"{carried[key]:.2f}" for key in ("mean", "least", "most")),
+            name, f"{told['named']:.2f}",
+            *(f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")),
             f"{carried['near_1']} of {told['prompts']}", f"{told['lead_median']:.2f}",
         )  # fmt: skip
     return table
+
+
+def draw(rows: Sequence[Row], axes: Any) -> None:
+    """What four directions carry at every prompt, a line of points for each variant."""
+    spread = np.random.default_rng(0).uniform(-0.25, 0.25, len(rows))
+    axes.axvline(1, color="lightgrey", zorder=0)
+    for place, (variant, colour) in enumerate(zip(reversed(VARIANTS), COLOURS, strict=False)):
+        carried = np.clip([row[variant]["carried"] for row in rows], *_EDGES)
+        axes.plot(carried, place + spread, ".", markersize=4, alpha=0.6, color=colour)
+        axes.plot(np.median(carried), place, "|", markersize=22, color="black")
+    names = [f"{v}\nnames {np.mean([row[v]['named'] for row in rows]):.2f}" for v in reversed(VARIANTS)]
+    axes.set_yticks(range(len(VARIANTS)), names)
+    axes.set(xlabel="part of the predicted token's centred logit that 4 directions carry")
 
 
 if __name__ == "__main__":
