@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
 from jaxtyping import Float
+from matrices import without_check_of_prediction
 from perturbed import TOLERANCE
 from prompts import SHORT
 from rich.table import Table
@@ -86,9 +87,8 @@ def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
         ).parts["cumulative"]
         for metric, rows in lenses.items()
     }
-    splits = attribute(
-        recording.stretch(0, last), recording, jnp.asarray([head.rows[0] - head.rows[1], head.rows[0]])
-    )
+    whole = without_check_of_prediction(recording.stretch(0, last))
+    splits = attribute(whole, recording, jnp.asarray([head.rows[0] - head.rows[1], head.rows[0]]))
     return {
         "tokens": len(recording.x),
         "predicts": best.text,

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxlin_models.decoder import Graph, Weights
 from jaxtyping import Array, Float
+from matrices import without_check_of_prediction
 
 import jaxlin
 from jaxlin import DetachedJacobian, Model
@@ -44,7 +45,8 @@ class Perturbed:
     @cached_property
     def maps(self) -> dict[str, DetachedJacobian]:
         """The detached map and the ordinary one, from the embeddings to the last hidden state."""
-        return {policy: self.model.jacobian(self.prompt, policy=policy) for policy in MAPS}
+        made = {policy: self.model.jacobian(self.prompt, policy=policy) for policy in MAPS}
+        return {policy: without_check_of_prediction(operator) for policy, operator in made.items()}
 
     @property
     def detached(self) -> DetachedJacobian:
