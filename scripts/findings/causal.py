@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from causal_views import REMOVED, STEPS, TOKENS, draw, removal_table, step_table, summary_of
 from common import Row, Rows, arguments, console, count, named, run
+from figures import rounded
 from perturbed import MAPS, TOLERANCE, Perturbed, compared, divergence, removal
 from prompts import LONG, SHORT
 
@@ -84,7 +85,7 @@ def measure(model: Model, prompt: Prompt, *, seed: int) -> Row:
     directions, holds = case.directions(max(REMOVED), seed)
     length = float(np.linalg.norm(case.x))
     best = case.head.prediction.tokens[0]
-    return {
+    row: Row = {
         "tokens": len(case.x),
         "predicts": best.text,
         "probability": best.probability,
@@ -96,6 +97,7 @@ def measure(model: Model, prompt: Prompt, *, seed: int) -> Row:
         "removed": removed_from(case, directions, length),
         "steps": stepped_along(case, directions, length),
     }
+    return rounded(row)
 
 
 def removed_from(case: Perturbed, directions: Mapping[str, np.ndarray], length: float) -> dict[str, Any]:

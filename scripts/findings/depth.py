@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
+from figures import rounded
 from jaxtyping import Float
-from matrices import without_check_of_prediction
 from perturbed import TOLERANCE
 from prompts import SHORT
 from rich.table import Table
@@ -75,7 +76,9 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
 
 def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
     """All figures of one prompt."""
-    recording = model.record(prompt)
+    recorded = model.record(prompt)
+    # Without the second way to the prediction, which would read all tensors of the file for every prompt.
+    recording = replace(recorded, labels=replace(recorded.labels, prediction=None))
     head = HeadAt(model, recording.y)
     best, rival = head.prediction.tokens[:2]
     last = recording.num_layers - 1
@@ -83,13 +86,13 @@ def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
     lenses = {"hidden": None, "fisher": head.metric("fisher")}
     found = {
         metric: layers(
-            recording, DIRECTIONS, parts=("cumulative",), at=at, metric=rows, tolerance=TOLERANCE, seed=seed
+            recording, DIRECTIONS, parts=("cumulative",), at=at, metric=lens, tolerance=TOLERANCE, seed=seed
         ).parts["cumulative"]
-        for metric, rows in lenses.items()
+        for metric, lens in lenses.items()
     }
-    whole = without_check_of_prediction(recording.stretch(0, last))
-    splits = attribute(whole, recording, jnp.asarray([head.rows[0] - head.rows[1], head.rows[0]]))
-    return {
+    rows = jnp.asarray([head.rows[0] - head.rows[1], head.rows[0]])
+    splits = attribute(recording.stretch(0, last), recording, rows)
+    row: Row = {
         "tokens": len(recording.x),
         "predicts": best.text,
         "probability": best.probability,
@@ -109,12 +112,13 @@ def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
             what: {
                 "value": float(split.value),
                 "embedding": float(split.embedding),
-                "heads": np.asarray(split.heads).round(6).tolist(),
+                "heads": np.asarray(split.heads).tolist(),
                 "branches": np.asarray(split.branches).tolist(),
             }
             for what, split in zip(("lead", "centred logit"), splits.splits, strict=True)
         },
     }
+    return rounded(row)
 
 
 def of_layer(

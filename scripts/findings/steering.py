@@ -23,6 +23,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from common import COLOURS, Row, Rows, arguments, console, count, run, save_picture
+from figures import rounded
 from jaxtyping import Int
 from rich.table import Table
 from steered import additions, continued, perplexity, surprise
@@ -145,7 +146,7 @@ def continuations(
         added = continued(model, ids, tokens, addition)
         texts += [model.text(row) for row in added.tolist()]
         surprises += surprise(model, ids.shape[1])(np.concatenate([ids, added], axis=1)).tolist()
-    return {"texts": texts, "surprises": surprises}
+    return {"texts": texts, "surprises": rounded(surprises)}
 
 
 def mentions(texts: Sequence[str], concept: str) -> int:
