@@ -182,4 +182,4 @@ def shares(values: Sequence[float]) -> str:
     """A middle and the ends of some numbers, for a table: median (least … most)."""
     ordered = sorted(values)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return f"{middle:.3g} ({ordered[0]:.3g} … {ordered[-1]:.3g})"
+    return f"{middle:.2g} ({ordered[0]:.2g} … {ordered[-1]:.2g})"
