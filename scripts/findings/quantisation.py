@@ -6,7 +6,7 @@
 The model is a GGUF file, and every other is compared with it:
 
 * ``dequantised``: its own weights, dequantised and written as safetensors with its config, and loaded again;
-* ``Q8_0``, ``Q4_0``: its matrices quantised once more by the package ``gguf``, in blocks of 32 along each row.
+* ``Q8_0``, ``Q4_0``: its matrices quantised once more by the package ``gguf``, in blocks of 32 along a row.
   Norms stay as they are, and embeddings and head are Q8_0 in both: llama.cpp, too, keeps these in more bits.
 
 Compared are the matrices (‖ΔJ‖_F / ‖J‖_F, 0 if they are equal bit by bit), the first singular values, the
