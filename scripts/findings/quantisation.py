@@ -28,11 +28,10 @@ import gguf
 import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, named, run, save_picture, shares
+from common import COLOURS, Row, Rows, Table, arguments, named, run, save_picture, shares
 from jaxlin_models.tensors import Tensors, tensors_of
 from matrices import decomposed, matrix_of, stored, without_check_of_prediction
 from prompts import SHORT
-from rich.table import Table
 from safetensors.numpy import save_file
 
 import jaxlin
@@ -56,16 +55,15 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     """One model after the other."""
     settings = {"directions": DIRECTIONS, "values": VALUES, "tables": FINER.name, "dtype": "float32"}
     rows = Rows(asked.json, settings)
-    panels: dict[str, Callable[[Any], None]] = {}
+    found: dict[str, Sequence[Row]] = {}
+    texts = named(SHORT[: asked.prompts])
     for name in asked.model:
         load = cache(partial(loaded, name))
-        found = list(
-            rows.measure(name, named(SHORT[: asked.prompts]), partial(measure, load), progress).values()
-        )
-        rows.summarise(name, {which: summary_of(which, found) for which in VARIANTS})
-        title = f"{name}, {len(found)} prompts"
-        console().print(table_of(title, found))
-        panels[title] = partial(draw, found)
+        found[name] = list(rows.measure(name, texts, partial(measure, load), progress).values())
+        rows.summarise(name, {which: summary_of(which, found[name]) for which in VARIANTS})
+    for table in tables(found):
+        table.show()
+    panels = {f"{name}, {len(each)} prompts": partial(draw, each) for name, each in found.items()}
     save_picture(asked.picture, panels)
 
 
@@ -221,23 +219,25 @@ def summary_of(which: str, rows: Sequence[Row]) -> Mapping[str, Any]:
     return {**ends, "same_token": sum(row["same_token"] for row in each), "prompts": len(each)}
 
 
-def table_of(title: str, rows: Sequence[Row]) -> Table:
-    """Median and ends of the differences, a line for each variant."""
-    table = Table(title=f"{title}: median (least … most)", title_justify="left")
-    heads = ("weights", "‖ΔJ‖ / ‖J‖", "σ₁…σ₄ change by", "angle, left", "angle, right", "KL", "same token")
-    for column in heads:
-        table.add_column(column)
-    for which in VARIANTS:
-        each = [row[which] for row in rows]
-        table.add_row(
-            which,
-            shares([row["matrix"] for row in each]),
-            shares([float(np.abs(np.array(row["ratios"][:DIRECTIONS]) - 1).max()) for row in each]),
-            *(shares([row[side][-1] for row in each]) for side in ("angles_left", "angles_right")),
-            shares([row["kl"] for row in each]),
-            f"{sum(row['same_token'] for row in each)} of {len(each)}",
-        )
-    return table
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """A table for each model, with a line for each variant."""
+    head = ("weights", "‖ΔJ‖ / ‖J‖", "σ₁ … σ₄ by", "angle, left", "angle, right", "KL", "same token")
+    made = []
+    for name, rows in found.items():
+        lines = []
+        for which in VARIANTS:
+            each = [row[which] for row in rows]
+            same = f"{sum(row['same_token'] for row in each)} of {len(each)}"
+            lines.append((
+                which,
+                shares([row["matrix"] for row in each]),
+                shares([float(np.abs(np.array(row["ratios"][:DIRECTIONS]) - 1).max()) for row in each]),
+                *(shares([row[side][-1] for row in each]) for side in ("angles_left", "angles_right")),
+                shares([row["kl"] for row in each]),
+                same,
+            ))  # fmt: skip
+        made.append(Table(f"{name}, {len(rows)} prompts, median (least … most)", head, lines))
+    return made
 
 
 def draw(rows: Sequence[Row], axes: Any) -> None:

@@ -20,17 +20,16 @@ prompts are built and factorised whole; those of long ones go through Lanczos.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
+from common import COLOURS, Row, Rows, Table, arguments, count, named, run, save_picture
 from jaxtyping import Float
 from matrices import decomposed, matrix_of, stored, without_check_of_prediction
 from prompts import LONG, SHORT
-from rich.table import Table
 
 import jaxlin
 from jaxlin import DetachedJacobian, Model, SVDResult
@@ -66,18 +65,22 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
         for name in asked.model:
             one = partial(measure, partial(loaded, name), kind, asked.seed)
             rows.measure(name, named(texts), one, progress)
+    found = {name: list(rows.of(name).values()) for name in asked.model}
     panels: dict[str, Callable[[Any], None]] = {}
-    for name in asked.model:
-        summaries = {}
-        for kind in K:
-            found = [row for row in rows.of(name).values() if row["kind"] == kind]
-            if found:
-                summaries[kind] = summary_of(found)
-                title = f"{name}, {len(found)} {kind} prompts"
-                console().print(table_of(title, summaries[kind]))
-                panels[title] = partial(draw, found)
-        rows.summarise(name, summaries)
+    for name, each in found.items():
+        rows.summarise(name, {kind: summary_of(some) for kind, some in of_kinds(each)})
+        for kind, some in of_kinds(each):
+            panels[f"{name}, {len(some)} {kind} prompts"] = partial(draw, some)
+    for table in tables(found):
+        table.show()
     save_picture(asked.picture, panels, size=(5.4, 3.2))
+
+
+def of_kinds(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
+    """The rows of each kind of prompts of which there are some."""
+    for kind in K:
+        if some := [row for row in rows if row["kind"] == kind]:
+            yield kind, some
 
 
 def measure(load: Callable[[], Model], kind: str, seed: int, text: str) -> Row:
@@ -169,19 +172,20 @@ def summary_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def table_of(title: str, summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The summary of one model and one kind of prompts."""
-    table = Table(title=title, title_justify="left")
-    for column in ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead"):
-        table.add_column(column, justify="left" if column == "directions" else "right")
-    for name, told in summary.items():
-        carried = told["carried"]
-        table.add_row(
-            name, f"{told['named']:.2f}",
-            *(f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")),
-            f"{carried['near_1']} of {told['prompts']}", f"{told['lead_median']:.2f}",
-        )  # fmt: skip
-    return table
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """A table for each model and kind of prompts, with a line for each variant."""
+    head = ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead")
+    made = []
+    for name, rows in found.items():
+        for kind, some in of_kinds(rows):
+            lines = []
+            for variant, told in summary_of(some).items():
+                carried = told["carried"]
+                each = [f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")]
+                near = f"{carried['near_1']} of {told['prompts']}"
+                lines.append((variant, f"{told['named']:.2f}", *each, near, f"{told['lead_median']:.2f}"))
+            made.append(Table(f"{name}, {len(some)} {kind} prompts", head, lines))
+    return made
 
 
 def draw(rows: Sequence[Row], axes: Any) -> None:

@@ -21,10 +21,9 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture, shares
+from common import COLOURS, Row, Rows, Table, arguments, count, named, run, save_picture, shares
 from jaxtyping import Float
 from prompts import LONG, SHORT
-from rich.table import Table
 
 import jaxlin
 from jaxlin import Model
@@ -50,20 +49,26 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     """One model after the other."""
     rows = Rows(asked.json, {"dtype": "float64", "outputs": OUTPUTS})
     texts = named((*SHORT[: asked.prompts], *LONG[: asked.long]))
-    table = Table(title="‖J·x + c − y‖ / ‖y‖ in float64: median (least … most)", title_justify="left")
-    for column in ("model", "prompts", "tokens", *MAPS):
-        table.add_column(column)
-    panels: dict[str, Callable[[Any], None]] = {}
+    found: dict[str, Sequence[Row]] = {}
     for name in asked.model:
         load = cache(partial(jaxlin.load, name, dtype="float64"))
-        found = list(rows.measure(name, texts, partial(measure, load), progress).values())
-        rows.summarise(name, summary_of(found))
-        lengths = [row["tokens"] for row in found]
-        errors = [shares([row[which] for row in found]) for which in MAPS]
-        table.add_row(name, str(len(found)), f"{min(lengths)} … {max(lengths)}", *errors)
-        panels[f"{name}, {len(found)} prompts"] = partial(draw, found)
-    console().print(table)
+        found[name] = list(rows.measure(name, texts, partial(measure, load), progress).values())
+        rows.summarise(name, summary_of(found[name]))
+    for table in tables(found):
+        table.show()
+    panels = {f"{name}, {len(each)} prompts": partial(draw, each) for name, each in found.items()}
     save_picture(asked.picture, panels)
+
+
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """One table of all models."""
+    lines = []
+    for name, rows in found.items():
+        lengths = [row["tokens"] for row in rows]
+        errors = [shares([row[which] for row in rows]) for which in MAPS]
+        lines.append((name, str(len(rows)), f"{min(lengths)} … {max(lengths)}", *errors))
+    title = "‖J·x + c − y‖ / ‖y‖ in float64, median (least … most)"
+    return [Table(title, ("model", "prompts", "tokens", *MAPS), lines)]
 
 
 def measure(load: Callable[[], Model], text: str) -> Row:
@@ -108,6 +113,8 @@ def draw(rows: Sequence[Row], axes: Any) -> None:
         errors = [max(row[which], _ZERO) for row in rows]
         axes.plot(lengths, errors, ".", color=colour, label=which, alpha=0.7)
     axes.axhline(PUBLISHED, color="lightgrey", zorder=0)
+    axes.text(max(lengths), 1.5 * PUBLISHED, "the paper: below 1e-13", ha="right", color="grey", fontsize=8)
+    axes.text(max(lengths), _ZERO, "exactly 0", ha="right", va="center", color="grey", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="tokens of the prompt", ylabel="‖J·x + c − y‖ / ‖y‖")
     axes.legend(frameon=False, loc="center right")
 

@@ -3,9 +3,10 @@
     python scripts/findings/spectra.py --json build/findings/spectra.json
     python scripts/findings/spectra.py --model demo-llama --prompts 3
 
-For every prompt the whole matrix of three maps is built, and all of its singular values are computed:
+For every prompt the whole matrices of these maps are built, and all of their singular values computed:
 
 * ``detached``: the detached Jacobian;
+* ``without position 0``: the same, of all tokens but the first, which is an attention sink;
 * ``ordinary``: the derivative of the same pass, with nothing frozen;
 * ``random weights``: the detached Jacobian of a control, whose layers hold the same numbers: in each layer
   the entries of every weight matrix are put in a random order, so that size, mean, variance and every
@@ -25,18 +26,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, named, run, save_picture, shares
+from common import COLOURS, Row, Rows, Table, arguments, named, run, save_picture, shares
 from flax import nnx
 from jaxtyping import Float
 from matrices import matrix_of, vectorised
 from prompts import SHORT
-from rich.table import Table
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError, Model
 from jaxlin.runtime.progress import Progress
 
-MAPS = ("detached", "ordinary", "random weights")
+MAPS = ("detached", "without position 0", "ordinary", "random weights")
 FIGURES = ("stable_rank", "participation", "first", "first_4", "half_of_squares")
 #: Singular values that are kept of each map; the sums are over all of them.
 KEPT = 128
@@ -54,17 +54,18 @@ def main() -> None:
 def study(asked: argparse.Namespace, progress: Progress) -> None:
     """One model after the other."""
     rows = Rows(asked.json, {"maps": MAPS, "kept": KEPT, "seed": asked.seed, "dtype": "float32"})
-    panels: dict[str, Callable[[Any], None]] = {}
+    found: dict[str, Sequence[Row]] = {}
     for name in asked.model:
         load = cache(partial(jaxlin.load, name))
-        control = cache(partial(shuffled, load, asked.seed))
-        one = partial(measure, load, control)
-        found = list(rows.measure(name, named(SHORT[: asked.prompts]), one, progress).values())
-        rows.summarise(name, summary_of(found))
-        title = f"{name}, {len(found)} prompts"
-        console().print(table_of(title, found))
-        panels[title] = partial(draw_spectra, found)
-        panels[f"{name}: stable rank"] = partial(draw_ranks, found)
+        one = partial(measure, load, cache(partial(shuffled, load, asked.seed)))
+        found[name] = list(rows.measure(name, named(SHORT[: asked.prompts]), one, progress).values())
+        rows.summarise(name, summary_of(found[name]))
+    for table in tables(found):
+        table.show()
+    panels: dict[str, Callable[[Any], None]] = {}
+    for name, each in found.items():
+        panels[f"{name}, {len(each)} prompts: spectrum"] = partial(draw_spectra, each)
+        panels[f"{name}, {len(each)} prompts: stable rank"] = partial(draw_ranks, each)
     save_picture(asked.picture, panels)
 
 
@@ -72,15 +73,16 @@ def measure(load: Callable[[], Model], control: Callable[[], Model], text: str) 
     """The figures of one prompt's three maps."""
     model = load()
     ids = model.tokenize(text)
-    operators: Mapping[str, tuple[DetachedJacobian, DetachedJacobian]] = {
-        "detached": (model.jacobian(ids),) * 2,
-        "ordinary": both_ways(model.jacobian(ids, policy="none")),
-        "random weights": (control().jacobian(ids),) * 2,
+    detached = model.jacobian(ids)
+    matrix = checked_matrix(detached, detached)
+    control_of_it = control().jacobian(ids)
+    matrices = {
+        "detached": matrix,
+        "without position 0": matrix[:, 1:],
+        "ordinary": checked_matrix(*both_ways(model.jacobian(ids, policy="none"))),
+        "random weights": checked_matrix(control_of_it, control_of_it),
     }
-    return {
-        "tokens": len(ids),
-        **{which: figures(checked_spectrum(*pair)) for which, pair in operators.items()},
-    }
+    return {"tokens": len(ids), **{which: figures(spectrum_of(matrices[which])) for which in MAPS}}
 
 
 def both_ways(operator: DetachedJacobian) -> tuple[DetachedJacobian, DetachedJacobian]:
@@ -88,17 +90,26 @@ def both_ways(operator: DetachedJacobian) -> tuple[DetachedJacobian, DetachedJac
     return vectorised(operator), operator
 
 
-def checked_spectrum(fast: DetachedJacobian, operator: DetachedJacobian) -> Float[np.ndarray, " m"]:
-    """All singular values in float64, after a probe has gone through the matrix and through the operator."""
+def checked_matrix(fast: DetachedJacobian, operator: DetachedJacobian) -> Float[np.ndarray, "m t d"]:
+    """The matrix, after a probe has gone through it and through the operator.
+
+    Raises:
+        JaxlinError: they differ.
+    """
     matrix = matrix_of(fast)
     probe = np.random.default_rng(0).standard_normal(len(matrix))
     expected = np.asarray(operator.rmatvec(jnp.asarray(probe, operator.dtype)), np.float64)
-    flat = matrix.reshape(len(matrix), -1).astype(np.float64)
-    error = np.linalg.norm(probe @ flat - expected.ravel()) / np.linalg.norm(expected)
+    made = np.einsum("m,mtd->td", probe, matrix.astype(np.float64))
+    error = np.linalg.norm(made - expected) / np.linalg.norm(expected)
     if not error <= _AGREE:
         raise JaxlinError(f"the matrix and a pass differ by {error:.1e}: compute in float64")
-    squares = np.linalg.eigvalsh(flat @ flat.T)[::-1]
-    spectrum: np.ndarray = np.sqrt(np.maximum(squares, 0))
+    return matrix
+
+
+def spectrum_of(matrix: Float[np.ndarray, "m t d"]) -> Float[np.ndarray, " m"]:
+    """All singular values, from J·Jᵀ in float64: right to 1.5e-8·σ₁, and the matrix is in float32."""
+    flat = matrix.reshape(len(matrix), -1).astype(np.float64)
+    spectrum: np.ndarray = np.sqrt(np.maximum(np.linalg.eigvalsh(flat @ flat.T)[::-1], 0))
     return spectrum
 
 
@@ -147,16 +158,18 @@ def summary_of(rows: Sequence[Row]) -> Mapping[str, Any]:
     return told
 
 
-def table_of(title: str, rows: Sequence[Row]) -> Table:
-    """Median and ends of the figures, a line for each map."""
-    table = Table(title=f"{title}: median (least … most)", title_justify="left")
-    for column in ("map", "stable rank", "participation", "first holds", "first 4 hold", "half of Σσ² in"):
-        table.add_column(column)
-    for which in MAPS:
-        found = {figure: [row[which][figure] for row in rows] for figure in FIGURES}
-        middles = [f"{np.median(found[figure]):.2g}" for figure in FIGURES[2:]]
-        table.add_row(which, shares(found["stable_rank"]), shares(found["participation"]), *middles)
-    return table
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """A table for each model, with a line for each map."""
+    head = ("map", "stable rank", "participation", "first holds", "first 4 hold", "half of Σσ² in first")
+    made = []
+    for name, rows in found.items():
+        lines = []
+        for which in MAPS:
+            known = {figure: [row[which][figure] for row in rows] for figure in FIGURES}
+            middles = [f"{np.median(known[figure]):.2g}" for figure in FIGURES[2:]]
+            lines.append((which, shares(known["stable_rank"]), shares(known["participation"]), *middles))
+        made.append(Table(f"{name}, {len(rows)} prompts, median (least … most)", head, lines))
+    return made
 
 
 def draw_spectra(rows: Sequence[Row], axes: Any) -> None:
@@ -177,6 +190,8 @@ def draw_ranks(rows: Sequence[Row], axes: Any) -> None:
         ranks = np.sort([row[which]["stable_rank"] for row in rows])
         axes.plot(np.arange(1, len(ranks) + 1) / len(ranks), ranks, color=colour, label=which)
     axes.set(yscale="log", xlabel="part of the prompts", ylabel="stable rank, at most")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
 
 
