@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import quantisation
 import readouts
 import reconstruction
 import spectra
+import tables
 from jaxlin_models.tensors import tensors_of
 from matrices import decomposed, matrix_of, stored, vectorised, without_check_of_prediction
 from tiny_checkpoints import prompt_ids
@@ -236,17 +238,24 @@ def test_a_script_from_its_arguments_to_its_picture(
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
 
 
-def test_pictures_of_all_studies(tmp_path: Path):
-    """Drawn from rows that are committed, where all models are there."""
-    folder = Path(__file__).parent.parent / "benchmarks" / "findings"
-    for study, draw in (
-        ("readouts", readouts.draw), ("reconstruction", reconstruction.draw),
-        ("spectra", spectra.draw_ranks), ("quantisation", quantisation.draw),
-    ):  # fmt: skip
-        told = json.loads((folder / f"{study}.json").read_text())["models"]
-        assert set(told) == set(common.MODELS)
-        panels = {name: partial(draw, list(each["rows"].values())) for name, each in told.items()}
-        common.save_picture(tmp_path / f"{study}.png", panels)
+def test_the_document_has_the_tables_of_the_rows():
+    text = tables.DOCUMENT.read_text(encoding="utf-8")
+    assert tables.rewritten(text) == text
+    with pytest.raises(ValueError, match="needs a line <!-- spectra: start -->"):
+        tables.rewritten(text.replace("<!-- spectra: start -->", ""))
+
+
+@pytest.mark.parametrize(
+    ("study", "draw"),
+    [("readouts", readouts.draw), ("reconstruction", reconstruction.draw), ("spectra", spectra.draw_ranks),
+     ("spectra", spectra.draw_spectra), ("quantisation", quantisation.draw)],
+)  # fmt: skip
+def test_pictures_of_committed_rows(tmp_path: Path, study: str, draw: Callable[..., None]):
+    told = json.loads((tables.ROWS / f"{study}.json").read_text())["models"]
+    assert set(told) == set(common.MODELS)
+    panels = {name: partial(draw, list(each["rows"].values())) for name, each in told.items()}
+    common.save_picture(tmp_path / "picture.png", panels)
+    assert (tmp_path / "picture.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_a_slice_of_the_head_is_its_rows(tiny_model):
