@@ -112,8 +112,25 @@ def test_what_four_directions_carry(model: Model):
     assert row["holds"]
     assert all(0 <= row[variant]["named"] <= 1 for variant in readouts.VARIANTS)
     other = readouts.measure(lambda: model, "short", 1, ids)
-    assert other["random"] != row["random"]
+    for variant in ("random outputs", "random inputs"):
+        assert other[variant] != row[variant]
     assert other["fisher"] == row["fisher"]
+
+
+def test_random_directions(model: Model):
+    operator = model.jacobian(prompt_ids(BIASED))
+    y, scores = np.asarray(operator.y), operator.labels.scoring()
+    dense = np.asarray(operator.dense()).reshape(len(y), -1)
+    rng = np.random.default_rng(5)
+    outputs, inputs = rng.standard_normal((4, *y.shape)), rng.standard_normal((4, dense.shape[1]))
+    both = readouts.at_random(operator, seed=5)
+    for (written, split, numbers), started in zip(both, (outputs @ dense, inputs), strict=True):
+        assert (written @ y > 0).all()
+        np.testing.assert_allclose(np.linalg.norm(written, axis=1), 1)
+        assert list(numbers) == [0, 1, 2, 3]
+        span = np.linalg.qr(started.T)[0]
+        expected = scores @ (dense @ (span @ (span.T @ np.asarray(operator.x).ravel())))
+        np.testing.assert_allclose(split.together.logits, expected, rtol=1e-9)
 
 
 def test_summary_of_readouts():
