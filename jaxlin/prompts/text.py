@@ -46,7 +46,7 @@ class Text:
 
     @cached_property
     def has_tokenizer(self) -> bool:
-        """Whether prompts may be text, and tokens are spelled; looked for once, as every token asks for it."""
+        """Whether prompts may be text, and tokens are spelled. Looked for once: every token asks."""
         return self.own_tokenizer is not None or self.source.has_tokenizer
 
     @property

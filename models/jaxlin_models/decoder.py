@@ -249,7 +249,7 @@ class Decoder(nnx.Module):
         return table[...][token_ids]
 
     def head_slice(self, start: int, count: int) -> Float[Array, "n d"]:
-        """``count`` rows of the head from row ``start`` on: copied as they lie, many times faster than by ids."""
+        """``count`` rows of the head from row ``start`` on, copied as they lie."""
         table = self.embedding if self.head is None else self.head
         rows: Array = jax.lax.dynamic_slice_in_dim(table[...], start, count)
         return rows

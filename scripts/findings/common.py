@@ -11,9 +11,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import rich.table
 from rich.console import Console
 
 from jaxlin import JaxlinError
@@ -143,9 +145,34 @@ def named(texts: Iterable[str]) -> dict[str, str]:
     return {text if len(text) < 100 else f"…{text[-60:]}": text for text in texts}
 
 
-def console() -> Console:
-    """Where tables are printed: as wide as the terminal, and wide enough in a file."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+@dataclass(frozen=True)
+class Table:
+    """A table of a study, printed by its script and put into docs/findings.md by ``tables.py``.
+
+    Attributes:
+        title: what it is of.
+        head: its columns.
+        lines: their cells.
+    """
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+    def show(self) -> None:
+        """Print it: as wide as the terminal, and wide enough in a file."""
+        table = rich.table.Table(title=self.title, title_justify="left")
+        for place, column in enumerate(self.head):
+            table.add_column(column, justify="right" if place else "left")
+        for line in self.lines:
+            table.add_row(*line)
+        Console(width=None if sys.stdout.isatty() else 130).print(table, markup=False)
+
+    def markdown(self) -> str:
+        """It as Markdown, the title above it."""
+        rules = ["---", *("---:" for _ in self.head[1:])]
+        lines = "\n".join(f"| {' | '.join(line)} |" for line in (self.head, rules, *self.lines))
+        return f"{self.title}:\n\n{lines}\n"
 
 
 def save_picture(
@@ -182,4 +209,4 @@ def shares(values: Sequence[float]) -> str:
     """A middle and the ends of some numbers, for a table: median (least … most)."""
     ordered = sorted(values)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return f"{middle:.3g} ({ordered[0]:.3g} … {ordered[-1]:.3g})"
+    return f"{middle:.2g} ({ordered[0]:.2g} … {ordered[-1]:.2g})"

@@ -13,24 +13,24 @@ For every model and every prompt of ``prompts.py`` the map is decomposed, and it
   logit's lead over its strongest rival, likewise.
 
 The directions are those of the metrics ``hidden`` and ``fisher`` by σ, those of ``hidden`` by contribution,
-and as a baseline random ones: orthonormal, in the row space of the map, from a fixed seed. Maps of short
-prompts are built and factorised whole; those of long ones go through Lanczos.
+and two baselines from a fixed seed, each made orthonormal: ``random outputs``, which are Jᵀ·u of Gaussian u,
+and so mixtures of the singular vectors in which large ones weigh more, and ``random inputs``, Gaussian in the
+space of the embeddings. All are turned so that what they write is on the output's side, ⟨J·v, y⟩ ≥ 0. Maps of
+short prompts are built and factorised whole; those of long ones go through Lanczos.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
-from jaxtyping import Float
+from common import COLOURS, Row, Rows, Table, arguments, count, named, run, save_picture
 from matrices import decomposed, matrix_of, stored, without_check_of_prediction
 from prompts import LONG, SHORT
-from rich.table import Table
 
 import jaxlin
 from jaxlin import DetachedJacobian, Model, SVDResult
@@ -40,7 +40,7 @@ from jaxlin.runtime.progress import Progress
 
 #: The first directions, tokens of each, and tokens of the model that they are to name.
 DIRECTIONS, TOKENS, PREDICTED = 4, 6, 5
-VARIANTS = ("hidden", "hidden by contribution", "fisher", "random")
+VARIANTS = ("hidden", "hidden by contribution", "fisher", "random outputs", "random inputs")
 #: Of a carried share that counts as all of it.
 NEAR = 0.05
 #: Directions that are computed of a map.
@@ -66,18 +66,22 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
         for name in asked.model:
             one = partial(measure, partial(loaded, name), kind, asked.seed)
             rows.measure(name, named(texts), one, progress)
+    found = {name: list(rows.of(name).values()) for name in asked.model}
     panels: dict[str, Callable[[Any], None]] = {}
-    for name in asked.model:
-        summaries = {}
-        for kind in K:
-            found = [row for row in rows.of(name).values() if row["kind"] == kind]
-            if found:
-                summaries[kind] = summary_of(found)
-                title = f"{name}, {len(found)} {kind} prompts"
-                console().print(table_of(title, summaries[kind]))
-                panels[title] = partial(draw, found)
-        rows.summarise(name, summaries)
+    for name, each in found.items():
+        rows.summarise(name, {kind: summary_of(some) for kind, some in of_kinds(each)})
+        for kind, some in of_kinds(each):
+            panels[f"{name}, {len(some)} {kind} prompts"] = partial(draw, some)
+    for table in tables(found):
+        table.show()
     save_picture(asked.picture, panels, size=(5.4, 3.2))
+
+
+def of_kinds(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
+    """The rows of each kind of prompts of which there are some."""
+    for kind in K:
+        if some := [row for row in rows if row["kind"] == kind]:
+            yield kind, some
 
 
 def measure(load: Callable[[], Model], kind: str, seed: int, text: str) -> Row:
@@ -89,19 +93,15 @@ def measure(load: Callable[[], Model], kind: str, seed: int, text: str) -> Row:
     rows = model.metric_rows(operator.y, "fisher")
     hidden = solved(operator, kind)
     fisher = with_images(solved(weighed(operator, rows, "fisher"), kind), operator)
-    v, images = random_directions(operator, DIRECTIONS, seed)
-    scoring = operator.labels.scoring()
-    at_random = contributions_of(v, operator.x, images, operator.y, operator.offset, scoring)
     prediction = operator.labels.predicted().tokens[:PREDICTED]
     ids = [token.id for token in prediction]
-    unit = images / np.linalg.norm(images, axis=1, keepdims=True)
     assert hidden.split is not None
     assert fisher.split is not None
     found: Mapping[str, tuple[np.ndarray, Contributions, Sequence[int]]] = {
         "hidden": (hidden.lefts, hidden.split, range(len(hidden.s))),
         "hidden by contribution": (hidden.lefts, hidden.split, hidden.split.order),
         "fisher": (fisher.lefts, fisher.split, range(len(fisher.s))),
-        "random": (unit, at_random, range(len(v))),
+        **dict(zip(VARIANTS[3:], at_random(operator, seed), strict=True)),
     }
     return {
         "kind": kind,
@@ -119,14 +119,21 @@ def solved(operator: DetachedJacobian, kind: str) -> SVDResult:
     return decomposed(operator, k) if kind == "short" else jaxlin.svd(operator, k)
 
 
-def random_directions(
-    operator: DetachedJacobian, count: int, seed: int
-) -> tuple[Float[np.ndarray, "k t d"], Float[np.ndarray, "k d"]]:
-    """Orthonormal right vectors in the row space of J, and J·v of each."""
-    probes = np.random.default_rng(seed).standard_normal((count, operator.shape[0]))
-    pulled = np.asarray(operator.rmatmat(jnp.asarray(probes, operator.dtype)), np.float64)
-    v = np.linalg.qr(pulled.reshape(count, -1).T)[0].T.reshape(pulled.shape)
-    return v, np.asarray(operator.matmat(v), np.float64)
+def at_random(
+    operator: DetachedJacobian, seed: int
+) -> Iterator[tuple[np.ndarray, Contributions, Sequence[int]]]:
+    """What each kind of random directions writes, of length 1, what it contributes, and their numbers."""
+    rng = np.random.default_rng(seed)
+    outputs = rng.standard_normal((DIRECTIONS, *operator.output_shape))
+    inputs = rng.standard_normal((DIRECTIONS, *operator.input_shape))
+    for started in (np.asarray(operator.rmatmat(jnp.asarray(outputs, operator.dtype)), np.float64), inputs):
+        v = np.linalg.qr(started.reshape(DIRECTIONS, -1).T)[0].T.reshape(started.shape)
+        images = np.asarray(operator.matmat(v), np.float64)
+        split = contributions_of(
+            v, operator.x, images, operator.y, operator.offset, operator.labels.scoring()
+        )
+        sides = np.sign(images @ np.asarray(operator.y, np.float64)) / np.linalg.norm(images, axis=1)
+        yield images * sides[:, None], split, range(DIRECTIONS)
 
 
 def figures(
@@ -169,19 +176,20 @@ def summary_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def table_of(title: str, summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The summary of one model and one kind of prompts."""
-    table = Table(title=title, title_justify="left")
-    for column in ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead"):
-        table.add_column(column, justify="left" if column == "directions" else "right")
-    for name, told in summary.items():
-        carried = told["carried"]
-        table.add_row(
-            name, f"{told['named']:.2f}",
-            *(f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")),
-            f"{carried['near_1']} of {told['prompts']}", f"{told['lead_median']:.2f}",
-        )  # fmt: skip
-    return table
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """A table for each model and kind of prompts, with a line for each variant."""
+    head = ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead")
+    made = []
+    for name, rows in found.items():
+        for kind, some in of_kinds(rows):
+            lines = []
+            for variant, told in summary_of(some).items():
+                carried = told["carried"]
+                each = [f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")]
+                near = f"{carried['near_1']} of {told['prompts']}"
+                lines.append((variant, f"{told['named']:.2f}", *each, near, f"{told['lead_median']:.2f}"))
+            made.append(Table(f"{name}, {len(some)} {kind} prompts", head, lines))
+    return made
 
 
 def draw(rows: Sequence[Row], axes: Any) -> None:
