@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from causal_views import REMOVED, STEPS, TOKENS, draw, removal_table, step_table, summary_of
-from common import Row, Rows, arguments, console, count, named, run
+from causal_views import REMOVED, STEPS, TOKENS, draw, summary_of, tables
+from common import Row, Rows, arguments, count, named, run
 from figures import rounded
 from perturbed import MAPS, TOLERANCE, Perturbed, compared, divergence, removal
 from prompts import LONG, SHORT
@@ -57,18 +57,16 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     """Measure, print the tables, draw the picture."""
     settings = {"dtype": asked.dtype, "seed": asked.seed, "steps": STEPS, "removed": REMOVED}
     rows = Rows(asked.json, settings | {"tolerance": TOLERANCE})
-    summaries = {}
+    found = {}
     for name in asked.model:
         model = jaxlin.load(name, dtype=asked.dtype)
         texts = named([*SHORT[: asked.prompts], *long_ones(model, asked.long)])
         one = partial(measure, model, seed=asked.seed)
-        summaries[name] = summary_of(rows.measure(name, texts, one, progress))
-        rows.summarise(name, summaries[name])
-        for part, summary in summaries[name].items():
-            title = f"{name}, {summary['prompts']} {part} prompts"
-            console().print(removal_table(title, summary["removed"]))
-            console().print(step_table(title, summary["steps"], summary["prompts"]))
-    draw(asked.picture, summaries, {name: rows.of(name) for name in asked.model})
+        found[name] = list(rows.measure(name, texts, one, progress).values())
+        rows.summarise(name, summary_of(found[name]))
+    for table in tables(found):
+        table.show()
+    draw(asked.picture, found)
 
 
 def long_ones(model: Model, number: int) -> list[str]:

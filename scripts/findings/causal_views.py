@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import COLOURS, Row, save_picture, shares
+from common import COLOURS, Row, Table, save_picture, shares
 from perturbed import MAPS
-from rich.table import Table
 
 #: How many directions are removed.
 REMOVED = (1, 2, 4, 8, 16)
@@ -39,11 +38,11 @@ def reach(errors: Sequence[float], limit: float = OFF) -> float:
     return float(STEPS[low] * (STEPS[high] / STEPS[low]) ** share)
 
 
-def summary_of(rows: Mapping[str, Row]) -> dict[str, Any]:
+def summary_of(rows: Sequence[Row]) -> dict[str, Any]:
     """Medians over prompts, short and long apart."""
     parts = {
-        "short": [row for row in rows.values() if row["tokens"] < TOKENS],
-        "long": [row for row in rows.values() if row["tokens"] >= TOKENS],
+        "short": [row for row in rows if row["tokens"] < TOKENS],
+        "long": [row for row in rows if row["tokens"] >= TOKENS],
     }
     return {
         part: {
@@ -105,53 +104,75 @@ def median(values: Iterable[float]) -> float:
     return float(np.median(list(values)))
 
 
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """What removal does and how well it was told, for each model; how far the maps hold, for all."""
+    summaries = {name: summary_of(rows) for name, rows in found.items()}
+    made = [
+        removal_table(f"{name}, {told['prompts']} {part} prompts", told["removed"])
+        for name, summary in summaries.items()
+        for part, told in summary.items()
+    ]
+    return [*made, step_table(summaries)]
+
+
 def removal_table(title: str, by_kind: Mapping[str, Any]) -> Table:
-    """What removal does, and how well it was told."""
-    table = Table(title=f"{title}: removed from the embeddings; medians", title_justify="left")
-    for column in ("directions", "j", "‖δ‖/‖E‖", "Δ logit", "map", "none", "KL", "map",
-                   "corr.", "none", "error", "none"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "directions" else "right")
-    for kind, by_number in by_kind.items():
-        for j, cell in by_number.items():
-            one, other = (cell[policy] for policy in MAPS)
-            table.add_row(
-                kind, j, f"{cell['length']:.3f}",
-                *(f"{each['share of logit']:+.0%}" for each in (cell, one, other)),
-                *(f"{each['kl']:.2g}" for each in (cell, one)),
-                *(f"{each['correlation']:.2f}" for each in (one, other)),
-                *(f"{each['error']:.2f}" for each in (one, other)),
-                end_section=j == str(REMOVED[-1]),
-            )  # fmt: skip
-    return table
+    """Of the first number removed and the last."""
+    lines = [
+        (
+            kind, j, f"{cell['length']:.3f}",
+            *(f"{each['share of logit']:+.0%}" for each in (cell, *(cell[policy] for policy in MAPS))),
+            f"{cell['kl']:.2g}", f"{cell['kept']}",
+            *(f"{cell[policy]['correlation']:.2f}" for policy in MAPS),
+            *(f"{cell[policy]['error']:.2f}" for policy in MAPS),
+        )
+        for kind, by_number in by_kind.items()
+        for j, cell in by_number.items()
+        if int(j) in (REMOVED[0], REMOVED[-1])
+    ]  # fmt: skip
+    head = ("removed", "j", "‖δ‖/‖E‖", "Δ logit", "detached", "ordinary", "KL", "kept",
+            "corr. detached", "ordinary", "error detached", "ordinary")  # fmt: skip
+    return Table(title, head, lines)
 
 
-def step_table(title: str, by_kind: Mapping[str, Any], prompts: int) -> Table:
+def step_table(summaries: Mapping[str, Any]) -> Table:
     """Up to which step a prediction is no more than 10 % off."""
-    about = f"{title}: the step, as a fraction of ‖E‖, at which a prediction is {OFF:.0%} off"
-    table = Table(title=about, title_justify="left")
-    for column in ("along", "|⟨v, E⟩|/‖E‖", "none: median (range)", "detached", "detached: never within"):
-        table.add_column(column)
-    for kind, found in by_kind.items():
-        reached = [shares(found[policy]["reach"]) for policy in reversed(MAPS)]
-        never = f"{found['detached']['never within']} of {prompts}"
-        table.add_row(kind, f"{found['own part']:.3g}", *reached, never)
-    return table
+    lines = []
+    for name, summary in summaries.items():
+        for part, told in summary.items():
+            for kind, found in told["steps"].items():
+                ordinary, detached = found["none"], found["detached"]
+                never = f"{detached['never within']} of {told['prompts']}"
+                off = f"{detached['errors'][0]:.2f}"
+                lines.append(
+                    (
+                        f"{name}, {part}",
+                        kind,
+                        f"{found['own part']:.3f}",
+                        shares(ordinary["reach"]),
+                        off,
+                        never,
+                    )
+                )
+    title = f"Steps along one direction, as fractions of ‖E‖, at which a prediction is {OFF:.0%} off"
+    head = ("prompts", "along", "|⟨v, E⟩|/‖E‖", "ordinary: median (range)", "detached: error at once",
+            "detached: never within")  # fmt: skip
+    return Table(title, head, lines)
 
 
-def draw(path: Path, summaries: Mapping[str, Any], rows: Mapping[str, Mapping[str, Row]]) -> None:
+def draw(path: Path, found: Mapping[str, Sequence[Row]]) -> None:
     """Three panels for each model: real over told changes, correlations by number removed, errors by step."""
     panels: dict[str, Callable[[Any], None]] = {}
-    for name, summary in summaries.items():
-        part = "short" if "short" in summary else next(iter(summary))
-        panels[f"{name}: change of the predicted token's logit"] = partial(scatter, rows[name].values())
-        panels[f"{name}: all logits, {part} prompts"] = partial(correlations, summary[part]["removed"])
-        panels[f"{name}: one step along v1, {part} prompts"] = partial(step_errors, summary[part]["steps"])
+    for name, rows in found.items():
+        part, summary = next(iter(summary_of(rows).items()))
+        panels[f"{name}: change of the predicted token's logit"] = partial(scatter, rows)
+        panels[f"{name}: all logits, {part} prompts"] = partial(correlations, summary["removed"])
+        panels[f"{name}: one step along v1, {part} prompts"] = partial(step_errors, summary["steps"])
     save_picture(path, panels, columns=3)
 
 
-def scatter(rows: Iterable[Row], axes: Any) -> None:
+def scatter(rows: Sequence[Row], axes: Any) -> None:
     """The network's own change over that of the detached map, as shares of the centred logit."""
-    rows, ends = list(rows), (-1.4, 0.6)
+    ends = (-1.4, 0.6)
     axes.plot(ends, ends, color="lightgrey", zorder=0)
     for kind, colour in zip(("hidden", "fisher", "gradient × input |fisher|"), COLOURS, strict=False):
         cells = [

@@ -23,12 +23,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, count, named, run, save_picture
+from common import COLOURS, Row, Rows, Table, arguments, count, named, run, save_picture
 from figures import rounded
 from jaxtyping import Float
 from perturbed import TOLERANCE
 from prompts import SHORT
-from rich.table import Table
 
 import jaxlin
 from jaxlin import DetachedJacobian, JaxlinError, Model
@@ -43,6 +42,8 @@ METRICS = ("hidden", "fisher")
 #: Directions of each map, and what the best of them is compared with.
 DIRECTIONS = 4
 READ = (*METRICS, "random")
+#: Of layers, in the table of contributions.
+GROUPS = 6
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,15 +64,15 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     rows = Rows(
         asked.json, {"dtype": asked.dtype, "seed": asked.seed, "layers": asked.layers, "tolerance": TOLERANCE}
     )
-    summaries = {}
+    found = {}
     for name in asked.model:
         model = jaxlin.load(name, dtype=asked.dtype)
         one = partial(measure, model, number=asked.layers, seed=asked.seed)
-        summaries[name] = summary_of(rows.measure(name, named(SHORT[: asked.prompts]), one, progress))
-        rows.summarise(name, summaries[name])
-        console().print(depth_table(name, summaries[name]))
-        console().print(module_table(name, summaries[name]))
-    draw(asked.picture, summaries)
+        found[name] = list(rows.measure(name, named(SHORT[: asked.prompts]), one, progress).values())
+        rows.summarise(name, summary_of(found[name]))
+    for table in tables(found):
+        table.show()
+    draw(asked.picture, found)
 
 
 def measure(model: Model, prompt: Prompt, *, number: int, seed: int) -> Row:
@@ -150,9 +151,8 @@ def random_images(operator: DetachedJacobian, seed: int) -> Float[np.ndarray, "k
     return signed
 
 
-def summary_of(rows: Mapping[str, Row]) -> dict[str, Any]:
+def summary_of(found: Sequence[Row]) -> dict[str, Any]:
     """Medians of ranks and means of contributions over prompts."""
-    found = list(rows.values())
     at = found[0]["at"]
     best = {
         "state": np.array([[layer["state"] for layer in row["layers"]] for row in found]),
@@ -192,42 +192,50 @@ def summary_of(rows: Mapping[str, Row]) -> dict[str, Any]:
     }
 
 
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """The rank of the predicted token along depth, for each model; what modules contribute, for each."""
+    summaries = {name: summary_of(rows) for name, rows in found.items()}
+    makers = (depth_table, module_table)
+    return [make(name, summary) for make in makers for name, summary in summaries.items()]
+
+
 def depth_table(name: str, summary: Mapping[str, Any]) -> Table:
-    """The rank of the predicted token along depth."""
+    """Median ranks, and in how many prompts the token is first."""
+    columns = ("state", "hidden", "hidden, first", "fisher", "fisher, first", "random")
+    ranks, firsts = summary["median rank"], summary["first token"]
+    lines = [
+        (
+            str(layer),
+            *(f"{ranks[column][i]:,.0f} ({firsts[column][i]:.0%})" for column in columns),
+            *(f"{summary['carried'][metric][i]:.2f}" for metric in METRICS),
+        )
+        for i, layer in enumerate(summary["at"])
+    ]
     title = (
         f"{name}, {summary['prompts']} prompts: median rank of the predicted token (in how many it is first)"
     )
-    table = Table(title=title, title_justify="left")
-    columns = ("state", "hidden", "hidden, first", "fisher", "fisher, first", "random")
-    for column in ("layer", *columns, "carried: hidden", "fisher"):
-        table.add_column(column, justify="right")
-    for i, layer in enumerate(summary["at"]):
-        cells = [
-            f"{summary['median rank'][name][i]:,.0f} ({summary['first token'][name][i]:.0%})"
-            for name in columns
-        ]
-        table.add_row(str(layer), *cells, *(f"{summary['carried'][metric][i]:.2f}" for metric in METRICS))
-    return table
+    return Table(title, ("layer", *columns, "carried: hidden", "fisher"), lines)
 
 
 def module_table(name: str, summary: Mapping[str, Any]) -> Table:
-    """What attention and MLP of every layer contribute."""
-    table = Table(title=f"{name}: contributions, means over prompts", title_justify="left")
-    for column in ("layer", "to the lead: attention", "MLP", "to the centred logit: attention", "MLP"):
-        table.add_column(column, justify="right")
+    """Means over prompts, layers in groups."""
     parts = [summary[what] for what in ("lead", "centred logit")]
-    table.add_row("embedding", *(cell for part in parts for cell in (f"{part['embedding']:+.2f}", "")))
-    for layer, both in enumerate(zip(*(part["branches"] for part in parts), strict=True)):
-        table.add_row(str(layer), *(f"{share:+.2f}" for shares in both for share in shares))
-    table.add_section()
-    table.add_row("together", *(cell for part in parts for cell in (f"{part['value']:+.2f}", "")))
-    return table
+    lines = [("embedding", *(cell for part in parts for cell in (f"{part['embedding']:+.2f}", "")))]
+    numbers = np.arange(len(parts[0]["branches"]))
+    for group in np.array_split(numbers, min(GROUPS, len(numbers))):
+        sums = [np.asarray(part["branches"])[group].sum(0) for part in parts]
+        cells = [f"{share:+.2f}" for both in sums for share in both]
+        lines.append((f"{group[0]} to {group[-1]}", *cells))
+    lines.append(("together", *(cell for part in parts for cell in (f"{part['value']:+.2f}", ""))))
+    head = ("layers", "to its lead: attention", "MLP", "to its centred logit: attention", "MLP")
+    return Table(f"{name}: contributions, means over prompts", head, lines)
 
 
-def draw(path: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+def draw(path: Path, found: Mapping[str, Sequence[Row]]) -> None:
     """Two panels for each model: ranks along depth, contributions of modules."""
     panels: dict[str, Callable[[Any], None]] = {}
-    for name, summary in summaries.items():
+    for name, rows in found.items():
+        summary = summary_of(rows)
         panels[f"{name}: rank of the predicted token"] = partial(draw_ranks, summary)
         panels[f"{name}: contributions to its lead"] = partial(draw_modules, summary["lead"])
     save_picture(path, panels)

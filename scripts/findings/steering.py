@@ -22,10 +22,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from common import COLOURS, Row, Rows, arguments, console, count, run, save_picture
+from common import COLOURS, Row, Rows, Table, arguments, count, run, save_picture
 from figures import rounded
 from jaxtyping import Int
-from rich.table import Table
 from steered import additions, continued, perplexity, surprise
 
 import jaxlin
@@ -93,20 +92,18 @@ def study(asked: argparse.Namespace, progress: Progress) -> None:
     settings = {"openings": chosen, "samples": asked.samples, "tokens": asked.tokens, "strengths": STRENGTHS}
     rows = Rows(asked.json, settings | {"words": CONCEPTS})
     concepts = list(CONCEPTS)[: asked.concepts]
-    summaries = {}
+    found = {}
     for name in asked.model:
         model = jaxlin.load(name)
         deep = [round(share * model.config.num_layers) for share in DEPTHS[: asked.layers]]
-        items = {UNSTEERED: (None, 0)} | {
-            f"{c}, layer {layer}": (c, layer) for layer in deep for c in concepts
-        }
+        items = {UNSTEERED: (None, 0)}
+        items |= {f"{concept}, layer {layer}": (concept, layer) for layer in deep for concept in concepts}
         one = partial(measure, model, chosen, samples=asked.samples, tokens=asked.tokens)
-        found = rows.measure(name, items, one, progress)
-        summaries[name] = summary_of(found, concepts, deep)
-        rows.summarise(name, summaries[name])
-        console().print(table_of(name, summaries[name]))
-        console().print(examples(name, found, concepts[0], deep[0]))
-    draw(asked.picture, summaries)
+        found[name] = list(rows.measure(name, items, one, progress).values())
+        rows.summarise(name, {"cells": cells_of(found[name])})
+    for table in tables(found):
+        table.show()
+    draw(asked.picture, found)
 
 
 def measure(
@@ -118,7 +115,8 @@ def measure(
     go_on = partial(continuations, model, batches, tokens=tokens)
     greedy = partial(continued, model, np.asarray([model.tokenize(openings[0])]), tokens, temperature=0.0)
     if concept is None:
-        return {UNSTEERED: {"0": go_on(None) | {"greedy": model.text(greedy(None)[0].tolist())}}}
+        plain = go_on(None) | {"greedy": model.text(greedy(None)[0].tolist())}
+        return {"concept": None, "layer": 0, "written": {UNSTEERED: {"0": plain}}}
     row: Row = {}
     for way, addition in additions(model, concept, layer, WAYS):
         row[way] = {}
@@ -126,7 +124,7 @@ def measure(
             stronger = replace(addition, strength=jnp.asarray(strength))
             written = model.text(greedy(stronger)[0].tolist())
             row[way][str(strength)] = go_on(stronger) | {"greedy": written}
-    return row
+    return {"concept": concept, "layer": layer, "written": row}
 
 
 def batches_of(model: Model, openings: Sequence[str], samples: int) -> list[Int[np.ndarray, "b t"]]:
@@ -155,34 +153,31 @@ def mentions(texts: Sequence[str], concept: str) -> int:
     return sum(bool(wanted & set(re.findall(r"[a-z]+", text.casefold()))) for text in texts)
 
 
-def summary_of(rows: Mapping[str, Row], concepts: Sequence[str], deep: Sequence[int]) -> dict[str, Any]:
-    """Mentions and perplexities, over all concepts together and by concept."""
-    plain = rows[UNSTEERED][UNSTEERED]["0"]
-    cells = [
-        {
-            "steered by": UNSTEERED,
-            "layer": None,
-            "strength": 0.0,
-            "mentions": {concept: mentions(plain["texts"], concept) for concept in concepts},
-            "continuations": len(plain["texts"]),
-            "perplexity": perplexity(np.array(plain["surprises"])),
-        }
-    ]
+def cells_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Mentions and perplexities by way, layer and strength, over all concepts; the unsteered model first."""
+    plain = next(row["written"][UNSTEERED]["0"] for row in rows if row["concept"] is None)
+    steered = [row for row in rows if row["concept"] is not None]
+    concepts = list(dict.fromkeys(row["concept"] for row in steered))
+    cells = [cell(UNSTEERED, None, 0.0, dict.fromkeys(concepts, plain))]
     for way in WAYS:
-        for layer in deep:
+        for layer in sorted({row["layer"] for row in steered}):
+            some = {row["concept"]: row["written"][way] for row in steered if row["layer"] == layer}
             for strength in STRENGTHS:
-                each = {c: rows[f"{c}, layer {layer}"][way][str(strength)] for c in concepts}
-                cells.append(
-                    {
-                        "steered by": way,
-                        "layer": layer,
-                        "strength": strength,
-                        "mentions": {c: mentions(cell["texts"], c) for c, cell in each.items()},
-                        "continuations": len(plain["texts"]),
-                        "perplexity": perplexity(np.concatenate([c["surprises"] for c in each.values()])),
-                    }
-                )
-    return {"cells": cells}
+                each = {concept: written[str(strength)] for concept, written in some.items()}
+                cells.append(cell(way, layer, strength, each))
+    return cells
+
+
+def cell(way: str, layer: int | None, strength: float, each: Mapping[str, Any]) -> dict[str, Any]:
+    """What was written at one place, by concept."""
+    return {
+        "steered by": way,
+        "layer": layer,
+        "strength": strength,
+        "mentions": {concept: mentions(written["texts"], concept) for concept, written in each.items()},
+        "continuations": len(next(iter(each.values()))["texts"]),
+        "perplexity": perplexity(np.concatenate([written["surprises"] for written in each.values()])),
+    }
 
 
 def share(cell: Mapping[str, Any]) -> float:
@@ -190,38 +185,44 @@ def share(cell: Mapping[str, Any]) -> float:
     return sum(cell["mentions"].values()) / (cell["continuations"] * len(cell["mentions"]))
 
 
-def table_of(name: str, summary: Mapping[str, Any]) -> Table:
+def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """Mentions and perplexities of each model; then how an opening goes on, greedily, for each."""
+    makers = (count_table, examples)
+    return [make(name, rows) for make in makers for name, rows in found.items()]
+
+
+def count_table(name: str, rows: Sequence[Row]) -> Table:
     """Mentions and perplexity by way, layer and strength."""
-    concepts = list(summary["cells"][0]["mentions"])
-    title = f"{name}: of {summary['cells'][0]['continuations']} continuations, how many mention the concept"
-    table = Table(title=title, title_justify="left")
-    for column in ("steered by", "layer", "λ", *concepts, "all", "perplexity"):
-        table.add_column(column, justify="left" if column == "steered by" else "right")
-    for cell in summary["cells"]:
-        table.add_row(
-            cell["steered by"], "" if cell["layer"] is None else str(cell["layer"]), f"{cell['strength']:g}",
-            *(str(number) for number in cell["mentions"].values()), f"{share(cell):.0%}",
-            f"{cell['perplexity']:,.0f}",
-        )  # fmt: skip
-    return table
+    cells = cells_of(rows)
+    lines = [
+        (
+            each["steered by"], "" if each["layer"] is None else str(each["layer"]), f"{each['strength']:g}",
+            *(str(number) for number in each["mentions"].values()), f"{share(each):.0%}",
+            f"{each['perplexity']:,.0f}",
+        )
+        for each in cells
+    ]  # fmt: skip
+    title = f"{name}: of {cells[0]['continuations']} continuations for each concept, how many mention it"
+    return Table(title, ("steered by", "layer", "λ", *cells[0]["mentions"], "all", "perplexity"), lines)
 
 
-def examples(name: str, rows: Mapping[str, Row], concept: str, layer: int) -> Table:
-    """How the first opening goes on, greedily, at every strength."""
-    title = f"{name}: {OPENINGS[0]!r} goes on, layer {layer}, {concept!r}"
-    table = Table("steered by", "λ", "greedily", title=title, title_justify="left")
-    table.add_row(UNSTEERED, "0", repr(rows[UNSTEERED][UNSTEERED]["0"]["greedy"]))
-    for way, by_strength in rows[f"{concept}, layer {layer}"].items():
-        for strength, cell in by_strength.items():
-            table.add_row(way, strength, repr(cell["greedy"]))
-    return table
+def examples(name: str, rows: Sequence[Row]) -> Table:
+    """How the first opening goes on with the first concept, at every layer and strength."""
+    shown = [row for row in rows if row["concept"] in (None, next(iter(CONCEPTS)))]
+    lines = [
+        (way, "" if row["concept"] is None else str(row["layer"]), strength, f"`{written['greedy']!r}`")
+        for row in shown
+        for way, by_strength in row["written"].items()
+        for strength, written in by_strength.items()
+    ]
+    title = f"{name}: “{OPENINGS[0]}” goes on, by “{next(iter(CONCEPTS))}”, greedily"
+    return Table(title, ("steered by", "layer", "λ", "greedily"), lines)
 
 
-def draw(path: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+def draw(path: Path, found: Mapping[str, Sequence[Row]]) -> None:
     """One panel for each model: mentions over perplexity."""
     panels: dict[str, Callable[[Any], None]] = {
-        f"{name}: mentions and perplexity": partial(draw_one, summary["cells"])
-        for name, summary in summaries.items()
+        f"{name}: mentions and perplexity": partial(draw_one, cells_of(rows)) for name, rows in found.items()
     }
     save_picture(path, panels)
 

@@ -11,10 +11,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import causal
+import depth
 import quantisation
 import readouts
 import reconstruction
 import spectra
+import steering
 from common import Row, Table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,7 +27,10 @@ ROWS = ROOT / "benchmarks" / "findings"
 TABLES: Mapping[str, Callable[[Mapping[str, Sequence[Row]]], list[Table]]] = {
     "reconstruction": reconstruction.tables,
     "spectra": spectra.tables,
+    "depth": depth.tables,
     "readouts": readouts.tables,
+    "causal": causal.tables,
+    "steering": steering.tables,
     "quantisation": quantisation.tables,
 }
 
