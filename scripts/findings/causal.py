@@ -33,12 +33,12 @@ from jaxlin.runtime.progress import Progress
 KINDS: Mapping[str, tuple[str, str | None]] = {
     "hidden": ("hidden", None),
     "fisher": ("fisher", None),
-    "row space |hidden|": ("row space", "hidden"),
-    "row space |fisher|": ("row space", "fisher"),
-    "isotropic |hidden|": ("isotropic", "hidden"),
-    "isotropic |fisher|": ("isotropic", "fisher"),
+    "row space, ‖hidden‖": ("row space", "hidden"),
+    "row space, ‖fisher‖": ("row space", "fisher"),
+    "isotropic, ‖hidden‖": ("isotropic", "hidden"),
+    "isotropic, ‖fisher‖": ("isotropic", "fisher"),
     "gradient × input": ("gradient × input", None),
-    "gradient × input |fisher|": ("gradient × input", "fisher"),
+    "gradient × input, ‖fisher‖": ("gradient × input", "fisher"),
 }
 
 

@@ -154,7 +154,7 @@ def step_table(summaries: Mapping[str, Any]) -> Table:
                     )
                 )
     title = f"Steps along one direction, as fractions of ‖E‖, at which a prediction is {OFF:.0%} off"
-    head = ("prompts", "along", "|⟨v, E⟩|/‖E‖", "ordinary: median (range)", "detached: error at once",
+    head = ("prompts", "along", "its part of E", "ordinary: median (range)", "detached: error at once",
             "detached: never within")  # fmt: skip
     return Table(title, head, lines)
 
@@ -174,7 +174,7 @@ def scatter(rows: Sequence[Row], axes: Any) -> None:
     """The network's own change over that of the detached map, as shares of the centred logit."""
     ends = (-1.4, 0.6)
     axes.plot(ends, ends, color="lightgrey", zorder=0)
-    for kind, colour in zip(("hidden", "fisher", "gradient × input |fisher|"), COLOURS, strict=False):
+    for kind, colour in zip(("hidden", "fisher", "gradient × input, ‖fisher‖"), COLOURS, strict=False):
         cells = [
             (cell["detached"]["logit"] / row["centred logit"], cell["logit"] / row["centred logit"])
             for row in rows
@@ -187,7 +187,7 @@ def scatter(rows: Sequence[Row], axes: Any) -> None:
 
 def correlations(by_kind: Mapping[str, Any], axes: Any) -> None:
     """Median correlation of told and real change, by how many directions are removed."""
-    kinds = [kind for kind in by_kind if "|hidden|" not in kind and kind != "gradient × input"]
+    kinds = [kind for kind in by_kind if "‖hidden‖" not in kind and kind != "gradient × input"]
     for kind, colour in zip(kinds, COLOURS, strict=True):
         for policy, line in zip(MAPS, ("o-", "x:"), strict=True):
             values = [cell[policy]["correlation"] for cell in by_kind[kind].values()]
