@@ -76,7 +76,6 @@ def openings(model: Model, avoided: frozenset[str]) -> np.ndarray:
 
 def measure(model: Model, name: str, layer: int, strengths: list[float]) -> list[dict[str, Any]]:
     """All rows of one layer: shares and perplexities over all concepts and openings."""
-    score = surprise(model, OPENING_TOKENS)
     found: dict[tuple[str, float], list[tuple[int, float]]] = {}
     for country in CONCEPTS:
         words = words_of(country)
@@ -90,7 +89,9 @@ def measure(model: Model, name: str, layer: int, strengths: list[float]) -> list
                 texts = [model.text(row) for row in added.tolist()]
                 mentions = sum(any(word in text for word in words) for text in texts)
                 whole = np.concatenate([ids, added], axis=1)
-                found.setdefault(key, []).append((mentions, perplexity(score(whole))))
+                found.setdefault(key, []).append(
+                    (mentions, perplexity(surprise(model, whole, OPENING_TOKENS)))
+                )
                 print(name, layer, country, *key, mentions, flush=True)
     return [
         {

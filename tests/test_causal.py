@@ -206,4 +206,4 @@ def test_the_study_of_steering(tmp_path: Path):
     decoder = model.decoder
     chances = jax.nn.log_softmax(decoder.logits(decoder(decoder.embed(jnp.asarray(whole[0])))))
     expected = -np.mean([chances[len(ids) - 1 + i, plain[0, i]] for i in range(2)])
-    assert steered.surprise(model, len(ids))(whole)[0] == pytest.approx(float(expected), abs=1e-5)
+    assert steered.surprise(model, whole, len(ids))[0] == pytest.approx(float(expected), abs=1e-5)

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,9 +127,20 @@ class Rows:
         """Write the file: whole, or as it was."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        text = json.dumps(self._all, indent=1, ensure_ascii=False, allow_nan=False)
-        beside.write_text(f"{text}\n", encoding="utf-8")
+        beside.write_text(f"{_a_line_each(self._all)}\n", encoding="utf-8")
         beside.replace(self.path)
+
+
+def _a_line_each(study: Mapping[str, Any]) -> str:
+    """It as JSON, one line for every row: a figure a line would be most of the file."""
+    spell = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    models = []
+    for name, told in study["models"].items():
+        rows = ",\n".join(f"  {spell(item)}: {spell(row)}" for item, row in told["rows"].items())
+        before = "".join(f'"{key}": {spell(told[key])}, ' for key in told if key != "rows")
+        models.append(f' {spell(name)}: {{{before}"rows": {{\n{rows}\n }}}}')
+    about = [f"{spell(key)}: {spell(value)}" for key, value in study.items() if key != "models"]
+    return "{" + ",\n".join([*about, '"models": {\n' + ",\n".join(models) + "\n}"]) + "}"
 
 
 def _read(path: Path) -> dict[str, Any]:

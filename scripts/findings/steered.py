@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
+from flax import nnx
+from jaxlin_models.decoder import Graph, Weights
 from jaxtyping import Array, Float, Int
 
 import jaxlin
@@ -69,16 +72,18 @@ def continued(
     return np.asarray(added)
 
 
-def surprise(model: Model, start: int) -> Callable[[Int[np.ndarray, "b t"]], Float[np.ndarray, " b"]]:
+def surprise(model: Model, ids: Int[np.ndarray, "b t"], start: int) -> Float[np.ndarray, " b"]:
     """Mean negative log-probability of the tokens from ``start`` on, under the unsteered model, by text."""
+    graphdef, weights = nnx.split(model.decoder)
+    return np.asarray(_surprise(graphdef, weights, jnp.asarray(ids), start), np.float64)
 
-    @jax.jit
-    def score(ids: Array) -> Array:
-        hidden = model.decoder(model.decoder.embed(ids))
-        logits = jax.nn.log_softmax(model.decoder.logits(hidden[:, start - 1 : -1]))
-        return -jnp.take_along_axis(logits, ids[:, start:, None], axis=-1)[..., 0].mean(-1)
 
-    return lambda ids: np.asarray(score(jnp.asarray(ids)), np.float64)
+@partial(jax.jit, static_argnums=(0, 3))
+def _surprise(graphdef: Graph, weights: Weights, ids: Int[Array, "b t"], start: int) -> Float[Array, " b"]:
+    decoder = nnx.merge(graphdef, weights)
+    hidden = decoder(decoder.embed(ids))
+    logits = jax.nn.log_softmax(decoder.logits(hidden[:, start - 1 : -1]))
+    return -jnp.take_along_axis(logits, ids[:, start:, None], axis=-1)[..., 0].mean(-1)
 
 
 def perplexity(surprises: Float[np.ndarray, " n"]) -> float:

@@ -143,7 +143,7 @@ def continuations(
     for ids in batches:
         added = continued(model, ids, tokens, addition)
         texts += [model.text(row) for row in added.tolist()]
-        surprises += surprise(model, ids.shape[1])(np.concatenate([ids, added], axis=1)).tolist()
+        surprises += surprise(model, np.concatenate([ids, added], axis=1), ids.shape[1]).tolist()
     return {"texts": texts, "surprises": rounded(surprises)}
 
 
