@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -95,20 +96,22 @@ def test_what_four_directions_carry(model: Model):
     ids = prompt_ids(BIASED)
     row = readouts.measure(lambda: model, "short", 0, ids)
     operator = model.jacobian(ids)
-    _, _, right = np.linalg.svd(
-        np.asarray(operator.dense()).reshape(operator.shape[0], -1), full_matrices=False
-    )
-    logits = np.asarray(model.logits(operator.y))
-    token = int(logits.argmax())
-    scores = operator.labels.scoring()[0]
-    x = np.asarray(operator.x).ravel()
-    parts = [
-        (v @ x) * (scores @ np.asarray(operator.matvec(v.reshape(operator.x.shape)))) for v in right[:16]
-    ]
-    whole = logits[token] - logits.mean()
-    assert row["hidden"]["carried"] == pytest.approx(sum(parts[:4]) / whole, rel=1e-9)
-    largest = sorted(parts, key=abs, reverse=True)
+    dense, x = np.asarray(operator.dense()), np.asarray(operator.x).ravel()
+    flat = dense.reshape(len(dense), -1)
+    right = np.linalg.svd(flat, full_matrices=False)[2][:16]
+    parts = (right @ x)[:, None] * (right @ flat.T)
+    logits, changes = (np.asarray(model.logits(hidden)) for hidden in (operator.y, parts))
+    chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    top, rival = np.argsort(-logits)[:2]
+    whole = logits[top] - logits.mean()
+    centred = changes[:, top] - changes.mean(1)
+    assert row["hidden"]["carried"] == pytest.approx(centred[:4].sum() / whole, rel=1e-9)
+    largest = sorted(centred, key=abs, reverse=True)
     assert row["hidden by contribution"]["carried"] == pytest.approx(sum(largest[:4]) / whole, rel=1e-9)
+    expected = (changes[:4, top] - changes[:4] @ chances).sum() / (logits[top] - chances @ logits)
+    assert row["hidden"]["ahead"] == pytest.approx(expected, rel=1e-9)
+    lead = (changes[:, top] - changes[:, rival]).sum() / (logits[top] - logits[rival])
+    assert row["hidden"]["lead"] == pytest.approx(lead, rel=1e-9)
     assert row["holds"]
     assert all(0 <= row[variant]["named"] <= 1 for variant in readouts.VARIANTS)
     other = readouts.measure(lambda: model, "short", 1, ids)
@@ -117,32 +120,43 @@ def test_what_four_directions_carry(model: Model):
     assert other["fisher"] == row["fisher"]
 
 
+def test_first_directions_are_those_of_the_library(model: Model):
+    """What they carry and write in the metric is what a result says of itself."""
+    ids = prompt_ids(BIASED)
+    result = model.svd(ids, k=16, metric="fisher", method="dense")
+    row = readouts.measure(lambda: model, "short", 0, ids)
+    carried = sum(part.logits[0] for part in result.split.directions[:4]) / result.split.whole.logits[0]
+    assert row["fisher"]["carried"] == pytest.approx(carried, rel=1e-6)
+    tokens = {token.id for each in model.outputs(result.lefts[:4], 6) for token in each}
+    predicted = {token.id for token in result.prediction.tokens[:5]}
+    assert row["fisher"]["named"] == len(tokens & predicted) / 5
+
+
 def test_random_directions(model: Model):
     operator = model.jacobian(prompt_ids(BIASED))
-    y, scores = np.asarray(operator.y), operator.labels.scoring()
+    y, x = np.asarray(operator.y), np.asarray(operator.x).ravel()
     dense = np.asarray(operator.dense()).reshape(len(y), -1)
     rng = np.random.default_rng(5)
     outputs, inputs = rng.standard_normal((4, *y.shape)), rng.standard_normal((4, dense.shape[1]))
     both = readouts.at_random(operator, seed=5)
-    for (written, split, numbers), started in zip(both, (outputs @ dense, inputs), strict=True):
-        assert (written @ y > 0).all()
-        np.testing.assert_allclose(np.linalg.norm(written, axis=1), 1)
-        assert list(numbers) == [0, 1, 2, 3]
+    for found, started in zip(both, (outputs @ dense, inputs), strict=True):
+        assert (found.writes @ y > 0).all()
+        np.testing.assert_allclose(np.linalg.norm(found.writes, axis=1), 1)
         span = np.linalg.qr(started.T)[0]
-        expected = scores @ (dense @ (span @ (span.T @ np.asarray(operator.x).ravel())))
-        np.testing.assert_allclose(split.together.logits, expected, rtol=1e-9)
+        np.testing.assert_allclose(found.parts.sum(0), dense @ (span @ (span.T @ x)), atol=1e-10)
 
 
 def test_summary_of_readouts():
     def row(carried: float) -> dict[str, Any]:
-        figures = {"named": carried / 2, "carried": carried, "lead": None if carried == 1 else carried}
+        lead = None if carried == 1 else carried
+        figures = {"named": carried / 2, "carried": carried, "ahead": carried, "lead": lead}
         return {"holds": carried > 0.5, **dict.fromkeys(readouts.VARIANTS, figures)}
 
     told = readouts.summary_of([row(1.04), row(1), row(0.5)])["fisher"]
     assert told["named"] == pytest.approx(2.54 / 6)
     carried = {"mean": 2.54 / 3, "median": 1.0, "least": 0.5, "most": 1.04, "near_1": 2}
     assert told["carried"] == pytest.approx(carried)
-    assert told["lead_median"] == pytest.approx(0.77)
+    assert told["lead"]["median"] == pytest.approx(0.77)
     assert (told["prompts"], told["certificate_holds"]) == (3, 2)
 
 
@@ -245,7 +259,7 @@ def test_a_script_from_its_arguments_to_its_picture(
     command = ["x", "--model", "demo-llama", "--prompts", "2", "--json", str(rows), "--picture", str(picture)]
     monkeypatch.setattr("sys.argv", [*command, "--long", "0"])
     reconstruction.main()
-    assert "demo-llama │ 2" in capsys.readouterr().out
+    assert re.search(r"demo-llama │ +2 │", capsys.readouterr().out)
     assert len(json.loads(rows.read_text())["models"]["demo-llama"]["rows"]) == 2
     assert picture.read_bytes()[1:4] == b"PNG"
     monkeypatch.setattr("sys.argv", [*command[:2], "no-such-model", *command[3:]])

@@ -9,33 +9,36 @@ For every model and every prompt of ``prompts.py`` the map is decomposed, and it
   each of the first four directions;
 * ``carried``: what these four contribute to the centred logit of the predicted token (its logit minus the
   mean over the vocabulary), as a multiple of it: 1 is all of it;
+* ``ahead``: likewise of its logit minus the mean over what is likely, all logits weighted by their
+  probabilities: a common rise of all likely tokens counts in ``carried`` and not here;
 * ``lead``: what all directions that were computed (16 at short prompts, 8 at long ones) contribute to the
   logit's lead over its strongest rival, likewise.
 
 The directions are those of the metrics ``hidden`` and ``fisher`` by σ, those of ``hidden`` by contribution,
 and two baselines from a fixed seed, each made orthonormal: ``random outputs``, which are Jᵀ·u of Gaussian u,
 and so mixtures of the singular vectors in which large ones weigh more, and ``random inputs``, Gaussian in the
-space of the embeddings. All are turned so that what they write is on the output's side, ⟨J·v, y⟩ ≥ 0. Maps of
-short prompts are built and factorised whole; those of long ones go through Lanczos.
+space of the embeddings. All are turned to the output's side, ⟨u, y⟩ ≥ 0, as the library does. Maps of short
+prompts are built and factorised whole; those of long ones go through Lanczos.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from common import COLOURS, Row, Rows, Table, arguments, count, named, run, save_picture
+from jaxtyping import Float
 from matrices import decomposed, matrix_of, stored, without_check_of_prediction
 from prompts import LONG, SHORT
 
 import jaxlin
 from jaxlin import DetachedJacobian, Model, SVDResult
 from jaxlin.analyses.weighing import weighed, with_images
-from jaxlin.results.contributions import Contributions, contributions_of
+from jaxlin.prompts.head import HeadAt
 from jaxlin.runtime.progress import Progress
 
 #: The first directions, tokens of each, and tokens of the model that they are to name.
@@ -84,32 +87,55 @@ def of_kinds(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
             yield kind, some
 
 
+@dataclass(frozen=True)
+class Directions:
+    """The directions of one variant, the first ones first.
+
+    Attributes:
+        writes: the hidden state that each writes.
+        parts: what each contributes to the output, ⟨v, x⟩·J·v.
+    """
+
+    writes: Float[np.ndarray, "k d"]
+    parts: Float[np.ndarray, "k d"]
+
+    @classmethod
+    def of(cls, v: Any, images: Any, operator: DetachedJacobian) -> Directions:
+        """Of right vectors and J·v of each, which write as they are turned."""
+        along = np.asarray(v, np.float64).reshape(len(v), -1) @ np.asarray(operator.x, np.float64).ravel()
+        images = np.asarray(images, np.float64)
+        return cls(images / np.linalg.norm(images, axis=1, keepdims=True), images * along[:, None])
+
+    def by_contribution(self, row: Float[np.ndarray, " d"]) -> Directions:
+        """The same, those first that contribute most to the score ⟨row, y⟩, whichever sign."""
+        order = np.argsort(-np.abs(self.parts @ row), kind="stable")
+        return Directions(self.writes[order], self.parts[order])
+
+
 def measure(load: Callable[[], Model], kind: str, seed: int, text: str) -> Row:
     """The figures of one prompt, by variant."""
     model = load()
     operator = without_check_of_prediction(model.jacobian(text))
     if kind == "short":
         operator = stored(operator, matrix_of(operator))
-    rows = model.metric_rows(operator.y, "fisher")
+    head = HeadAt(model, operator.y)
+    metric = head.metric("fisher")
     hidden = solved(operator, kind)
-    fisher = with_images(solved(weighed(operator, rows, "fisher"), kind), operator)
-    prediction = operator.labels.predicted().tokens[:PREDICTED]
-    ids = [token.id for token in prediction]
-    assert hidden.split is not None
-    assert fisher.split is not None
-    found: Mapping[str, tuple[np.ndarray, Contributions, Sequence[int]]] = {
-        "hidden": (hidden.lefts, hidden.split, range(len(hidden.s))),
-        "hidden by contribution": (hidden.lefts, hidden.split, hidden.split.order),
-        "fisher": (fisher.lefts, fisher.split, range(len(fisher.s))),
+    fisher = with_images(solved(weighed(operator, metric, "fisher"), kind), operator)
+    by_sigma = Directions.of(hidden.V, np.asarray(hidden.s)[:, None] * np.asarray(hidden.U), operator)
+    found = {
+        "hidden": by_sigma,
+        "hidden by contribution": by_sigma.by_contribution(head.rows[0]),
+        "fisher": Directions.of(fisher.V, fisher.images, operator),
         **dict(zip(VARIANTS[3:], at_random(operator, seed), strict=True)),
     }
     return {
         "kind": kind,
         "tokens": len(operator.labels.ids),
-        "predicts": {token.text: round(token.probability, 4) for token in prediction},
+        "predicts": {token.text: round(token.probability, 4) for token in head.prediction.tokens[:PREDICTED]},
         "holds": hidden.holds and fisher.holds,
-        "rows": len(rows),
-        **{variant: figures(model, *parts, ids) for variant, parts in found.items()},
+        "rows": len(metric),
+        **figures(model, head, found),
     }
 
 
@@ -119,90 +145,103 @@ def solved(operator: DetachedJacobian, kind: str) -> SVDResult:
     return decomposed(operator, k) if kind == "short" else jaxlin.svd(operator, k)
 
 
-def at_random(
-    operator: DetachedJacobian, seed: int
-) -> Iterator[tuple[np.ndarray, Contributions, Sequence[int]]]:
-    """What each kind of random directions writes, of length 1, what it contributes, and their numbers."""
+def at_random(operator: DetachedJacobian, seed: int) -> Iterator[Directions]:
+    """The random directions of each kind."""
     rng = np.random.default_rng(seed)
     outputs = rng.standard_normal((DIRECTIONS, *operator.output_shape))
     inputs = rng.standard_normal((DIRECTIONS, *operator.input_shape))
-    for started in (np.asarray(operator.rmatmat(jnp.asarray(outputs, operator.dtype)), np.float64), inputs):
+    for started in (np.asarray(operator.rmatmat(outputs), np.float64), inputs):
         v = np.linalg.qr(started.reshape(DIRECTIONS, -1).T)[0].T.reshape(started.shape)
-        images = np.asarray(operator.matmat(v), np.float64)
-        split = contributions_of(
-            v, operator.x, images, operator.y, operator.offset, operator.labels.scoring()
-        )
-        sides = np.sign(images @ np.asarray(operator.y, np.float64)) / np.linalg.norm(images, axis=1)
-        yield images * sides[:, None], split, range(DIRECTIONS)
+        found = Directions.of(v, operator.matmat(v), operator)
+        sides = np.where(found.writes @ np.asarray(operator.y, np.float64) < 0, -1, 1)
+        yield replace(found, writes=found.writes * sides[:, None])
 
 
 def figures(
-    model: Model, lefts: np.ndarray, split: Contributions, order: Sequence[int], predicted: Sequence[int]
-) -> dict[str, float | None]:
-    """What the first directions of one variant name and carry."""
-    first = list(order)[:DIRECTIONS]
-    read = model.outputs(lefts[first], TOKENS)
-    told = {token.id for tokens in read for token in tokens} & set(predicted)
-    whole, rival = split.whole.logits
-    mine = [split.directions[i].logits for i in first]
-    every = np.sum([part.logits for part in split.directions], axis=0)
-    return {
-        "named": len(told) / len(predicted),
-        "carried": float(sum(logits[0] for logits in mine)) / whole,
-        "lead": float(every[0] - every[1]) / (whole - rival) if whole != rival else None,
-    }
+    model: Model, head: HeadAt, found: Mapping[str, Directions]
+) -> dict[str, dict[str, float | None]]:
+    """What the first directions of every variant name and carry, and what all of them do."""
+    top, rival = (token.id for token in head.prediction.pair)
+    predicted = {token.id for token in head.prediction.tokens[:PREDICTED]}
+    sums = [part.sum(0) for each in found.values() for part in (each.parts[:DIRECTIONS], each.parts)]
+    changes = head.changes(np.array(sums)).reshape(len(found), 2, -1)
+    told: dict[str, dict[str, float | None]] = {}
+    for (variant, each), (first, every) in zip(found.items(), changes, strict=True):
+        read = model.outputs(each.writes[:DIRECTIONS], TOKENS)
+        named = {token.id for tokens in read for token in tokens} & predicted
+
+        def part(change: np.ndarray, mean: Callable[[np.ndarray], float]) -> float | None:
+            whole = head.logits[top] - mean(head.logits)
+            return None if whole == 0 else float((change[top] - mean(change)) / whole)
+
+        told[variant] = {
+            "named": len(named) / len(predicted),
+            "carried": part(first, np.mean),
+            "ahead": part(first, lambda logits: float(head.probabilities @ logits)),
+            "lead": part(every, lambda logits: float(logits[rival])),
+        }
+    return told
 
 
 def summary_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Means and ranges over prompts, by variant."""
     told: dict[str, dict[str, Any]] = {}
     for name in VARIANTS:
-        shares = np.array([row[name]["named"] for row in rows])
-        carried = np.array([row[name]["carried"] for row in rows])
-        leads = [row[name]["lead"] for row in rows if row[name]["lead"] is not None]
         told[name] = {
-            "named": float(shares.mean()),
-            "carried": {
-                "mean": float(carried.mean()),
-                "median": float(np.median(carried)),
-                "least": float(carried.min()),
-                "most": float(carried.max()),
-                "near_1": int((np.abs(carried - 1) <= NEAR).sum()),
-            },
-            "lead_median": float(np.median(leads)),
+            "named": float(np.mean([row[name]["named"] for row in rows])),
+            **{figure: ends([row[name][figure] for row in rows]) for figure in ("carried", "ahead", "lead")},
             "prompts": len(rows),
             "certificate_holds": sum(row["holds"] for row in rows),
         }
     return told
 
 
+def ends(values: Sequence[float | None]) -> dict[str, float]:
+    """Middles and ends of shares, and how many are all of it; those of nothing are left out."""
+    known = np.array([value for value in values if value is not None])
+    return {
+        "mean": float(known.mean()),
+        "median": float(np.median(known)),
+        "least": float(known.min()),
+        "most": float(known.max()),
+        "near_1": int((np.abs(known - 1) <= NEAR).sum()),
+    }
+
+
 def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
     """A table for each model and kind of prompts, with a line for each variant."""
-    head = ("directions", "named", "carried: mean", "median", "least", "most", "within 5 %", "lead")
+    near = f"within {NEAR:.0%}".replace("%", " %")
+    head = ("directions", "named", "carried", "range", near, "ahead", "range", near, "lead")
     made = []
     for name, rows in found.items():
         for kind, some in of_kinds(rows):
             lines = []
             for variant, told in summary_of(some).items():
-                carried = told["carried"]
-                each = [f"{carried[key]:.2f}" for key in ("mean", "median", "least", "most")]
-                near = f"{carried['near_1']} of {told['prompts']}"
-                lines.append((variant, f"{told['named']:.2f}", *each, near, f"{told['lead_median']:.2f}"))
-            made.append(Table(f"{name}, {len(some)} {kind} prompts", head, lines))
+                cells = [f"{told['named']:.2f}"]
+                for figure in ("carried", "ahead"):
+                    each = told[figure]
+                    range_ = f"{each['least']:.2f} … {each['most']:.2f}"
+                    cells += [f"{each['median']:.2f}", range_, str(each["near_1"])]
+                lines.append((variant, *cells, f"{told['lead']['median']:.2f}"))
+            made.append(Table(f"{name}, {len(some)} {kind} prompts, medians", head, lines))
     return made
 
 
 def draw(rows: Sequence[Row], axes: Any) -> None:
-    """What four directions carry at every prompt, a line of points for each variant."""
-    spread = np.random.default_rng(0).uniform(-0.25, 0.25, len(rows))
+    """What four directions carry of the logit and of its lead over what is likely, at every prompt."""
+    spread = np.random.default_rng(0).uniform(-0.15, 0.15, len(rows))
     axes.axvline(1, color="lightgrey", zorder=0)
-    for place, (variant, colour) in enumerate(zip(reversed(VARIANTS), COLOURS, strict=False)):
-        carried = np.clip([row[variant]["carried"] for row in rows], *_EDGES)
-        axes.plot(carried, place + spread, ".", markersize=4, alpha=0.6, color=colour)
-        axes.plot(np.median(carried), place, "|", markersize=22, color="black")
+    for figure, shift, colour in (("carried", 0.2, COLOURS[0]), ("ahead", -0.2, COLOURS[1])):
+        for place, variant in enumerate(reversed(VARIANTS)):
+            known = [row[variant][figure] for row in rows]
+            drawn = np.clip(np.array(known, np.float64), *_EDGES)
+            label = figure if place == 0 else None
+            axes.plot(drawn, place + shift + spread, ".", markersize=3, alpha=0.5, color=colour, label=label)
+            axes.plot(np.nanmedian(drawn), place + shift, "|", markersize=14, color="black")
     names = [f"{v}\nnames {np.mean([row[v]['named'] for row in rows]):.2f}" for v in reversed(VARIANTS)]
     axes.set_yticks(range(len(VARIANTS)), names)
-    axes.set(xlabel="part of the predicted token's centred logit that 4 directions carry")
+    axes.set(xlabel="part that the first four directions contribute")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
 if __name__ == "__main__":
