@@ -189,6 +189,34 @@ def test_mentions_are_whole_words_in_any_case():
     assert steering.mentions(texts, "The Golden Gate") == 3
 
 
+def test_mentions_of_a_concept_by_the_others():
+    def row(concept: str | None, *texts: str) -> dict:
+        told = {"texts": list(texts), "surprises": [math.log(8)] * len(texts), "greedy": "a"}
+        ways = (
+            {steering.UNSTEERED: ("0",)}
+            if concept is None
+            else dict.fromkeys(steering.WAYS, ("0.5", "1.0", "2.0"))
+        )
+        return {
+            "concept": concept,
+            "layer": 3,
+            "written": {way: {strength: told for strength in strengths} for way, strengths in ways.items()},
+        }
+
+    rows = [
+        row(None, "a", "a bridge"),
+        row("The Golden Gate", "a bridge", "Rome"),
+        row("The Roman Empire", "", "bay"),
+    ]
+    plain, first, *_ = steering.cells_of(rows)
+    assert plain["mentions"] == {"The Golden Gate": 1, "The Roman Empire": 0}
+    assert first["mentions"] == {"The Golden Gate": 1, "The Roman Empire": 0}
+    assert first["by the others"] == {"The Golden Gate": 1, "The Roman Empire": 1}
+    assert steering.share(first) == pytest.approx(1 / 4)
+    assert steering.share_of_others(first) == "50%"
+    assert first["perplexity"] == pytest.approx(8)
+
+
 def test_the_study_of_steering(tmp_path: Path):
     arguments = ["--prompts", "1", "--concepts", "1", "--layers", "1", "--samples", "1", "--tokens", "2"]
     places = ["--json", str(tmp_path / "s.json"), "--picture", str(tmp_path / "s.png")]

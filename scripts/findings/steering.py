@@ -5,9 +5,10 @@
 Ten neutral openings go on while the map of a concept prompt, from its embeddings to what leaves a layer, is
 added to the residual stream there, at several layers and strengths (:mod:`jaxlin.analyses.steering`). A
 continuation mentions the concept if one of its words below occurs in it as a whole word. The lists were
-written before the first run and have not been changed since. Beside it stand the unsteered model, and a
-random operator of the same spectrum at the same strengths. Perplexity is that of the continuations under
-the unsteered model.
+written before the first run and have not been changed since. Beside it stand the unsteered model, a random
+operator of the same spectrum at the same strengths, and the maps of the other concepts: how many of their
+continuations mention this one (the column "others'"). Perplexity is that of the continuations under the
+unsteered model.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ STRENGTHS = (0.5, 1.0, 2.0)
 #: Where the layers lie, as shares of the depth; the first ones are those that are asked for.
 DEPTHS = (2 / 3, 1 / 2, 1 / 3)
 UNSTEERED = "not steered"
+#: The concept by which the first opening is shown.
+EXAMPLE = "The Golden Gate"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -122,8 +125,9 @@ def measure(
         row[way] = {}
         for strength in STRENGTHS:
             stronger = replace(addition, strength=jnp.asarray(strength))
-            written = model.text(greedy(stronger)[0].tolist())
-            row[way][str(strength)] = go_on(stronger) | {"greedy": written}
+            row[way][str(strength)] = go_on(stronger)
+            if concept == EXAMPLE:
+                row[way][str(strength)]["greedy"] = model.text(greedy(stronger)[0].tolist())
     return {"concept": concept, "layer": layer, "written": row}
 
 
@@ -175,6 +179,10 @@ def cell(way: str, layer: int | None, strength: float, each: Mapping[str, Any]) 
         "layer": layer,
         "strength": strength,
         "mentions": {concept: mentions(written["texts"], concept) for concept, written in each.items()},
+        "by the others": {
+            concept: sum(mentions(each[other]["texts"], concept) for other in each if other != concept)
+            for concept in each
+        },
         "continuations": len(next(iter(each.values()))["texts"]),
         "perplexity": perplexity(np.concatenate([written["surprises"] for written in each.values()])),
     }
@@ -183,6 +191,13 @@ def cell(way: str, layer: int | None, strength: float, each: Mapping[str, Any]) 
 def share(cell: Mapping[str, Any]) -> float:
     """Of the continuations that mention their concept, over all concepts."""
     return sum(cell["mentions"].values()) / (cell["continuations"] * len(cell["mentions"]))
+
+
+def share_of_others(cell: Mapping[str, Any]) -> str:
+    """Of pairs of a continuation and a concept that is not its own, those that mention it; in words."""
+    concepts = len(cell["mentions"])
+    pairs = cell["continuations"] * concepts * (concepts - 1)
+    return f"{sum(cell['by the others'].values()) / pairs:.0%}" if pairs else ""
 
 
 def tables(found: Mapping[str, Sequence[Row]]) -> list[Table]:
@@ -198,24 +213,26 @@ def count_table(name: str, rows: Sequence[Row]) -> Table:
         (
             each["steered by"], "" if each["layer"] is None else str(each["layer"]), f"{each['strength']:g}",
             *(str(number) for number in each["mentions"].values()), f"{share(each):.0%}",
-            f"{each['perplexity']:,.0f}",
+            share_of_others(each), f"{each['perplexity']:,.0f}",
         )
         for each in cells
     ]  # fmt: skip
     title = f"{name}: of {cells[0]['continuations']} continuations for each concept, how many mention it"
-    return Table(title, ("steered by", "layer", "λ", *cells[0]["mentions"], "all", "perplexity"), lines)
+    return Table(
+        title, ("steered by", "layer", "λ", *cells[0]["mentions"], "all", "others'", "perplexity"), lines
+    )
 
 
 def examples(name: str, rows: Sequence[Row]) -> Table:
     """How the first opening goes on with the first concept, at every layer and strength."""
-    shown = [row for row in rows if row["concept"] in (None, next(iter(CONCEPTS)))]
+    shown = [row for row in rows if row["concept"] in (None, EXAMPLE)]
     lines = [
         (way, "" if row["concept"] is None else str(row["layer"]), strength, f"`{written['greedy']!r}`")
         for row in shown
         for way, by_strength in row["written"].items()
         for strength, written in by_strength.items()
     ]
-    title = f"{name}: “{OPENINGS[0]}” goes on, by “{next(iter(CONCEPTS))}”, greedily"
+    title = f"{name}: “{OPENINGS[0]}” goes on, by “{EXAMPLE}”, greedily"
     return Table(title, ("steered by", "layer", "λ", "greedily"), lines)
 
 
