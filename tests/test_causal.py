@@ -200,7 +200,7 @@ def test_mentions_of_a_concept_by_the_others():
         return {
             "concept": concept,
             "layer": 3,
-            "written": {way: {strength: told for strength in strengths} for way, strengths in ways.items()},
+            "written": {way: dict.fromkeys(strengths, told) for way, strengths in ways.items()},
         }
 
     rows = [
