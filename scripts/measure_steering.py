@@ -15,33 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import jaxlin_models as models
 import numpy as np
 from demo_phrasings import PHRASINGS
 from demo_world import FACTS, TOLD, tell
+from findings.steered import additions, continued, perplexity, surprise
 from rich.console import Console
 from rich.table import Table
 
 import jaxlin
-from jaxlin.analyses.steering import Concept, concept_of, low_rank_concept, random_concept
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.environment import environment
 
 CONCEPTS = ("Japan", "Egypt", "Brazil", "Norway")
 OPENINGS, OPENING_TOKENS, ADDED_TOKENS = 64, 24, 24
-RANK = 8
 #: Country-wide relations whose answers are words of the country alone.
 _OWN = ("capital", "language")
-
-#: What is added -> (directions, state, layer), from a model, its concept's recording and a layer.
-Variant = tuple[Concept, Any, int]
 
 
 def words_of(country: str) -> frozenset[str]:
@@ -80,57 +74,24 @@ def openings(model: Model, avoided: frozenset[str]) -> np.ndarray:
     return np.asarray(rows)
 
 
-def variants(model: Model, country: str, layer: int) -> Iterator[tuple[str, Variant]]:
-    """Every way to steer that is compared."""
-    recording = model.record(f"The capital of {country} is")
-    operator = recording.stretch(0, layer, normed=False)
-    yield "whole map", (*concept_of(operator), layer + 1)
-    result = jaxlin.svd(operator, operator.shape[0], method="dense")
-    top = jaxlin.svd(operator, RANK, method="dense")
-    yield f"rank {RANK}", (*low_rank_concept(top), layer + 1)
-    shape = (operator.shape[0], *operator.input_shape)
-    yield "random, same spectrum", (*random_concept(shape, result.s, seed=0), layer + 1)
-    published = recording.stretch(0, layer, normed=True)
-    yield "as published", (*concept_of(published, wrapped=True), layer)
-
-
-def perplexity(model: Model) -> Callable[[np.ndarray], float]:
-    """exp of the mean negative log-probability of the added tokens, under the unsteered model."""
-
-    @jax.jit
-    def score(ids: jax.Array) -> jax.Array:
-        hidden = model.decoder(model.decoder.embed(ids))
-        logits = jax.nn.log_softmax(model.decoder.logits(hidden[:, OPENING_TOKENS - 1 : -1]))
-        return -jnp.take_along_axis(logits, ids[:, OPENING_TOKENS:, None], axis=-1).mean()
-
-    return lambda ids: math.exp(float(score(jnp.asarray(ids))))
-
-
 def measure(model: Model, name: str, layer: int, strengths: list[float]) -> list[dict[str, Any]]:
     """All rows of one layer: shares and perplexities over all concepts and openings."""
-    score = perplexity(model)
     found: dict[tuple[str, float], list[tuple[int, float]]] = {}
     for country in CONCEPTS:
         words = words_of(country)
         ids = openings(model, words)
-        for title, (directions, state, where) in variants(model, country, layer):
+        for title, addition in additions(model, f"The capital of {country} is", layer):
             for strength in strengths:
                 key = (title if strength else "not steered", strength)
                 if not strength and title != "whole map":
                     continue
-                addition = models.Addition(state, jnp.asarray(where), jnp.asarray(strength), directions)
-                added, _ = models.generate(
-                    model.decoder,
-                    jnp.asarray(ids),
-                    ADDED_TOKENS,
-                    key=jax.random.key(0),
-                    temperature=1.0,
-                    addition=addition,
-                )
-                texts = [model.text(row) for row in np.asarray(added).tolist()]
+                added = continued(model, ids, ADDED_TOKENS, replace(addition, strength=jnp.asarray(strength)))
+                texts = [model.text(row) for row in added.tolist()]
                 mentions = sum(any(word in text for word in words) for text in texts)
-                whole = np.concatenate([ids, np.asarray(added)], axis=1)
-                found.setdefault(key, []).append((mentions, score(whole)))
+                whole = np.concatenate([ids, added], axis=1)
+                found.setdefault(key, []).append(
+                    (mentions, perplexity(surprise(model, whole, OPENING_TOKENS)))
+                )
                 print(name, layer, country, *key, mentions, flush=True)
     return [
         {

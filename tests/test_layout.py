@@ -42,7 +42,7 @@ ORDER = (
     "jaxlin",
 )
 #: Folders of Python beside the packages.
-FOLDERS = ("tests", "benchmarks", "scripts", "docs")
+FOLDERS = ("tests", "benchmarks", "scripts", "scripts/findings", "docs")
 #: The packages that see a model only through the operator, or through what reads vectors as tokens.
 ENGINE = ("runtime", "networks", "linear", "results", "solvers", "per_token", "analyses")
 

@@ -63,10 +63,29 @@ class HeadAt:
         Soft-caps are frozen like every other coefficient: cap·tanh(z/cap) = (that / z at y)·z.
         """
         ids = [token.id for token in self.prediction.pair]
-        frozen = np.divide(self.logits, self._raw, out=np.ones_like(self._raw), where=self._raw != 0)
         table = np.asarray(self.model.decoder.head_rows(jnp.asarray(ids)), np.float64)
+        frozen = self.frozen
         rows: np.ndarray = frozen[ids, None] * table - self._mean(frozen / len(frozen))
         return rows
+
+    @cached_property
+    def frozen(self) -> Float[np.ndarray, " vocab"]:
+        """By what the soft-cap multiplies each raw score at y; 1 where there is none."""
+        return np.divide(self.logits, self._raw, out=np.ones_like(self._raw), where=self._raw != 0)
+
+    @cached_property
+    def slopes(self) -> Float[np.ndarray, " vocab"]:
+        """The derivative of the soft-cap at each raw score; 1 where there is none."""
+        cap = self.model.config.final_logit_softcap
+        return np.ones_like(self.logits) if cap is None else 1 - np.square(self.logits / cap)
+
+    def changes(
+        self, hidden: Float[np.ndarray, "n d"], *, frozen: bool = True
+    ) -> Float[np.ndarray, "n vocab"]:
+        """What changes of y do to all logits: with the soft-cap frozen, as in the map, or by its slope."""
+        raw = np.concatenate([hidden @ table.T for _, table in self._table()], axis=1)
+        changes: np.ndarray = raw * (self.frozen if frozen else self.slopes)
+        return changes
 
     @cached_property
     def logits(self) -> Float[np.ndarray, " vocab"]:
@@ -94,8 +113,7 @@ class HeadAt:
         """
         check_metric(name)
         weight = {FISHER: self.probabilities, LOGITS: np.ones_like(self.logits)}[name]
-        cap = self.model.config.final_logit_softcap
-        slope = np.ones_like(self.logits) if cap is None else 1 - np.square(self.logits / cap)
+        slope = self.slopes
         mean = self._mean(weight * slope / weight.sum())
         gram = np.zeros((len(mean), len(mean)))
         for chunk, table in self._table():
@@ -122,5 +140,5 @@ class HeadAt:
         size = self.model.config.vocab_size
         for start in range(0, size, ROWS_AT_ONCE):
             chunk = slice(start, min(start + ROWS_AT_ONCE, size))
-            rows = self.model.decoder.head_rows(jnp.arange(chunk.start, chunk.stop))
+            rows = self.model.decoder.head_slice(chunk.start, chunk.stop - chunk.start)
             yield chunk, np.asarray(rows, np.float64)

@@ -44,9 +44,9 @@ class Text:
         """Sizes and settings of the decoder; needs no weights."""
         return self.source.config
 
-    @property
+    @cached_property
     def has_tokenizer(self) -> bool:
-        """Whether prompts may be text, and tokens are spelled."""
+        """Whether prompts may be text, and tokens are spelled. Looked for once: every token asks."""
         return self.own_tokenizer is not None or self.source.has_tokenizer
 
     @property

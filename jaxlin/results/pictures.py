@@ -27,7 +27,8 @@ FORMATS = ("png", "pdf", "svg")
 _LETTERS = 24
 #: Tokens of a bar chart; the numbers have all of them.
 _BARS = 24
-_SETTINGS: Any = {
+#: How all pictures look, as settings of matplotlib.
+STYLE: Any = {
     "svg.hashsalt": "jaxlin",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -62,7 +63,7 @@ class Picture:
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
-        with mpl.rc_context(_SETTINGS):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=self.size, layout="constrained")
             axes = figure.add_subplot()
             if self.nothing:
@@ -81,7 +82,7 @@ class Picture:
 
         figure = self.figure()
         paths = [folder / f"{self.name}.{ending}" for ending in formats]
-        with mpl.rc_context(_SETTINGS), _silent_about_fonts():
+        with mpl.rc_context(STYLE), _silent_about_fonts():
             for path in paths:
                 figure.savefig(path, dpi=160)
         numbers = folder / f"{self.name}.csv"

@@ -247,6 +247,12 @@ class Decoder(nnx.Module):
         table = self.embedding if self.head is None else self.head
         return table[...][token_ids]
 
+    def head_slice(self, start: int, count: int) -> Float[Array, "n d"]:
+        """``count`` rows of the head from row ``start`` on, copied as they lie."""
+        table = self.embedding if self.head is None else self.head
+        rows: Array = jax.lax.dynamic_slice_in_dim(table[...], start, count)
+        return rows
+
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head

@@ -1,4 +1,4 @@
-"""The prompts of ``measure_readouts.py``, written for it: short ones of many kinds, and long ones."""
+"""The prompts of the studies, written for them: short ones of many kinds, long ones of about 400 tokens."""
 
 from __future__ import annotations
 
