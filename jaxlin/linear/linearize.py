@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian
+from jaxlin.linear.stacked import stacked
+from jaxlin.networks.freeze import Frozen
 
 
 def linearize(
@@ -21,8 +24,13 @@ def linearize(
     x: Float[Array, ...],
     *parameters: Any,
     offset: Float[Array, ...] | None = None,
+    batch: bool = False,
 ) -> DetachedJacobian:
     """The derivative of ``f`` at ``x`` as an operator: detached where ``f`` stops gradients.
+
+    :func:`jaxlin.freeze` stops them in a function of known parts. The operator is a pytree, and this function
+    may be vmapped: ``jax.vmap(lambda x: jaxlin.linearize(f, x))(X)`` has the maps of all points, each to be
+    used, or built by ``dense()``, within ``jax.vmap`` and ``jax.jit``.
 
     Args:
         f: x, *parameters -> output array of any shape. Must allow jvp, vjp and vmap.
@@ -30,12 +38,25 @@ def linearize(
         *parameters: pytrees of weights. Arrays that ``f`` closes over are copied into the compiled
             program, so pass large weights here.
         offset: c of y = J·x + c where it is known (zero for a bias-free network), so that the
-            certificate's reconstruction means something; y − J·x if not given.
+            certificate's reconstruction means something. If not given it is computed for a function of
+            :func:`jaxlin.freeze`, and y − J·x for any other.
+        batch: ``x`` are many points [N, *input_shape], and the operator is that of all their maps below each
+            other: outputs [N, *output_shape]. :func:`jaxlin.svd` of it finds the input directions that
+            matter for all points together. It is taken at their mean, see :mod:`jaxlin.linear.stacked`.
+
+    Raises:
+        JaxlinError: a part of a frozen function has no rule, or a batch has no points or comes with an offset.
     """
     x = jnp.asarray(x)
+    if batch:
+        if offset is not None:
+            raise JaxlinError("`offset` is that of one point: leave it out with `batch`")
+        return stacked(f, x, *parameters)
     y = jax.jit(f)(x, *parameters)
     state = (x, parameters)
     forward, backward = JvpForward(f), VjpBackward(f)
+    if offset is None and isinstance(f, Frozen):
+        offset = jax.jit(f.offset)(x, *parameters)
     known = offset is not None
     c = jnp.asarray(offset, y.dtype) if known else y - jax.jit(forward)(state, x[None])[0]
     return DetachedJacobian(state, x, y, jnp.broadcast_to(c, y.shape), forward, backward, known)

@@ -134,8 +134,15 @@ class DetachedJacobian(LinearMap):
         progress(stage, len(u), len(u), "rows")
 
     def dense(self, progress: Progress = silent) -> Float[Array, "m ..."]:
-        """The matrix itself, [m, *input_shape], row by row from m passes. For small m·n."""
+        """The matrix itself, [m, *input_shape], row by row from m passes. For small m·n.
+
+        Also within ``jax.jit`` and ``jax.vmap``.
+        """
         rows, _ = self.shape
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
+            probes = jnp.eye(rows, dtype=self.dtype).reshape(rows, *self.output_shape)
+            traced: Array = jax.lax.map(self.rmatvec, probes, batch_size=self.probes_per_pass)
+            return traced
         matrix = np.empty((rows, *self.input_shape), self.dtype)
         for chunk, values in self.rows(np.eye(rows, dtype=self.dtype), progress, "building the matrix"):
             matrix[chunk] = values

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.networks.classify import Plan, classified
+from jaxlin.networks.classify import Plan
 from jaxlin.networks.evaluate import along_path, values_of
 from jaxlin.networks.freeze import Frozen
-from jaxlin.networks.program import traced
 from jaxlin.networks.waist import Waist, cheapest_waist, jacobian
 
 
@@ -55,7 +54,7 @@ class PointMaps:
         """
         self._parameters = parameters
         with jax.default_matmul_precision("highest"):
-            self._plan: Plan = classified(traced(f.flat(parameters), like, *jax.tree.leaves(parameters)))
+            self._plan: Plan = f.plan(like, *parameters)
         self._waist: Waist = cheapest_waist(self._plan)
         probe = np.random.default_rng(0).standard_normal(self.input_shape)
         self._probe = jnp.asarray(probe, self._type(self._plan.program.inputs[0]).dtype)
@@ -131,10 +130,3 @@ def _misfit(
     scale = jnp.linalg.norm(jnp.sum(jnp.abs(terms), 1) + jnp.abs(expected) + jnp.abs(c))
     error = jnp.linalg.norm(jnp.sum(terms, 1) - expected)
     return error / jnp.where((scale == 0) & (error == 0), 1, scale)
-
-
-def maps_of(f: Callable[..., Any], points: Float[Array, "N ..."], *parameters: Any) -> Maps:
-    """The maps of a few points, all at once."""
-    from jaxlin.networks.freeze import freeze
-
-    return PointMaps(freeze(f), points[0], *parameters).at(points)

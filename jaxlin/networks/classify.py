@@ -38,15 +38,19 @@ class Plan:
         return tuple(self.kinds[number] for number in self.program.outputs)
 
 
-def classified(program: Program) -> Plan:
+def classified(program: Program, rules: Mapping[str, str]) -> Plan:
     """The plan of a program whose first argument is the input; the others are parameters.
+
+    Args:
+        program: the steps.
+        rules: for primitives without a rule, see :data:`jaxlin.networks.rules.GIVEN`.
 
     Raises:
         JaxlinError: the output is not a linear function of the input once all coefficients are frozen.
     """
     first, *parameters = program.inputs
     given = [fresh(Role.LINEAR, first), *(CONSTANT for _ in parameters)]
-    plan = _planned(program, given)
+    plan = _planned(program, given, rules)
     for kind in plan.outputs:
         if kind.role in (Role.UNDECIDED, Role.COEFFICIENT):
             raise JaxlinError(_refusal(kind))
@@ -62,7 +66,7 @@ def _refusal(kind: Kind) -> str:
     return f"the output is not linear once all coefficients are frozen: {kind.cause}"
 
 
-def _planned(program: Program, given: Sequence[Kind]) -> Plan:
+def _planned(program: Program, given: Sequence[Kind], rules: Mapping[str, str]) -> Plan:
     kinds: dict[int, Kind] = dict(zip(program.inputs, given, strict=True))
     kinds |= dict.fromkeys(program.constants, CONSTANT)
     for number, value in program.known.items():
@@ -70,7 +74,7 @@ def _planned(program: Program, given: Sequence[Kind]) -> Plan:
         kinds[number] = Kind(Role.CONSTANT, germ=germ)
     decisions = []
     for step in program.steps:
-        site = Site(step, program, kinds)
+        site = Site(step, program, kinds, rules)
         inner = _CONTROL.get(step.name)
         decision = decide(site) if inner is None else inner(site)
         kinds |= zip(step.outputs, decision.kinds, strict=True)
@@ -85,7 +89,7 @@ def _scan(site: Site) -> Decision:
     given = [_inside(kind, number) for kind, number in zip(site.operands, body.inputs, strict=True)]
     tried = {i: list(_TRIED[given[i].role]) for i in range(fixed, fixed + carried)}
     while True:
-        plan = _planned(body, given)
+        plan = _planned(body, given, site.rules)
         changed = False
         for i, after in zip(tried, plan.outputs, strict=False):
             if _may_follow(given[i], after):
@@ -123,7 +127,7 @@ def _cond(site: Site) -> Decision:
     step = site.step
     index, *operands = site.operands
     plans = tuple(
-        _planned(branch, [_inside(k, n) for k, n in zip(operands, branch.inputs, strict=True)])
+        _planned(branch, [_inside(k, n) for k, n in zip(operands, branch.inputs, strict=True)], site.rules)
         for branch in step.inner
     )
     kinds = []

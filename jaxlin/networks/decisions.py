@@ -67,11 +67,13 @@ class Site:
         step: the step.
         program: that it is of.
         known: the kinds of all values so far, by number.
+        rules: what was said about primitives without a rule.
     """
 
     step: Step
     program: Program
     known: Mapping[int, Kind]
+    rules: Mapping[str, str]
 
     @property
     def operands(self) -> list[Kind]:
@@ -127,15 +129,22 @@ class Site:
         bases = {kind.base if fits else self.output for kind, fits in depending}
         base = bases.pop() if len(bases) == 1 else self.output
         alone = base != self.output
+        within = frozenset(
+            {number for number in self.step.inputs if self.known[number].depends}.union(
+                *(kind.within for kind, _ in depending)
+            )
+            if alone
+            else ()
+        )
         roots = {kind.root for kind, _ in depending}
         if alone and len(roots) == 1 and None not in roots:
             found = germ or germ_of(self.step.name, self.step.params, [k.germ for k in self.operands])
             moved = role is Role.LINEAR and not activated and found is not None and found.value != 0
             if found is not None and not moved:
-                return Kind(role, activated, base, roots.pop(), found, cause, mixed)
+                return Kind(role, activated, base, within, roots.pop(), found, cause, mixed)
         if role in (Role.LINEAR, Role.UNDECIDED) and not (activated and alone) and not mixed:
-            return replace(fresh(role, self.output, cause), base=base)
-        return Kind(role, activated and alone, base, None, None, cause, mixed)
+            return replace(fresh(role, self.output, cause), base=base, within=within)
+        return Kind(role, activated and alone, base, within, None, None, cause, mixed)
 
     def is_zero(self, germ: Germ | None) -> bool:
         """Whether something is 0 where its root is, up to rounding, and smooth enough for a quotient."""

@@ -90,12 +90,17 @@ def _path_of(step: Step, decision: Decision, values: Mapping[int, Any], path: Va
         return [at[0] ** (power - 1) * along[0]]
     if decision.form is Form.CHOICE:
         return [_CHOSEN[step.name](at, along)]
-    return _derived(step, at, along)
+    return _derived(step, decision, at, along)
 
 
-def _derived(step: Step, at: list[Any], along: list[Any]) -> list[Any]:
+def _derived(step: Step, decision: Decision, at: list[Any], along: list[Any]) -> list[Any]:
     """The derivative at the point in the direction of the path."""
-    _, tangents = jax.jvp(lambda *operands: step.bind(*operands), at, along)
+    kept = [i for i, on_path in enumerate(decision.kept) if on_path]
+
+    def of_kept(operands: list[Any]) -> list[Any]:
+        return step.bind(*(operands[kept.index(i)] if i in kept else value for i, value in enumerate(at)))
+
+    _, tangents = jax.jvp(of_kept, ([at[i] for i in kept],), ([along[i] for i in kept],))
     return tangents
 
 

@@ -49,6 +49,7 @@ class Kind:
         activated: whether it is an activation: a linear value times a function of itself, element by element.
             Of two factors the activated one is frozen.
         base: the value that it is computed from element by element; its own number if from several.
+        within: the values that it is computed from element by element.
         root: the value that ``germ`` is a function of; None where nothing is known.
         germ: its value and slope where ``root`` is 0.
         cause: why it is a coefficient, or undecided.
@@ -58,6 +59,7 @@ class Kind:
     role: Role
     activated: bool = False
     base: int | None = None
+    within: frozenset[int] = frozenset()
     root: int | None = None
     germ: Germ | None = None
     cause: Cause | None = None

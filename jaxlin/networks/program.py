@@ -111,6 +111,14 @@ def traced(f: Callable[..., Any], *arguments: Any) -> Program:
         raise JaxlinError(
             f"the function returns {type(shape).__name__} and not one array: let it return the output alone"
         )
+    for what, aval in (("input", closed.in_avals[0]), ("output", closed.out_avals[0])):
+        if jnp.issubdtype(aval.dtype, jnp.complexfloating):
+            raise JaxlinError(f"the {what} is complex: give a function of real numbers to real numbers")
+    if not jnp.issubdtype(closed.in_avals[0].dtype, jnp.floating):
+        raise JaxlinError(
+            f"the input is {closed.in_avals[0].dtype.name} and a map needs numbers that can change a little: "
+            "give floating-point ones, and for indices into a table the rows that they choose"
+        )
     return flattened(closed)
 
 
@@ -159,7 +167,7 @@ class _Flattening:
             given = [number(atom) for atom in equation.invars]
             wrapped = equation.params.get(_WRAPPERS.get(equation.primitive.name, ""))
             # What JAX has written itself has no place of its own.
-            where = source_info_util.summarize(equation.source_info) or within
+            where = _place_of(equation.source_info) or within
             if wrapped is not None:
                 inner, closed_over = _opened(wrapped)
                 made = self._run(inner, closed_over, given, where)
@@ -181,6 +189,12 @@ class _Flattening:
         number = self._new(literal.aval)
         self.known[number] = np.asarray(literal.val, literal.aval.dtype)
         return number
+
+
+def _place_of(info: Any) -> str:
+    """File, line and function; or the scope, where that names an operation of PyTorch."""
+    scopes = [scope for scope in str(info.name_stack).split("/") if scope.startswith("aten.")]
+    return scopes[-1] if scopes else source_info_util.summarize(info)
 
 
 def _step(equation: Any, inputs: Sequence[int], outputs: Sequence[int], where: str) -> Step:

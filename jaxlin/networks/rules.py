@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 
+from jaxlin.errors import JaxlinError
 from jaxlin.networks.decisions import Decision, Form, Site
 from jaxlin.networks.kinds import CONSTANT, Kind, Role, fresh
 from jaxlin.networks.scalar_functions import is_scalar_function
@@ -34,10 +35,24 @@ def decide(site: Site) -> Decision:
     if not any(jnp.issubdtype(types[number].dtype, jnp.inexact) for number in outputs):
         kind = site.elementwise(Role.COEFFICIENT, cause=site.cause("has no derivative"))
         return Decision(tuple(kind if number == site.output else _frozen(site, number) for number in outputs))
-    rule = RULES.get(site.step.name)
-    if rule is None and is_scalar_function(site.step.name):
-        rule = _scalar_function
+    name = site.step.name
+    rule = RULES.get(name) or (_scalar_function if is_scalar_function(name) else None)
+    rule = rule or GIVEN.get(site.rules.get(name, ""))
     return _without_rule(site) if rule is None else rule(site)
+
+
+def checked_rules(rules: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Rules that somebody gives for primitives without one.
+
+    Raises:
+        JaxlinError: a primitive that has a rule, or no such rule.
+    """
+    for name, rule in rules.items():
+        if name in RULES or is_scalar_function(name):
+            raise JaxlinError(f"the primitive {name!r} has a rule of its own: leave it out")
+        if rule not in GIVEN:
+            raise JaxlinError(f"unknown rule {rule!r} for {name!r}: choose one of {', '.join(GIVEN)}")
+    return tuple(rules.items())
 
 
 def _constants(site: Site) -> tuple[Kind, ...]:
@@ -58,30 +73,37 @@ def _without_rule(site: Site) -> Decision:
     role = Role.UNDECIDED if linear else Role.COEFFICIENT
     why = (
         "has no rule by which it could be made linear: put jax.lax.stop_gradient around it if it is a "
-        "coefficient, or leave it out"
+        f"coefficient, or give freeze the rule {{{site.step.name!r}: 'linear'}} if it is linear"
     )
     return Decision(tuple(fresh(role, number, site.cause(why)) for number in site.step.outputs))
 
 
-def _nonlinear(site: Site, *extra: Kind) -> Kind:
+def _nonlinear(site: Site) -> Kind:
     """The kind of a function of one value that is nothing but nonlinear: a coefficient."""
     why = "is not zero where its argument is zero, so that it is no coefficient times its argument"
     return site.elementwise(Role.COEFFICIENT, cause=site.cause(why))
+
+
+def _coefficient(site: Site) -> Decision:
+    """A function of several values, or one without a slope."""
+    return Decision((_nonlinear(site),))
 
 
 def _scalar_function(site: Site) -> Decision:
     operand = site.operands[0]
     kind = _nonlinear(site)
     found = upgraded(site, kind)
+    if operand.mixed:  # what is wrong with it comes first
+        kind = replace(kind, cause=operand.cause)
     if found is not None or not operand.on_path or operand.mixed:
         return found or Decision((kind,))
     # Of a sum with a constant in it: the function of that sum as a whole.
-    whole = Site(site.step, site.program, {**site.known, site.step.inputs[0]: _itself(site, operand)})
+    whole = replace(site, known={**site.known, site.step.inputs[0]: _itself(site, operand)})
     return upgraded(whole, replace(_nonlinear(whole), base=kind.base)) or Decision((kind,))
 
 
 def _itself(site: Site, operand: Kind) -> Kind:
-    return replace(fresh(operand.role, site.step.inputs[0]), base=operand.base)
+    return replace(fresh(operand.role, site.step.inputs[0]), base=operand.base, within=operand.within)
 
 
 def upgraded(site: Site, kind: Kind) -> Decision | None:
@@ -147,6 +169,8 @@ def _choice(site: Site) -> Decision:
 
 def _sign(site: Site) -> Decision:
     operand = site.operands[0]
+    if jnp.issubdtype(site.program.types[site.step.inputs[0]].dtype, jnp.complexfloating):
+        return _coefficient(site)  # a length, which has no sign
     kind = site.elementwise(operand.role, activated=True, mixed=operand.mixed, cause=operand.cause)
     return upgraded(site, kind) or Decision((kind,), (operand.role is Role.LINEAR,), Form.SIGN)
 
@@ -160,6 +184,28 @@ def _derivative(site: Site) -> Decision:
         for kind, number in zip(decided.kinds, site.step.outputs, strict=True)
     )
     return replace(decided, kinds=kinds, form=Form.DERIVATIVE)
+
+
+def _sorted(site: Site) -> Decision:
+    """Each output is the operand in its place in another order, which the input may decide."""
+    moved = any(kind.depends for kind in site.operands)
+    kinds = []
+    for kind, number in zip(site.operands, site.step.outputs, strict=True):
+        role = Role.COEFFICIENT if moved and not kind.depends else kind.role
+        cause = kind.cause or site.cause("sorts a constant by the input")
+        kinds.append(replace(fresh(role, number, cause), mixed=kind.mixed))
+    return Decision(tuple(kinds), tuple(kind.role is Role.LINEAR for kind in site.operands), Form.DERIVATIVE)
+
+
+def _solved(site: Site) -> Decision:
+    """A frozen triangular matrix, solved for a linear right-hand side."""
+    matrix, right = site.operands
+    if matrix.on_path and right.depends:
+        return _undecided(site)
+    role = right.role if right.depends else Role.COEFFICIENT
+    cause = right.cause if right.depends else site.cause("solves with a matrix that depends on the input")
+    kind = replace(fresh(role, site.output, cause), mixed=right.mixed)
+    return Decision((kind,), (False, role is Role.LINEAR))
 
 
 def _product(site: Site) -> Decision:
@@ -184,12 +230,22 @@ def _product(site: Site) -> Decision:
         path, other = (a, b) if on_path[0] else (b, a)
         kept = (on_path[0] and path.role is Role.LINEAR, on_path[1] and path.role is Role.LINEAR)
         return made(path.role, kept, activated=path.activated or other.depends, source=path)
-    same = site.step.inputs[0] == site.step.inputs[1]
-    if a.activated != b.activated or (same and a.activated and elementwise):
-        path, first = (b, False) if a.activated else (a, True)
+    coefficient = _coefficient_of(site, a, b)
+    if coefficient is not None:
+        path, first = (b, False) if coefficient == 0 else (a, True)
         linear = path.role is Role.LINEAR
         return made(path.role, (first and linear, not first and linear), activated=True, source=path)
     return _undecided(site)
+
+
+def _coefficient_of(site: Site, a: Kind, b: Kind) -> int | None:
+    """Which of two factors is frozen: one that is an activation of the other, or the only activation."""
+    first, second = site.step.inputs
+    if b.activated and (first in b.within or first == second):
+        return 1
+    if a.activated and second in a.within:
+        return 0
+    return None if a.activated == b.activated else 0 if a.activated else 1
 
 
 def _undecided(site: Site) -> Decision:
@@ -245,6 +301,9 @@ _ELEMENTWISE = ("add", "add_any", "sub", "neg", "convert_element_type", "reduce_
                 "integer_pow", "square", "real", "imag", "conj", "complex", "device_put",
                 "sharding_constraint", "layout_constraint", "name")  # fmt: skip
 
+#: What can be said of a primitive without a rule.
+GIVEN: Mapping[str, Rule] = {"linear": _sum, "coefficient": _coefficient}
+
 #: Primitive -> its rule.
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys((*_RESHAPED, "add", "add_any", "sub", "neg", "concatenate", "pad", "reduce_sum", "cumsum",
@@ -256,11 +315,16 @@ RULES: Mapping[str, Rule] = {
     "select_n": _select,
     **dict.fromkeys(("max", "min", "clamp"), _choice),
     "abs": _sign,
-    **dict.fromkeys(("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin", "sort",
+    **dict.fromkeys(("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin",
                      "top_k"), _derivative),
     **dict.fromkeys(("mul", "dot_general", "conv_general_dilated"), _product),
     "div": _quotient,
     **dict.fromkeys(("integer_pow", "square"), _power),
     "stop_gradient": _stopped,
+    "sort": _sorted,
+    "triangular_solve": _solved,
+    **dict.fromkeys(("pow", "atan2", "rem", "sign", "floor", "ceil", "round", "nextafter", "erf_inv", "lgamma",
+                     "digamma", "igamma", "igammac", "polygamma", "bessel_i0e", "bessel_i1e",
+                     "regularized_incomplete_beta"), _coefficient),
     "optimization_barrier": _several,
 }  # fmt: skip

@@ -56,7 +56,9 @@ def cuts(plan: Plan) -> Iterator[Waist]:
         if needed.isdisjoint(step.outputs):
             continue
         needed = (needed - set(step.outputs)) | set(operands_on_path(plan, step, decision))
-        yield _waist(plan, before, needed)
+        # A complex number counts twice, so that no matrix goes through one.
+        if all(jnp.issubdtype(program.types[number].dtype, jnp.floating) for number in needed):
+            yield _waist(plan, before, needed)
 
 
 def _waist(plan: Plan, before: int, needed: set[int]) -> Waist:
@@ -112,6 +114,8 @@ def jacobian(plan: Plan, waist: Waist, values: Values) -> Float[Array, "m n"]:
     """The matrix at the point whose frozen values these are, [outputs, inputs]."""
     program = plan.program
     first, last = program.inputs[0], program.outputs[0]
+    if not waist.values:  # the output does not depend on the input
+        return jnp.zeros((_size(plan, last), _size(plan, first)), program.types[last].dtype)
     like = [jax.ShapeDtypeStruct(program.types[n].shape, program.types[n].dtype) for n in waist.values]
     probes = _basis(like)
     parts = []

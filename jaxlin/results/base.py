@@ -294,13 +294,22 @@ class Result(ABC):
         Raises:
             JaxlinError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise JaxlinError(
-                'tables of pandas need pandas, which is not installed: pip install "jaxlin[pandas]"'
-            ) from error
-        return pandas.DataFrame(self.rows())
+        return pandas_module().DataFrame(self.rows())
+
+
+def pandas_module() -> Any:
+    """pandas, which is loaded when a frame is asked for.
+
+    Raises:
+        JaxlinError: it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise JaxlinError(
+            'tables of pandas need pandas, which is not installed: pip install "jaxlin[pandas]"'
+        ) from error
+    return pandas
 
 
 @contextmanager

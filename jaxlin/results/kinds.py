@@ -12,6 +12,7 @@ from jaxlin.results.base import Result
 from jaxlin.results.compare import Comparison
 from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.layers import LayersResult
+from jaxlin.results.points import PointContributions
 from jaxlin.results.steer import SteeringResult
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tokens import TokensResult
@@ -19,7 +20,9 @@ from jaxlin.results.tokens import TokensResult
 #: Verb -> what it makes. A comparison is of policies or of models; the latter's summary has ``models``.
 KINDS: Mapping[str, type[Result]] = {
     kind.kind: kind
-    for kind in (SVDResult, TokensResult, LayersResult, Attribution, Comparison, SteeringResult)
+    for kind in (
+        SVDResult, TokensResult, LayersResult, Attribution, Comparison, SteeringResult, PointContributions
+    )  # fmt: skip
 }
 
 

@@ -17,6 +17,7 @@ from jaxlin.verbs.decompositions import Layers as Layers
 from jaxlin.verbs.decompositions import Svd as Svd
 from jaxlin.verbs.decompositions import Tokens as Tokens
 from jaxlin.verbs.decompositions import tolerance, triplets
+from jaxlin.verbs.points import Contributions as Contributions
 from jaxlin.verbs.shared import (
     ATTENTION,
     DTYPES,
