@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "results" / "genotype"
-plt.style.use(HERE.parent / "paper.mplstyle")
+STYLE = HERE.parent / "paper.mplstyle"
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 
 
@@ -24,6 +24,7 @@ def saved(figure: Any, name: str) -> Any:
     return figure
 
 
+@plt.style.context(STYLE)
 def effects_figure(
     additive: tuple[Float[np.ndarray, " loci"], Float[np.ndarray, " loci"]],
     epistasis: tuple[Float[np.ndarray, "loci loci"], Float[np.ndarray, "loci loci"]],
@@ -56,7 +57,7 @@ def effects_figure(
             box.set_facecolor(colour)
         right.plot([], [], "s", color=colour, label=f"{name}, locus {locus + 1}")
     right.set(xticks=[0, 1, 2], xlabel="copies of the allele at the other locus")
-    right.set_ylabel(f"J of locus {j + 1}  (phenotype s.d. per allele)")
+    right.set_ylabel(f"J of locus {j + 1}  (genetic s.d. per allele)")
     right.set_ylim(top=right.get_ylim()[1] + 0.25 * np.ptp(right.get_ylim()))
     right.legend(loc="upper left")
     right.set_title("c  one locus, all individuals")
@@ -77,11 +78,12 @@ def _against(axes: Any, truth: np.ndarray, found: np.ndarray, name: str) -> None
               rasterized=True)  # fmt: skip
     axes.plot(truth[~none], found[~none], "o", ms=4, color=BLUE, label=f"effect ({(~none).sum():,})")
     axes.text(0.97, 0.04, f"r = {agreement(found, truth):.3f}", transform=axes.transAxes, ha="right")
-    axes.set(xlabel=f"true {name}  (s.d.)", ylabel=f"found {name}  (s.d.)", aspect="equal")
+    axes.set(xlabel=f"true {name}  (genetic s.d.)", ylabel=f"found {name}  (genetic s.d.)", aspect="equal")
     axes.set(xlim=(-most, most), ylim=(-most, most))
     axes.legend(loc="upper left")
 
 
+@plt.style.context(STYLE)
 def noise_figure(
     heritabilities: Sequence[float], results: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 ) -> Any:
@@ -92,40 +94,50 @@ def noise_figure(
         results: what was measured (row) -> which population (column) -> which method -> its values.
     """
     marks = {"maps of the network": (BLUE, "o"), "linear regression": (GREY, "s"),
-             "pair after pair": (GREY, "s"), "lasso on all pairs": (ORANGE, "^")}  # fmt: skip
+             "pair after pair": (GREEN, "D"), "lasso on all pairs": (ORANGE, "^")}  # fmt: skip
     columns = list(next(iter(results.values())))
-    figure, grid = plt.subplots(
-        len(results), len(columns), figsize=(6.4, 2.1 * len(results)), sharex=True, sharey="row", squeeze=False
-    )
+    size = (6.4, 1.9 * len(results) + 0.5)
+    figure, grid = plt.subplots(len(results), len(columns), figsize=size, sharex=True, sharey="row", squeeze=False)
+    shown: dict[str, Any] = {}
     for row, (measure, by_population) in zip(grid, results.items(), strict=True):
         for axes, population in zip(row, columns, strict=True):
             for method, values in by_population[population].items():
                 colour, mark = marks[method]
-                axes.plot(heritabilities, values, color=colour, marker=mark, ms=4, label=method)
-            axes.set(ylim=(0, 1.05), xlim=(max(heritabilities) + 0.03, min(heritabilities) - 0.03))
+                (shown[method],) = axes.plot(heritabilities, values, color=colour, marker=mark, ms=4, clip_on=False)
+            axes.set(ylim=(0, 1.02), xticks=heritabilities)
         row[0].set_ylabel(measure)
-        row[-1].legend(loc="lower left")
+    grid[0][0].invert_xaxis()  # shared: noise grows to the right
     for axes, population in zip(grid[0], columns, strict=True):
         axes.set_title(population)
     for axes in grid[-1]:
-        axes.set_xlabel("heritability: genetic share of the variance")
+        axes.set_xlabel("heritability")
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown))
     return saved(figure, "noise")
 
 
+@plt.style.context(STYLE)
 def pairs_figure(
     found: Mapping[str, Float[np.ndarray, "loci loci"]], truth: Float[np.ndarray, "loci loci"]
 ) -> Any:
-    """The effects of all pairs along the chromosome: found below the diagonal, circles around the true ones."""
-    figure, row = plt.subplots(1, len(found), figsize=(3.3 * len(found) + 0.6, 3.3), squeeze=False)
-    most = np.abs(truth).max()
+    """The effects of all pairs along the chromosome: true ones above the diagonal, found ones below it.
+
+    The area of a disc is its effect, as a share of the largest of its triangle.
+    """
+    figure, row = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.5), squeeze=False)
     first, second = np.nonzero(np.triu(truth))
     for axes, (name, effects) in zip(row[0], found.items(), strict=True):
-        lower = np.where(np.tri(len(effects), k=-1, dtype=bool), effects, np.nan)
-        edges = np.arange(len(effects) + 1) + 0.5
-        image = axes.pcolormesh(edges, edges, lower, cmap="RdBu_r", vmin=-most, vmax=most, rasterized=True)
-        axes.plot(first + 1, second + 1, "o", ms=8, mfc="none", mec="black", mew=0.7, label="true pairs")
-        axes.set(xlabel="locus", ylabel="locus", aspect="equal", title=name)
-        axes.invert_yaxis()
-    row[0][0].legend(loc="upper right")
-    figure.colorbar(image, ax=row[0], label="effect of a pair (s.d.)", shrink=0.8)
+        for which, halves in (("true", np.triu(truth, 1)), ("found", np.tril(effects, -1))):
+            for colour, sign in ((BLUE, -1), (ORANGE, 1)):
+                share = np.clip(sign * halves / np.abs(halves).max(), 0, 1)
+                y, x = np.nonzero(share)
+                axes.scatter(x + 1, y + 1, s=60 * share[y, x], color=colour, lw=0, rasterized=which == "found",
+                             label=("lowers" if sign < 0 else "raises") if which == "true" else None)  # fmt: skip
+        axes.plot(first + 1, second + 1, "o", ms=11, mfc="none", mec="black", mew=0.5, label="where a true pair is")
+        loci = len(truth)
+        axes.plot([1, loci], [1, loci], color="black", lw=0.5)
+        axes.text(0.97, 0.97, "true", transform=axes.transAxes, ha="right", va="top")
+        axes.text(0.03, 0.03, "found", transform=axes.transAxes)
+        axes.set(xlabel="locus", ylabel="locus", aspect="equal", title=name, xlim=(0, loci + 1), ylim=(loci + 1, 0))
+    handles, labels = row[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return saved(figure, "pairs")

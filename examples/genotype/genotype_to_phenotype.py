@@ -25,6 +25,7 @@
 
 # %%
 import time
+from functools import cache
 
 import genotype_pictures as pictures
 import jax
@@ -47,9 +48,15 @@ started = time.perf_counter()
 # the mean of the population.
 
 # %%
-population = simulate(heritability=0.8, switch=1.0, seed=0)
+@cache
+def learn(heritability: float, switch: float):
+    """A population, and a network that was trained on it."""
+    population = simulate(heritability=heritability, switch=switch, seed=0)
+    return population, fit(population.z, population.phenotype)
+
+
+population, network = learn(heritability=0.8, switch=1.0)
 z = population.z
-network = fit(z, population.phenotype)
 print(f"explains {network.explained:.0%} of the variance of individuals that were left out, of at most 80%")
 
 # %% [markdown]
@@ -100,16 +107,14 @@ print(f"pairs: r = {agreement(of_each_pair(epistasis), truth):.3f}; {share:.0%} 
 #   told the form of the truth, sums of effects and products, which the network is not.
 
 # %%
-HERITABILITIES = (1.0, 0.8, 0.65, 0.5)
+HERITABILITIES = (1.0, 0.8, 0.5)
 POPULATIONS = {"independent loci": 1.0, "linked loci": 0.1}
 MEASURES = ("additive effects: r", "pairs: r", "pairs: share found")
 results = {measure: {name: {} for name in POPULATIONS} for measure in MEASURES}
 linked = {}
-print("population        heritability   measure               " + " " * 12 + "values")
 for name, switch in POPULATIONS.items():
     for heritability in HERITABILITIES:
-        one = simulate(heritability=heritability, switch=switch, seed=0)
-        fitted = fit(one.z, one.phenotype)
+        one, fitted = learn(heritability=heritability, switch=switch)
         found = jaxlin.contributions(predict, one.z, fitted.weights)
         assert found.holds
         of_loci, of_pairs = pair_lasso(one.z, one.phenotype)
@@ -152,8 +157,8 @@ figure = pictures.noise_figure(HERITABILITIES, results)
 figure = pictures.pairs_figure(linked, linked_truth)
 
 # %% [markdown]
-# With linked loci and a heritability of 0.8: below the diagonal what was found; circles above it are the true pairs. An effect that
-# is found beside its true place is at a neighbour that is correlated with the true locus.
+# Linked loci, heritability 0.8. Above the diagonal are the true pairs, below it what was found. The area of a disc is its effect. An
+# effect that is found beside its true place is at a neighbour that is correlated with the true locus.
 
 # %%
 print(f"{time.perf_counter() - started:.0f} s")

@@ -50,12 +50,12 @@ print(f"{x.shape[0]} cells, {x.shape[1]} genes; {np.mean(x > 0):.0%} of the entr
 # ## The picture
 #
 # umap-learn makes the graph of neighbours, from 50 principal components as usual. The network, 765 → 128 → 128 → 2, is trained
-# with optax in float64 on UMAP's loss, averaged over all its samples.
+# with optax in float64 on UMAP's loss, averaged over all its samples. It begins at the first two principal components.
 
 # %%
 graph = umap_graph(principal_components(x, 50), neighbours=15)
 trained = train(x, graph, seed=0)
-print(f"loss {trained.losses[0]:.3f} → {trained.losses[-1]:.3f} in {len(trained.losses)} steps")
+print(f"UMAP's loss {trained.losses[50]:.3f} → {trained.losses[-1]:.3f} in {len(trained.losses) - 50} steps")
 
 # %% [markdown]
 # ## The exact contributions
@@ -96,15 +96,15 @@ for kind, scores in moved.items():
 # %% [markdown]
 # ## Against differential expression
 #
-# Wilcoxon's rank-sum test asks something else: is a gene expressed differently in this kind of cell? It knows the labels, and
-# looks at one gene at a time.
+# Wilcoxon's rank-sum test asks something else: is a gene expressed differently in this kind of cell? It looks at one gene at a
+# time. A gene counts for |z|: cells are also moved by what they do not express and others do.
 
 # %%
 ranked = {kind: pictures.Ranked(moved[kind], rank_sum(x, cells.members(kind))) for kind in moved}
 print(f"{'':30} cells   rank correlation   of the first 20 genes in both")
 for kind, scores in ranked.items():
-    both = np.intersect1d(first_genes(scores.moved, 20), first_genes(scores.z, 20))
-    rho = stats.spearmanr(scores.moved, scores.z).statistic
+    both = np.intersect1d(first_genes(scores.moved, 20), first_genes(np.abs(scores.z), 20))
+    rho = stats.spearmanr(scores.moved, np.abs(scores.z)).statistic
     print(f"{kind:30} {cells.kinds.count(kind):5} {rho:18.2f} {len(both):15}")
 
 # %%
@@ -128,7 +128,7 @@ for kind in shown:
     members = cells.members(kind)
     choices = {
         "contribution": first_genes(moved[kind], 10),
-        "rank-sum z": first_genes(ranked[kind].z, 10),
+        "rank-sum |z|": first_genes(np.abs(ranked[kind].z), 10),
         "chance": random.choice(len(genes), 10, replace=False),
     }
     for name, chosen in choices.items():
@@ -142,8 +142,8 @@ for kind in shown:
 # %% [markdown]
 # ## Another network, other contributions?
 #
-# The contributions belong to one network. Two more, from other first weights, place the same cells by the same graph. Each has its own
-# orientation, so what is compared is the distance that each gene accounts for.
+# The contributions belong to one network. Two more, from other first weights, place the same cells by the same graph, and nearly at the
+# same places.
 
 # %%
 others = []

@@ -25,6 +25,8 @@ Weights = Sequence[Float[Array, "inside outside"]]
 NEGATIVES = 5.0
 #: Added to squared distances, so that their logarithm has a slope where two cells meet.
 _NEAREST = 1e-3
+#: How far from the origin the picture begins to extend, as in UMAP.
+_EXTENT = 10.0
 
 
 def embed(cell: Float[Array, "... genes"], weights: Weights) -> Float[Array, "... 2"]:
@@ -71,7 +73,7 @@ def loss(
     squared = ((placed[:, None] - placed[None]) ** 2).sum(-1)
     power = b * jnp.log(squared + _NEAREST)
     pulls = jnp.log1p(a * jnp.exp(power))  # −log of the closeness q
-    pushes = (pulls - jnp.log(a) - power) * (1 - jnp.eye(len(placed)))  # −log(1 − q)
+    pushes = (pulls - jnp.log(a) - power) * (1 - jnp.eye(len(placed), dtype=placed.dtype))  # −log(1 − q)
     degree = graph.sum(1)
     pushed = NEGATIVES / len(placed) * degree @ pushes.sum(1)
     return ((graph * pulls).sum() + pushed) / graph.sum()
@@ -83,7 +85,7 @@ class Trained:
 
     Attributes:
         weights: one matrix for each layer.
-        losses: before every step [steps].
+        losses: before every step [steps]; those of the first steps are distances from principal components.
     """
 
     weights: tuple[Any, ...]
@@ -96,38 +98,53 @@ def train(
     *,
     hidden: Sequence[int] = (128, 128),
     min_dist: float = 0.3,
-    steps: int = 200,
+    steps: int = 250,
+    first_steps: int = 50,
     rate: float = 3e-3,
+    decay: float = 1.0,
     seed: int = 0,
 ) -> Trained:
     """A network that places these cells by this graph, by Adam on all pairs at once.
+
+    It begins where UMAP can begin as well, at the first two principal components, which it learns in its first
+    steps. Networks from other first weights then arrange groups of cells alike, and the origin is amid the cells.
 
     Args:
         x: the cells, in the dtype that it is trained in.
         graph: symmetric weights from 0 to 1.
         hidden: the widths of the ReLU layers.
         min_dist: UMAP's: how near neighbours should be.
-        steps: how many steps.
+        steps: how many steps, the first ones included.
+        first_steps: how many of them learn the principal components.
         rate: the step size at the start; it falls to 0 along a cosine.
+        decay: weight decay, which spreads the work over genes that say the same.
         seed: of the first weights.
     """
     import optax
 
     cells, edges = jnp.asarray(x), jnp.asarray(graph, x.dtype)
+    begin = principal_components(x, 2)
+    layout = jnp.asarray(_EXTENT * begin / np.abs(begin).max(), x.dtype)
     curve = closeness_curve(min_dist)
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    optimiser = optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=decay)
 
-    def of(weights: Weights) -> Float[Array, ""]:
-        return loss(embed(cells, weights), edges, curve)
-
-    def step(carried: Any, _: None) -> Any:
+    def step(carried: Any, number: Array) -> Any:
         weights, state = carried
+
+        def of(weights: Weights) -> Float[Array, ""]:
+            return jax.lax.cond(
+                number < first_steps,
+                lambda placed: ((placed - layout) ** 2).sum(-1).mean(),
+                lambda placed: loss(placed, edges, curve),
+                embed(cells, weights),
+            )
+
         value, slope = jax.value_and_grad(of)(weights)
-        change, state = optimiser.update(slope, state)
+        change, state = optimiser.update(slope, state, weights)
         return (optax.apply_updates(weights, change), state), value
 
     first = _first_weights(x, hidden, seed)
-    run = jax.jit(lambda weights: jax.lax.scan(step, (weights, optimiser.init(weights)), None, length=steps))
+    run = jax.jit(lambda start: jax.lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps)))
     (weights, _), losses = run(first)
     return Trained(tuple(weights), np.asarray(losses))
 

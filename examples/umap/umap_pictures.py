@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "results" / "umap"
-plt.style.use(HERE.parent / "paper.mplstyle")
+STYLE = HERE.parent / "paper.mplstyle"
 #: Nine colours that colour-blind readers can tell apart (Paul Tol's "muted"), and grey for the rest.
 COLOURS = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
 REST = "#BBBBBB"
@@ -28,6 +28,7 @@ def saved(figure: Any, name: str) -> Any:
     return figure
 
 
+@plt.style.context(STYLE)
 def embedding_figure(
     placed: Float[np.ndarray, "cells 2"], kinds: Sequence[str], genes: Sequence[str]
 ) -> Any:
@@ -76,20 +77,21 @@ class Ranked:
     z: Float[np.ndarray, " genes"]
 
 
+@plt.style.context(STYLE)
 def agreement_figure(ranked: Mapping[str, Ranked], genes: Sequence[str]) -> Any:
     """What moves each kind of cell, against how clearly it is expressed differently."""
     figure, grid = plt.subplots(1, len(ranked), figsize=(2.75 * len(ranked), 2.9), squeeze=False)
     for axes, (kind, scores) in zip(grid[0], ranked.items(), strict=True):
-        by_z, by_move = first_genes(scores.z, 20), first_genes(scores.moved, 20)
+        by_z, by_move = first_genes(np.abs(scores.z), 20), first_genes(scores.moved, 20)
         both = np.intersect1d(by_z, by_move)
         axes.axhline(0, color="black", lw=0.4)
         axes.axvline(0, color="black", lw=0.4)
         axes.plot(scores.z, scores.moved, ".", ms=3, color=REST, rasterized=True)
-        axes.plot(scores.z[by_z], scores.moved[by_z], "s", ms=3.5, color=COLOURS[1], label="first 20 by z")
+        axes.plot(scores.z[by_z], scores.moved[by_z], "s", ms=3.5, color=COLOURS[1], label="first 20 by |z|")
         axes.plot(scores.z[by_move], scores.moved[by_move], "o", ms=3.5, color=COLOURS[0],
                   label="first 20 by movement")  # fmt: skip
         axes.plot(scores.z[both], scores.moved[both], "D", ms=4, color=COLOURS[3], label="in both")
-        _named(axes, scores, [*first_genes(scores.moved, 4), *first_genes(scores.z, 3)], genes)
+        _named(axes, scores, [*first_genes(scores.moved, 4), *first_genes(np.abs(scores.z), 3)], genes)
         axes.set(xlabel="z of the rank-sum test", title=kind)
     grid[0][0].set_ylabel("moves the centre by  (units of the embedding)")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -113,6 +115,7 @@ def _named(axes: Any, scores: Ranked, numbers: Sequence[int], genes: Sequence[st
                       arrowprops={"arrowstyle": "-", "lw": 0.3, "color": "#777777"})  # fmt: skip
 
 
+@plt.style.context(STYLE)
 def heat_figure(
     moved: Mapping[str, Float[np.ndarray, " genes"]], genes: Sequence[str], *, each: int = 4
 ) -> Any:
@@ -133,6 +136,7 @@ def heat_figure(
     return saved(figure, "genes")
 
 
+@plt.style.context(STYLE)
 def methods_figure(rows: Sequence[tuple[str, float, float, float]]) -> Any:
     """Time of other methods against their distance from the exact contributions.
 
