@@ -25,7 +25,7 @@ DOCUMENTS = (
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 )
 #: Documents with something to run, and whether it takes long.
-QUICK = ("README.md", "docs/coming-from.md", "docs/formats.md")
+QUICK = ("README.md", "docs/coming-from.md", "docs/formats.md", "docs/networks.md")
 LONG = ("docs/analyses.md", "docs/command-line.md", "docs/memory.md", "docs/models.md")
 #: Riddles, and words that say less than the field's own.
 AVOIDED = (

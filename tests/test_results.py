@@ -38,7 +38,10 @@ from jaxlin.results.svd import SVDResult
 SAVED = Path(__file__).parent / "saved_results"
 OLD = sorted(folder.name for folder in SAVED.iterdir() if folder.is_dir())
 NAME = "llama-biases"
-MADE = ("svd", "target", "tokens", "layers", "attribute", "compare", "models", "steer", "linearize")
+MADE = (
+    "svd", "target", "tokens", "layers", "attribute", "compare", "models", "steer", "contributions",
+    "linearize",
+)  # fmt: skip
 
 
 def printed(result: Result, width: int = 120) -> str:
@@ -99,6 +102,7 @@ def made(tiny_model) -> dict[str, Result]:
             tuple(ids), "a prompt", (1, 2), "a concept", 1, 3, 2, False, 0.5, going_on, steered,
             ModelReader(model),
         ).with_notes(policy="detached", seed=0),
+        "contributions": jaxlin.contributions(lambda x: jnp.tanh(x) @ jnp.ones((3, 2)), np.ones((4, 3)) / 2),
         "linearize": jaxlin.svd(jaxlin.linearize(lambda x: jnp.tanh(x).sum(0), jnp.ones((4, 3))), 2),
     }  # fmt: skip
 
@@ -182,7 +186,7 @@ def test_every_kind_is_shown_drawn_and_framed(made: dict[str, Result], name: str
 
 
 def test_there_is_a_kind_for_every_verb_and_the_whole_of_it():
-    assert set(KINDS) == {"svd", "tokens", "layers", "attribute", "compare", "steer"}
+    assert set(KINDS) == {"svd", "tokens", "layers", "attribute", "compare", "steer", "contributions"}
     for kind in (*KINDS.values(), ModelComparison):
         assert not kind.__abstractmethods__
         assert issubclass(kind, Result)

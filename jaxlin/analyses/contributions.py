@@ -108,11 +108,21 @@ def _point_maps(frozen: Frozen, points: Points, parameters: tuple[Any, ...], *, 
         return PointMaps(one, points.like, *parameters)
     except JaxlinError:
         raise
-    except (TypeError, ValueError) as error:
-        other = "without `batched`, if it takes one" if batched else "with `batched`, if it takes many at once"
+    except jax.errors.ConcretizationTypeError as error:
         raise JaxlinError(
-            f"the function cannot be traced at a point of shape {list(points.shape)} "
-            f"({str(error).partition(chr(10))[0]}): give points of the shape that it takes, {other}"
+            "the function decides in Python by the values of its input, where JAX sees none: choose with "
+            "jnp.where or jax.lax.cond"
+        ) from error
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # it is somebody's own function, which may raise anything
+        other = (
+            "without `batched`, if it takes one" if batched else "with `batched`, if it takes many at once"
+        )
+        raise JaxlinError(
+            f"the function fails at a point of shape {list(points.shape)} "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}): give points of the shape that it "
+            f"takes, {other}"
         ) from error
 
 
@@ -124,7 +134,13 @@ def _chunk_size(maps: PointMaps, chunk: int | None) -> int:
 
 
 def _check_function(
-    frozen: Frozen, points: Points, parameters: tuple[Any, ...], maps: PointMaps, limit: float, *, batched: bool
+    frozen: Frozen,
+    points: Points,
+    parameters: tuple[Any, ...],
+    maps: PointMaps,
+    limit: float,
+    *,
+    batched: bool,
 ) -> None:
     """Compare some outputs with those of a whole batch, and those of PyTorch with its own.
 
@@ -138,8 +154,8 @@ def _check_function(
     alone = np.asarray(maps.at(jnp.asarray(few)).y, np.float64)
     if batched and not _near(np.asarray(frozen.f(jnp.asarray(few), *parameters)), alone, limit):
         raise JaxlinError(
-            "the points of a batch change each other's outputs (as statistics of a batch do): give a function "
-            "that treats each point alone"
+            "the points of a batch change each other's outputs (as statistics of a batch do): give a "
+            "function that treats each point alone"
         )
     if itself is not None:
         expected = itself(few) if batched else np.stack([itself(point) for point in few])
@@ -160,8 +176,8 @@ def _check_room(maps: PointMaps, count: int) -> None:
     free = psutil.virtual_memory().available
     if needed > 0.8 * free:
         raise JaxlinError(
-            f"the maps of {count} points take {spell_size(needed)} and {spell_size(free)} are free: write them "
-            "to a file with `to`"
+            f"the maps of {count} points take {spell_size(needed)} and {spell_size(free)} are free: write "
+            "them to a file with `to`"
         )
 
 

@@ -45,7 +45,7 @@ def linearize(
             matter for all points together. It is taken at their mean, see :mod:`jaxlin.linear.stacked`.
 
     Raises:
-        JaxlinError: a part of a frozen function has no rule, or a batch has no points or comes with an offset.
+        JaxlinError: a part of a frozen function has no rule, or a batch has no points, or an offset.
     """
     x = jnp.asarray(x)
     if batch:

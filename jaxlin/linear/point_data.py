@@ -55,9 +55,7 @@ class Points:
             yield start, self.part(start, min(start + size, len(self)))
 
 
-def points_from(
-    X: Any, features: Sequence[str] | None = None, names: Sequence[str] | None = None
-) -> Points:
+def points_from(X: Any, features: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Points:
     """Points from an array [N, …], a sparse matrix, or a data frame with a column for every feature.
 
     Raises:
@@ -74,8 +72,8 @@ def points_from(
         raise JaxlinError(f"X has the shape {list(data.shape)}: give points [N, features…], one or more")
     if np.dtype(data.dtype).kind != "f" and "float" not in data.dtype.name:
         raise JaxlinError(
-            f"X holds {data.dtype.name} and a map needs numbers that can change a little: give floating-point "
-            "ones (X.astype(float)), and for indices into a table the rows that they choose"
+            f"X holds {data.dtype.name} and a map needs numbers that can change a little: give "
+            "floating-point ones (X.astype(float)), and for indices into a table the rows that they choose"
         )
     dtype = jax.dtypes.canonicalize_dtype(data.dtype)
     count = int(np.prod(data.shape[1:], dtype=np.int64))
@@ -90,8 +88,8 @@ def points_from(
         if len(wrong):
             point, feature = wrong[0]
             raise JaxlinError(
-                f"X is not finite at point {points.names[start + point]}, feature {points.features[feature]}: "
-                "leave that point out, or fill it in"
+                f"X is not finite at point {points.names[start + point]}, feature "
+                f"{points.features[feature]}: leave that point out, or fill it in"
             )
     return points
 

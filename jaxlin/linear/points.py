@@ -7,7 +7,6 @@ None of the three is computed from another, so that J·x + c = y tests them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -34,7 +34,9 @@ def stacked(
         JaxlinError: there are no points.
     """
     if points.ndim < 1 or len(points) == 0:
-        raise JaxlinError(f"the points have the shape {list(points.shape)}: give [N, features…], N of 1 or more")
+        raise JaxlinError(
+            f"the points have the shape {list(points.shape)}: give [N, features…], N of 1 or more"
+        )
     mean = jnp.mean(points, axis=0)
     state = (points, parameters)
     forward, backward = StackedForward(f), StackedBackward(f)

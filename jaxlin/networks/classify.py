@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxlin.errors import JaxlinError
 from jaxlin.networks.decisions import Decision, Form, Site
 from jaxlin.networks.kinds import CONSTANT, Cause, Germ, Kind, Role, fresh
-from jaxlin.networks.program import Program, Step
+from jaxlin.networks.program import Program
 from jaxlin.networks.rules import decide
 
 
@@ -144,7 +144,7 @@ def _cond(site: Site) -> Decision:
 def _while(site: Site) -> Decision:
     """Frozen, unless something linear goes through it: how often it runs is not known to its transpose."""
     depends = any(kind.depends for kind in site.operands)
-    linear = any(kind.on_path for kind in site.operands)
+    linear = any(kind.role is Role.LINEAR or kind.mixed for kind in site.operands)
     role = Role.UNDECIDED if linear else Role.COEFFICIENT if depends else Role.CONSTANT
     why = (
         "is a loop whose length is found while it runs, which no linear map goes back through: "

@@ -92,8 +92,8 @@ def freeze(f: Any, *, rules: Mapping[str, str] | None = None) -> Frozen:
     where it would be on the linear path; see :mod:`jaxlin.networks.rules` for the rules.
 
     Args:
-        f: one array [*input_shape], and parameters, to one array: a function, or a module of Flax NNX, Equinox
-            or PyTorch that is not in training mode. PyTorch is translated, see
+        f: one array [*input_shape], and parameters, to one array: a function, or a module of Flax NNX,
+            Equinox or PyTorch that is not in training mode. PyTorch is translated, see
             :mod:`jaxlin.networks.torch_module`.
         rules: for primitives without a rule, by name: ``linear`` (in all floating operands together) or
             ``coefficient``. A certificate tests what is said here.

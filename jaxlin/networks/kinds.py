@@ -21,7 +21,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a value is a coefficient or undecided: the primitive, where it stands, its shape, and what is wrong."""
+    """Why a value is a coefficient or undecided: the primitive, its place, its shape, what is wrong."""
 
     primitive: str
     where: str

@@ -44,7 +44,10 @@ _FUNCTIONS: Mapping[str, tuple[_Number, _Number]] = {
     "abs": (np.abs, np.sign),
     "neg": (np.negative, lambda x: -1.0),
     "square": (np.square, lambda x: 2 * x),
-    **dict.fromkeys(("convert_element_type","device_put","sharding_constraint","layout_constraint","name"), (lambda x: x, lambda x: 1.0)),
+    **dict.fromkeys(
+        ("convert_element_type", "device_put", "sharding_constraint", "layout_constraint", "name"),
+        (lambda x: x, lambda x: 1.0),
+    ),
     "reduce_precision": (lambda x: x, lambda x: 1.0),
     "copy": (lambda x: x, lambda x: 1.0),
     "copy_p": (lambda x: x, lambda x: 1.0),

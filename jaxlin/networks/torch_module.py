@@ -1,16 +1,18 @@
 """A module of PyTorch as a function of JAX, so that it is frozen by the same rules as any other.
 
 ``torch.export`` writes a module down as a graph of the core operations of PyTorch; each has one line in
-:data:`jaxlin.networks.torch_operations.OPERATIONS`. So code of any style can be translated (``forward`` in plain
-Python, attention by hand), there is one set of rules for what is frozen, and the maps are computed by JAX on
-any of its devices. Freezing inside PyTorch would need every rule a second time, for its own operations.
+:data:`jaxlin.networks.torch_operations.OPERATIONS`. So code of any style can be translated (``forward`` in
+plain Python, attention by hand), there is one set of rules for what is frozen, and the maps are computed by
+JAX on any of its devices. Freezing inside PyTorch would need every rule a second time.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -86,15 +88,27 @@ class TorchModule:
         where = next((weight.device for weight in self._module.parameters()), torch.device("cpu"))
         example = torch.zeros(x.shape, dtype=kind, device=where)
         try:
-            with warnings.catch_warnings(), torch.no_grad():
+            with _in_silence(), warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # torch.export warns of its own code
                 return torch.export.export(self._module, (example,)).run_decompositions()
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise JaxlinError(
-                f"torch.export cannot write the module down for an input of shape {list(x.shape)} ({reason}): "
-                "give points of the shape that it takes, with `batched` if it takes many at once"
+                f"torch.export cannot write the module down for an input of shape {list(x.shape)} "
+                f"({reason}): give points of the shape that it takes, with `batched` if it takes many at once"
             ) from error
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """torch logs what fails while it exports, which is said in one sentence here."""
+    logger = logging.getLogger("torch")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _translated(node: Any) -> Callable[..., Any]:
@@ -104,8 +118,8 @@ def _translated(node: Any) -> Callable[..., Any]:
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in OPERATIONS:
         raise JaxlinError(
-            f"the operation {node.target} of PyTorch{_line_of(node)} has no translation: leave it out, or write the "
-            "network in JAX"
+            f"the operation {node.target} of PyTorch{_line_of(node)} has no translation: leave it out, or "
+            "write the network in JAX"
         )
     return OPERATIONS[name]
 
@@ -122,5 +136,3 @@ def _as_array(tensor: Any) -> Any:
     if held.dtype == torch.bfloat16:
         return jnp.asarray(held.float().numpy(), jnp.bfloat16)
     return jax.device_put(np.array(held.numpy()))
-
-

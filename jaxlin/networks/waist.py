@@ -76,7 +76,7 @@ def cheapest_waist(plan: Plan) -> Waist:
     one_pass = path_operations(plan)
     every = list(cuts(plan))
 
-    def cost(waist: Waist) -> float:
+    def cost(waist: Waist) -> int:
         at_an_end = waist is every[0] or waist.values == (plan.program.inputs[0],)
         return waist.width * one_pass + (0 if at_an_end else 2 * inputs * outputs * waist.width)
 

@@ -21,8 +21,14 @@ from jaxlin.results.tokens import TokensResult
 KINDS: Mapping[str, type[Result]] = {
     kind.kind: kind
     for kind in (
-        SVDResult, TokensResult, LayersResult, Attribution, Comparison, SteeringResult, PointContributions
-    )  # fmt: skip
+        SVDResult,
+        TokensResult,
+        LayersResult,
+        Attribution,
+        Comparison,
+        SteeringResult,
+        PointContributions,
+    )
 }
 
 

@@ -1,8 +1,8 @@
 """Contributions as a Parquet file, written as they are computed: nothing holds all of them.
 
 A row for every point and output. Its columns: ``point`` and ``output`` (names), ``y``, ``offset``,
-``reconstruction``, ``adjoint`` and ``holds`` (the certificate of the point), ``jacobian`` (the row of J, a list),
-and one column for what each feature contributes, under the feature's name.
+``reconstruction``, ``adjoint`` and ``holds`` (the certificate of the point), ``jacobian`` (the row of J, a
+list), and one column for what each feature contributes, under the feature's name.
 """
 
 from __future__ import annotations

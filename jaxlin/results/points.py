@@ -131,9 +131,7 @@ class PointContributions(Result):
     @property
     def failing(self) -> Int[np.ndarray, " f"]:
         """The numbers of the points whose certificate does not hold."""
-        return np.flatnonzero(
-            ~holding(np.asarray(self.reconstruction), np.asarray(self.adjoint), self.limit)
-        )
+        return np.flatnonzero(~holding(np.asarray(self.reconstruction), np.asarray(self.adjoint), self.limit))
 
     @property
     def checks(self) -> tuple[Check, ...]:

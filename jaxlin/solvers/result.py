@@ -25,7 +25,7 @@ class Triplets:
     s: Float[Array | np.ndarray, " k"]
     v: Float[Array | np.ndarray, "k n"]
     passes: int
-    spectrum: Float[Array | np.ndarray, " m"] | None = None
+    spectrum: Float[Array | np.ndarray, " r"] | None = None
     moved: float | None = None
 
 

@@ -46,7 +46,7 @@ def contributions(
 
 
 def _points(options: Contributions) -> tuple[Any, dict[str, Any]]:
-    """The points in the dtype that was asked for, and their names; text and whole numbers are refused later."""
+    """The points in the dtype that was asked for, and their names; whole numbers are refused later."""
     points, names = read_points(options.data)
     kind = np.dtype(options.dtype)
     frame = hasattr(points, "to_numpy")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.results.base import pandas_module
+from jaxlin.runtime.files import check_regular
 
 #: What an .npz of several arrays calls its points, and their names.
 _POINTS, _FEATURES, _NAMES = "X", "features", "points"
@@ -27,6 +30,7 @@ def read_points(path: Path) -> tuple[Any, dict[str, Any]]:
     if path.suffix not in readers:
         raise JaxlinError(f"{path} is no file of points: give one that ends in {', '.join(readers)}")
     try:
+        check_regular(path)
         return readers[path.suffix](path)
     except FileNotFoundError as error:
         raise JaxlinError(f"there is no file {path}: give `data` another") from error
@@ -49,7 +53,8 @@ def _npz(path: Path) -> tuple[Any, dict[str, Any]]:
     unknown = sorted(set(arrays) - {_POINTS, _FEATURES, _NAMES})
     if _POINTS not in arrays or unknown:
         raise JaxlinError(
-            f"{path} holds {', '.join(sorted(arrays))}: give one array, or {_POINTS} with {_FEATURES} and {_NAMES}"
+            f"{path} holds {', '.join(sorted(arrays))}: give one array, or {_POINTS} with {_FEATURES} and "
+            f"{_NAMES}"
         )
     named = {name: tuple(map(str, arrays[name])) for name in (_FEATURES, _NAMES) if name in arrays}
     return arrays[_POINTS], named
@@ -69,7 +74,7 @@ def _frame(path: Path) -> tuple[Any, dict[str, Any]]:
     words = [name for name in frame.columns if not pandas.api.types.is_numeric_dtype(frame[name])]
     if words:
         raise JaxlinError(
-            f"the column {shortened(str(words[0]))!r} of {path} holds text: leave it out, or give it as numbers"
+            f"the column {shortened(str(words[0]))!r} of {path} holds text: leave it out, or give numbers"
         )
     return frame.astype(float), {}
 
@@ -82,36 +87,53 @@ def find_function(name: str) -> Any:
     """
     place, colon, attribute = name.rpartition(":")
     if not (colon and place and attribute):
-        raise JaxlinError(f"`function` is {shortened(name)!r}: write it like net.py:predict or package.module:predict")
+        raise JaxlinError(
+            f"`function` is {shortened(name)!r}: write it like net.py:predict or package.module:predict"
+        )
     module = _module(place)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise JaxlinError(f"{place} has no {shortened(attribute)!r}: give `function` a name that is in it")
+            raise JaxlinError(
+                f"{place} has no {shortened(attribute)!r}: give `function` a name that is in it"
+            )
         found = getattr(found, part)
     return found
 
 
 def _module(place: str) -> Any:
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        path = Path(place)
-        if not path.is_file():
-            raise JaxlinError(f"there is no file {place}: give `function` another")
-        sys.path.insert(0, str(path.resolve().parent))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
+        with _importing_from(Path.cwd(), Path(place).resolve().parent):
+            return _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except JaxlinError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is somebody's own code, which may raise anything
+    except Exception as error:  # it is somebody's own code, which may raise anything
         reason = str(error).partition("\n")[0]
         raise JaxlinError(
             f"{shortened(place)} fails when it is imported ({type(error).__name__}: {reason}): mend it first"
         ) from error
+
+
+def _of_file(path: Path) -> Any:
+    """A file as a module whose name is no other's."""
+    if not path.is_file():
+        raise JaxlinError(f"there is no file {path}: give `function` another")
+    name = f"jaxlin_function_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _importing_from(*places: Path) -> Iterator[None]:
+    """Where modules are looked for first, as ``python -m`` and ``python FILE`` have it."""
+    before = list(sys.path)
+    sys.path[:0] = map(str, places)
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -29,8 +29,8 @@ class Contributions(Kept, verb="contributions"):
             group="map",
             metavar="MODULE:FUNCTION",
             decides=RESULT,
-            help="the network: a file of Python, or a module that can be imported, and behind the colon the name "
-            "of a function of one point, or of a network module that is not in training mode",
+            help="the network: a file of Python, or a module that can be imported, and behind the colon the "
+            "name of a function of one point, or of a network module that is not in training mode",
         ),
     ]
     data: Annotated[
@@ -45,18 +45,21 @@ class Contributions(Kept, verb="contributions"):
     ]
     batched: Annotated[
         bool,
-        Option(group="map", decides=RESULT, help="the function takes many points at once, and treats each alone"),
+        Option(
+            group="map", decides=RESULT, help="the function takes many points at once, and treats each alone"
+        ),
     ] = False
     outputs: Annotated[
         str | None,
-        Option(
-            group="map", metavar="A,B", decides=RESULT, help="names of the outputs, with commas between"
-        ),
+        Option(group="map", metavar="A,B", decides=RESULT, help="names of the outputs, with commas between"),
     ] = None
     dtype: Annotated[
         str,
         Option(
-            group="memory", choices=("float32", "float64"), decides=RESULT, help="how points are stored and computed"
+            group="memory",
+            choices=("float32", "float64"),
+            decides=RESULT,
+            help="how points are stored and computed",
         ),
     ] = "float32"
     chunk: Annotated[
@@ -72,6 +75,7 @@ class Contributions(Kept, verb="contributions"):
         Option(
             group="output",
             metavar="FILE",
-            help="in place of `out`: a Parquet file, written as it is computed, for what does not fit into memory",
+            help="in place of `out`: a Parquet file, written as it is computed, for what does not fit into "
+            "memory",
         ),
     ] = None

@@ -20,6 +20,8 @@ GIVEN = {
     "steer.tokens": ("1",),
     "plan.tokens": ("4",),
     "attribute.k": (),
+    "function": ("net.py:predict",),
+    "data": ("points.npy",),
     "result": ("results/svd",),
     "results": ("results/svd",),
 }

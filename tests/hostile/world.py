@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from tiny_checkpoints import TinyCheckpoint, random_tensors
 from tiny_gguf import write_gguf
 
@@ -115,6 +116,8 @@ def make_world(root: Path, *, all_kinds: bool) -> World:
     _make_shards(work)
     write_gguf("llama-small", work / "model.gguf")
     (work / "prompt.txt").write_text("w1 w2 w3\n")
+    (work / "net.py").write_text("import jax\n\ndef predict(x):\n    return jax.nn.relu(x)[:1] + 1\n")
+    np.save(work / "points.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     lines = [{"prompt": "w1 w2 w3"}, {"token_ids": [4, 5], "id": "second"}, {"prompt": "w6 w7"}]
     (work / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name, content in {"fifo": FIFO, "folder": FOLDER, "loop": Link("loop"), "dangling": Link("nowhere"),
