@@ -143,7 +143,7 @@ class Files(Source):
         """That of config.json."""
         return _bos_of(self.located.hf_config)
 
-    @property
+    @cached_property  # every token that is spelled asks, and a GGUF file has its vocabulary read for it
     def has_tokenizer(self) -> bool:
         """Whether there is one among the files."""
         return models.has_tokenizer(self.located)
