@@ -192,3 +192,51 @@ def test_parquet(tmp_path: Path, model: jaxlin.Model):
     (tmp_path / "prompts.parquet").write_bytes(b"PAR1")
     with pytest.raises(jaxlin.JaxlinError, match="as Parquet"):
         model.svd_many(tmp_path / "prompts.parquet", out=tmp_path / "other", k=1)
+
+
+@pytest.mark.parametrize("target", [None, "logits:#7"])
+def test_what_is_kept_of_right_vectors(tmp_path: Path, model: jaxlin.Model, target: str | None):
+    """Less is stored, and all that is said of them in words, drawn and reported is as before, or left out."""
+    options = {"k": 1 if target else 3, "target": target}
+    whole = model.svd(IDS[:7], **options)
+    sizes = {}
+    for keep in ("vectors", "bf16", "norms", "none"):
+        out = tmp_path / keep
+        many = model.svd_many([IDS[:7]], out=out, keep=keep, **options)
+        sizes[keep] = many.rows[0]["bytes"]
+        found = jaxlin.read(out / "000001")
+        assert found.kept == keep
+        assert found.summary()["shape"] == whole.summary()["shape"]
+        # The prompt is padded, so that rounding is another.
+        for mine, its in zip(found.directions, whole.directions, strict=True):
+            assert [token.id for token in mine.outputs] == [token.id for token in its.outputs]
+            assert [place.position for place in mine.inputs] == [place.position for place in its.inputs]
+        if target is None:
+            np.testing.assert_allclose(found.split.along, whole.split.along, rtol=1e-8)
+        assert found.table() is not None
+        assert model.svd(IDS[:7], out=tmp_path / f"one-{keep}", keep=keep, **options).V is not None
+        again = jaxlin.read(tmp_path / f"one-{keep}")
+        assert again.table() is not None
+        jaxlin.report([found, again], out=tmp_path / f"{keep}.html")
+        drawn = {picture.name for picture in found.pictures()}
+        assert drawn == {"spectrum"} | (
+            set() if target else {"rank", *(["directions"] if keep != "none" else [])}
+        )
+        if keep in ("vectors", "bf16"):
+            error = 1e-9 if keep == "vectors" else 2**-8
+            overlap = np.abs(np.einsum("ktd,ktd->k", found.V, whole.V))
+            np.testing.assert_allclose(overlap, 1, atol=error)
+            assert (found.V.dtype == np.float32) == (keep == "bf16")
+            assert found.x is not None
+        else:
+            assert found.V is None
+            assert found.x is None
+        if keep == "none":
+            assert found.weights is None
+        else:
+            np.testing.assert_allclose(found.weights, whole.weights, atol=1e-8 if keep != "bf16" else 2**-8)
+        saved = found.save(tmp_path / f"saved-{keep}")
+        assert jaxlin.read(saved).kept == keep
+    assert sizes["vectors"] > sizes["bf16"] > sizes["norms"] > sizes["none"]
+    with pytest.raises(jaxlin.JaxlinError, match="`keep` is about what `out` holds"):
+        model.svd(IDS[:7], keep="none", **options)

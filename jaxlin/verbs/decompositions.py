@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from jaxlin.results.keep import KEPT, VECTORS
 from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.solvers.methods import METHODS
 from jaxlin.verbs.declare import RESULT, STEP, Option
@@ -135,6 +136,17 @@ class Svd(Measured, verb="svd"):
             help="also store the matrix itself, [d, T, d]; for short prompts",
         ),
     ] = False
+    keep: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=tuple(KEPT),
+            decides=RESULT,
+            help="what `out` holds of the right vectors, which are most of a result: vectors, bf16 (rounded "
+            "to bfloat16), norms (their norms and contributions at every position) or none; what is shown in "
+            "words stays",
+        ),
+    ] = VECTORS
     resume: Annotated[
         bool,
         Option(

@@ -18,6 +18,7 @@ from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import parse_target
 from jaxlin.prompts.text import Prompt
+from jaxlin.results.keep import VECTORS
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
@@ -63,6 +64,8 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
             any weight is read.
     """
     _check_target(options)
+    if options.keep != VECTORS and options.out is None:
+        raise JaxlinError("`keep` is about what `out` holds: give `out`, or leave `keep` out")
     # The place first: whose state lies beside it is known once no other run can be there.
     with reserved(options) as claim, resumable(options) as state, filled(claim) as folder:
         ids = tokenized(model, prompt, options)
@@ -74,7 +77,7 @@ def svd(model: Model, prompt: Prompt, options: Svd, progress: Progress = silent)
         state.gave_up = options.max_passes is not None and not result.holds
         result = finished(prepared, result, options, progress).with_notes(resumed_from_step=resumed)
         if folder is not None:
-            result.write(folder)
+            result.keeping(options.keep).write(folder)
     return result
 
 
@@ -105,13 +108,14 @@ def plan(
 def make(
     model: Model, planned: PlannedMap, options: Svd, folder: Path | None, progress: Progress = silent
 ) -> SVDResult:
-    """The triplets of one planned map, and what was asked for beside them; scratch files go to ``folder``.
+    """The triplets of one planned map as they are to be stored; scratch files go to ``folder``.
 
     Raises:
         JaxlinError: what cannot be met.
     """
     prepared = prepare(model, planned, options, progress)
-    return finished(prepared, solved(prepared, options, folder, progress=progress), options, progress)
+    result = finished(prepared, solved(prepared, options, folder, progress=progress), options, progress)
+    return result.keeping(options.keep)
 
 
 def prepare(model: Model, planned: PlannedMap, options: Svd, progress: Progress = silent) -> Prepared:
@@ -137,8 +141,9 @@ def finished(prepared: Prepared, result: SVDResult, options: Svd, progress: Prog
     if prepared.rows is not None:
         result = with_images(result, prepared.whole, len(prepared.rows))
     result = _measured(prepared.whole, result, options, progress).up_to(prepared.planned.count)
-    more = {"block": prepared.choice.block, "resumed_from_step": None}
-    return result.with_notes(**notes_of(options, prepared.planned.forecast) | more)
+    notes = notes_of(options, prepared.planned.forecast)
+    del notes["keep"]  # which is noted where something is left out
+    return result.with_notes(**notes | {"block": prepared.choice.block, "resumed_from_step": None})
 
 
 def solved(prepared: Prepared, options: Svd, folder: Path | None, **more: Any) -> SVDResult:
