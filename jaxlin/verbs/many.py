@@ -7,15 +7,17 @@ again. A prompt that fails is noted with its reason, and the others go on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
-from jaxlin.results.staging import made, staged
+from jaxlin.results.base import Result
+from jaxlin.results.staging import Claim, claimed, made
 from jaxlin.runtime.failure import is_out_of_memory, out_of_memory
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
@@ -34,6 +36,9 @@ from jaxlin.verbs.index import Index
 from jaxlin.verbs.many_results import ManyResults
 from jaxlin.verbs.mapping import Forecasts, PlannedMap
 from jaxlin.verbs.shared import Mapped, PromptSource
+
+#: A prompt, and how its map will be made.
+Planned = tuple[Entry, PlannedMap]
 
 
 def answer_many(
@@ -154,17 +159,23 @@ class _Run:
             self._note(failed_row(entry, fingerprint(self.asked, entry), sentence))
             yield
 
-        def size(one: tuple[Entry, PlannedMap]) -> tuple[int, int]:
+        def size(one: Planned) -> tuple[int, int]:
             return one[1].length or len(one[1].places.seen), len(one[1].kept or ())
 
         for _, group in groupby(sorted(planned, key=size), key=size):
-            for entry, plan in group:
-                self.solve_entry(entry, plan)
+            for some in self._batches(list(group)):
+                self._solve(some)
                 yield
 
-    def _planned(
-        self, todo: Sequence[Entry]
-    ) -> tuple[list[tuple[Entry, PlannedMap]], dict[str, tuple[Entry, str]]]:
+    def _batches(self, group: Sequence[Planned]) -> Iterator[Sequence[Planned]]:
+        """Prompts of one size, as many together as the verb can take; all but the last as many."""
+        verb = self._verb
+        most = verb.batch_of(group[0][1], self.options) if hasattr(verb, "batch_of") else 1
+        size = -(-len(group) // -(-len(group) // most))
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+    def _planned(self, todo: Sequence[Entry]) -> tuple[list[Planned], dict[str, tuple[Entry, str]]]:
         """How each prompt will be made, and why those cannot be that are refused."""
         known: Forecasts = {}
         planned, refused = [], {}
@@ -183,24 +194,73 @@ class _Run:
         """The module of the verb, with its ``plan`` and ``make``."""
         return import_module(f"jaxlin.verbs.{self.options.verb}")
 
-    def solve_entry(self, entry: Entry, plan: PlannedMap) -> None:
-        """Solve one prompt, write its result and note it; or note why it cannot be solved."""
-        assert self.options.out is not None
-        out, request = self.options.out / entry.name, fingerprint(self.asked, entry)
-        try:
-            with staged(out, overwrite=self.options.overwrite or is_half(out), sweep=False) as folder:
-                result = self._verb.make(self.model, plan, self.options, folder)
-                length = plan.length or len(plan.places.seen)
-                noted = {"id": entry.name, "padded_to": length, "request": request}
-                result.with_notes(**noted).write(folder)
-        except (JaxlinError, MemoryError, RuntimeError) as error:
-            if isinstance(error.__cause__, BlockingIOError):  # another run is at this prompt
-                self.left += 1
-                return
-            self._note(failed_row(entry, request, _reason(error)))
+    def _solve(self, some: Sequence[Planned]) -> None:
+        """Solve some prompts, write their results and note them; or note why one cannot be solved."""
+        if len(some) > 1 and self._together(some):
             return
-        summary = look_at(out, type(self.options))
-        self._note(written_row(self.options.out, entry, request, summary, type(self.options)))
+        for entry, plan in some:
+            with self._claimed([(entry, plan)]) as claims:
+                for claim, *_ in claims:
+                    try:
+                        with claim.filled() as folder:
+                            result = self._verb.make(self.model, plan, self.options, folder)
+                            self._write(result, entry, plan, folder)
+                    except (JaxlinError, MemoryError, RuntimeError) as error:
+                        self._note(failed_row(entry, fingerprint(self.asked, entry), _reason(error)))
+                    else:
+                        self._note(self._written(entry))
+
+    def _together(self, some: Sequence[Planned]) -> bool:
+        """Solve several prompts as one; False, and nothing done, where one of them may be at fault."""
+        with self._claimed(some) as claims:
+            if not claims:
+                return True
+            try:
+                plans = [plan for _, _, plan in claims]
+                results = self._verb.make_together(self.model, plans, self.options)
+            except (JaxlinError, MemoryError, RuntimeError) as error:
+                _reason(error)
+                self.left -= len(some) - len(claims)  # they will be counted once more
+                return False
+            for (claim, entry, plan), result in zip(claims, results, strict=True):
+                with claim.filled() as folder:
+                    self._write(result, entry, plan, folder)
+                self._note(self._written(entry))
+            return True
+
+    @contextmanager
+    def _claimed(self, some: Sequence[Planned]) -> Iterator[list[tuple[Claim, Entry, PlannedMap]]]:
+        """The places of those prompts that no other run is at, and that none has done meanwhile."""
+        assert self.options.out is not None
+        with ExitStack() as leaving:
+            claims = []
+            for entry, plan in some:
+                out = self.options.out / entry.name
+                overwrite = self.options.overwrite or is_half(out)
+                try:
+                    claim = leaving.enter_context(claimed(out, overwrite=overwrite, sweep=False))
+                except JaxlinError as error:
+                    row = None if isinstance(error.__cause__, BlockingIOError) else self._finished(entry)
+                    if row is not None:  # another run was quicker
+                        self._note(row)
+                    elif isinstance(error.__cause__, BlockingIOError):
+                        self.left += 1
+                    else:
+                        raise
+                    continue
+                claims.append((claim, entry, plan))
+            yield claims
+
+    def _write(self, result: Result, entry: Entry, plan: PlannedMap, folder: Path) -> None:
+        length = plan.length or len(plan.places.seen)
+        noted = {"id": entry.name, "padded_to": length, "request": fingerprint(self.asked, entry)}
+        result.with_notes(**noted).write(folder)
+
+    def _written(self, entry: Entry) -> dict[str, Any]:
+        """The row of a result that was just written."""
+        assert self.options.out is not None
+        out, verb = self.options.out, type(self.options)
+        return written_row(out, entry, fingerprint(self.asked, entry), look_at(out / entry.name, verb), verb)
 
     def _note(self, row: dict[str, Any]) -> None:
         self.index.add(row)

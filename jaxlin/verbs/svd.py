@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from jaxlin.results.keep import VECTORS
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.solvers.batch import svd_together
 from jaxlin.solvers.choose import MethodChoice, check_jacobian_fits, choose_method
 from jaxlin.solvers.methods import uses
 from jaxlin.solvers.svd import svd as solve
@@ -33,6 +34,8 @@ from jaxlin.verbs.tokenizing import tokenized
 
 #: Rows of a metric are filled up to a multiple of this, so that padded prompts share a compilation.
 _ROWS = 64
+#: Positions of all prompts together that one pass should carry, and the most prompts.
+_POSITIONS, _MOST_PROMPTS = 1024, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,42 @@ def make(
     prepared = prepare(model, planned, options, progress)
     result = finished(prepared, solved(prepared, options, folder, progress=progress), options, progress)
     return result.keeping(options.keep)
+
+
+def make_together(
+    model: Model, planned: Sequence[PlannedMap], options: Svd, progress: Progress = silent
+) -> list[SVDResult]:
+    """As :func:`make`, of several prompts that are planned for one shape, whose passes go together.
+
+    Raises:
+        JaxlinError: what cannot be met by one of them.
+    """
+    prepared = [prepare(model, each, options, progress) for each in planned]
+    kinds = {(each.operator.input_shape, each.operator.output_shape, each.k) for each in prepared}
+    if len(kinds) > 1 or prepared[0].choice.method != "lanczos":
+        return [
+            finished(each, solved(each, options, None), options, progress).keeping(options.keep)
+            for each in prepared
+        ]
+    results = svd_together(
+        [each.operator for each in prepared], prepared[0].k,
+        tolerance=options.tol, seed=options.seed, max_passes=options.max_passes,
+    )  # fmt: skip
+    return [
+        finished(replace(each, choice=replace(each.choice, block=1)), result, options, progress).keeping(
+            options.keep
+        )
+        for each, result in zip(prepared, results, strict=True)
+    ]
+
+
+def batch_of(planned: PlannedMap, options: Svd) -> int:
+    """How many prompts of this shape go together; 1 where they are made one by one."""
+    forecast = planned.forecast
+    alone = planned.length is None or options.verify_seed is not None or options.block is not None
+    if alone or forecast.choice.method != "lanczos" or forecast.dial.attention != "probabilities":
+        return 1
+    return max(1, min(_MOST_PROMPTS, _POSITIONS // (planned.length or 1)))
 
 
 def prepare(model: Model, planned: PlannedMap, options: Svd, progress: Progress = silent) -> Prepared:
