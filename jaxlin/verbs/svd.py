@@ -18,7 +18,9 @@ from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.target import parse_target
 from jaxlin.prompts.text import Prompt
+from jaxlin.prompts.together import labels_together
 from jaxlin.results.keep import VECTORS
+from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
@@ -129,7 +131,7 @@ def make_together(
     Raises:
         JaxlinError: what cannot be met by one of them.
     """
-    prepared = [prepare(model, each, options, progress) for each in planned]
+    prepared = _sharing(model, [prepare(model, each, options, progress) for each in planned])
     kinds = {(each.operator.input_shape, each.operator.output_shape, each.k) for each in prepared}
     if len(kinds) > 1 or prepared[0].choice.method != "lanczos":
         return [
@@ -145,6 +147,30 @@ def make_together(
             options.keep
         )
         for each, result in zip(prepared, results, strict=True)
+    ]
+
+
+def _sharing(model: Model, prepared: Sequence[Prepared]) -> list[Prepared]:
+    """The same; what is read of their predictions is read for all at once."""
+    prompts, maps = [each.planned.places.seen for each in prepared], [each.whole for each in prepared]
+    ys, labels = [each.y for each in maps], [each.labels for each in maps]
+    if any(each.planned.target is not None for each in prepared):  # whose y is a number
+        return list(prepared)
+    shared = labels_together(model, prompts, ys, labels)
+
+    def with_labels(operator: DetachedJacobian, labels: Labels | None) -> DetachedJacobian:
+        if labels is None or operator.labels is None:
+            return operator
+        mine: Labels = operator.labels
+        scoring = None if mine.scoring is None else labels.scoring
+        prediction, predicted = labels.prediction, labels.predicted
+        return replace(
+            operator, labels=replace(mine, prediction=prediction, predicted=predicted, scoring=scoring)
+        )
+
+    return [
+        replace(each, whole=with_labels(each.whole, own), operator=with_labels(each.operator, own))
+        for each, own in zip(prepared, shared, strict=True)
     ]
 
 
