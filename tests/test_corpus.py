@@ -246,7 +246,8 @@ def test_a_bucket_goes_through_one_recurrence(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ):
     """The triplets are those of the dense matrix; weights are not copied for every prompt."""
-    model, lengths = jaxlin.load(str(checkpoint), dtype=dtype), (8, 12, 16)
+    precision = None if dtype == "float64" else "float32"
+    model, lengths = jaxlin.load(str(checkpoint), dtype=dtype, precision=precision), (8, 12, 16)
     sizes, honest = [], one.svd_together
 
     def watched(operators, *arguments, **options):
@@ -284,7 +285,7 @@ def test_a_bucket_goes_through_one_recurrence(
             centred = [token.centred for token in found.prediction.pair]
             np.testing.assert_allclose(found.split.whole.logits, centred, atol=1e-10)
         else:
-            np.testing.assert_allclose(found.s, s[:3], rtol=0.05)
+            np.testing.assert_allclose(found.s, s[:3], rtol=1e-5)
 
 
 def test_one_that_fails_in_a_batch_stops_no_other(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxlin.linear.operator import POSITIONS_PER_PASS, DetachedJacobian
+from jaxlin.linear.operator import POSITIONS_PER_PASS, PROBES_PER_PASS, DetachedJacobian
 
 #: The axis of every array of an operator that goes over the maps; None where they share it.
 Axes = tuple[int | None, ...]
@@ -34,11 +34,11 @@ class OperatorBatch:
     @classmethod
     def of(cls, operators: Sequence[DetachedJacobian]) -> OperatorBatch:
         """Of maps that differ in their arrays alone; their labels are left out."""
-        flat = [jax.tree.flatten(operator.bare) for operator in operators]
-        structure = flat[0][1]
-        assert all(other == structure for _, other in flat), "maps of different kinds"
+        structure: Any = jax.tree.structure(operators[0].bare)
+        kinds: list[Any] = [jax.tree.structure(operator.bare) for operator in operators]
+        assert all(kind == structure for kind in kinds), "maps of different kinds"
         leaves, axes = [], []
-        for each in zip(*(leaves for leaves, _ in flat), strict=True):
+        for each in zip(*(jax.tree.leaves(operator.bare) for operator in operators), strict=True):
             shared = all(leaf is each[0] for leaf in each)
             # Coefficients are stacks of layers, of which a pass takes one after the other: those stay first.
             axis = None if shared else min(1, each[0].ndim)
@@ -49,9 +49,9 @@ class OperatorBatch:
     @property
     def probes_per_pass(self) -> int:
         """How many probes of each map to send together when many are needed."""
-        positions = jax.tree.leaves(self.maps.x)[0].size // self.count
-        positions //= self.maps.x.shape[-1] if self.maps.x.ndim > 2 else 1
-        return max(1, min(8, POSITIONS_PER_PASS // max(1, positions * self.count)))
+        several = self.maps.x.ndim > 2  # of one map its first axis, if it has another
+        positions = self.count * (self.maps.x.shape[0] if several else 1)
+        return max(1, min(PROBES_PER_PASS, POSITIONS_PER_PASS // positions))
 
     def matmat(self, v: Float[Array, "n b ..."]) -> Float[Array, "n b ..."]:
         """J·V of every map with its own b probes, some of them at a time."""
@@ -73,7 +73,8 @@ class OperatorBatch:
 
 def axes_of(maps: DetachedJacobian, axes: Axes) -> Any:
     """What ``jax.vmap`` takes for the maps of a batch."""
-    return jax.tree.structure(maps).unflatten(axes)
+    structure: Any = jax.tree.structure(maps)
+    return structure.unflatten(axes)
 
 
 @partial(jax.jit, static_argnames="axes")

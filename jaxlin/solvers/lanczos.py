@@ -160,7 +160,7 @@ def step_together(maps: DetachedJacobian, state: LanczosState, seed: int | Array
     of_states = LanczosState(basis=0, right=0, diagonal=0, below=0, steps=None, restarted=0)
 
     def one(operator: DetachedJacobian, state: LanczosState) -> LanczosState:
-        following, _ = _step(operator, state, seed, keep_rows=False)
+        following: LanczosState = _step(operator, state, seed, keep_rows=False)[0]
         return following
 
     stepped: LanczosState = jax.vmap(one, (axes_of(maps, axes), of_states), of_states)(maps, state)
