@@ -15,7 +15,7 @@ from tiny_checkpoints import CHECKPOINTS, prompt_ids, write_checkpoint
 
 import jaxlin
 from jaxlin.commands.main import main
-from jaxlin.verbs import many
+from jaxlin.verbs import padding
 from jaxlin.verbs import svd as one
 
 NAME = FAMILIES[0]
@@ -94,10 +94,9 @@ def test_first_positions_are_left_out_and_counted(
     assert main([*asked, "--metric", other, "--prompts", str(file), "--out", str(out)]) == 2
     assert "holds a result of another request" in capsys.readouterr().err
     again = ("--skip-first", "9", "--prompts", str(file), "--out", str(tmp_path / "new"))
-    assert main([*asked, *again]) == 2
-    said = "the prompt b has 9 tokens, and --skip-first is 9: choose fewer than the shortest prompt has"
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    assert main([*asked, *again]) == 3
+    assert "b failed: the prompt has 9 tokens, and `skip_first` is 9" in capsys.readouterr().out
+    assert jaxlin.read(tmp_path / "new" / "a").holds
 
 
 def test_one_compilation_a_bucket(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
@@ -120,24 +119,24 @@ def test_a_run_that_was_cut_off_goes_on(
 ):
     file, out = prompts(tmp_path, {"a": 6, "b": 7, "c": 8}), tmp_path / "out"
     asked = ["svd", "--model", str(checkpoint), "-k", "2", "--prompts", str(file), "--out", str(out)]
-    honest, solved = many.solve_entry, []
+    honest, solved = one.make, []
 
-    def until_the_second(model, entry, *rest):
+    def until_the_second(model, plan, *rest):
         if len(solved) == 1:
             raise KeyboardInterrupt
-        solved.append(entry.name)
-        honest(model, entry, *rest)
+        solved.append("abc"[len(plan.places.seen) - 6])
+        return honest(model, plan, *rest)
 
-    monkeypatch.setattr(many, "solve_entry", until_the_second)
+    monkeypatch.setattr(one, "make", until_the_second)
     assert main(asked) == 130
     assert "interrupted after 1 of 3 prompts; the same command goes on" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["a", "index.jsonl"]
 
-    def noted(model, entry, *rest):
-        solved.append(entry.name)
-        honest(model, entry, *rest)
+    def noted(model, plan, *rest):
+        solved.append("abc"[len(plan.places.seen) - 6])
+        return honest(model, plan, *rest)
 
-    monkeypatch.setattr(many, "solve_entry", noted)
+    monkeypatch.setattr(one, "make", noted)
     before = (out / "a" / "result.safetensors").stat().st_mtime_ns
     assert main(asked) == 0
     assert solved == ["a", "b", "c"]
@@ -157,22 +156,23 @@ def test_a_run_that_was_cut_off_goes_on(
 )
 def test_buckets(length: int, padded: int):
     config = families.decoder_config(CHECKPOINTS["llama"].config())
-    assert many.bucket(length, config, "detached") == min(padded, config.max_positions)
-    assert many.bucket(length, config, "none") == length
+    assert padding.bucket(length, config, "detached") == min(padded, config.max_positions)
+    assert padding.bucket(length, config, "none") == length
 
 
 @pytest.mark.parametrize(
     ("text", "flags", "said"),
     [
         ("", (), "has no prompts"),
-        ('{"token_ids": [1]}\n{oops', (), "line 2: this is no JSON"),
-        ('{"token_ids": [1], "prompt": "a"}', (), 'line 1: give "prompt", "token_ids" or "messages"'),
-        ('{"token_ids": [1], "k": 3}', (), "and nothing else"),
+        ("{oops", (), "line 1: this is no JSON"),
+        ('{"token_ids": [1], "prompt": "a"}', (), 'line 1: give one of "prompt", "token_ids" and "messages"'),
         ('{"token_ids": "1,2"}', (), '"token_ids" a list of numbers'),
         ('{"token_ids": [99999]}', (), "line 1: token id 99999 is out of range"),
         ('{"token_ids": [1], "id": "a/b"}', (), "the id 'a/b' cannot be a folder"),
         ('{"token_ids": [1], "id": "a"}\n{"token_ids": [2], "id": "a"}', (), "line 2: the id 'a' was there"),
-        ('{"token_ids": [1]}', ("--span", "1:"), "leave out --span"),
+        ('{"token_ids": [1]}', ("--resume",), "leave out --resume"),
+        ('{"token_ids": [1]}', ("--shard", "3/2"), "give a part like 2/4"),
+        ('{"token_ids": [1]}', ("--shard", "2/2"), "--shard leaves none"),
         ('{"token_ids": [1]}', ("--prompt", "a"), "leave out --prompt"),
         ('{"token_ids": [1]}', ("-k", "99"), "k is 99"),
     ],

@@ -65,7 +65,9 @@ print(f"UMAP's loss {trained.losses[50]:.3f} → {trained.losses[-1]:.3f} in {le
 
 # %%
 result = jaxlin.contributions(embed, x, trained.weights, features=cells.genes, outputs=("1", "2"))
-again = jaxlin.contributions(embed, x, trained.weights)  # timed without compilation of the arithmetic around it
+again = jaxlin.contributions(
+    embed, x, trained.weights
+)  # timed without compilation of the arithmetic around it
 assert result.holds
 contributions, placed = result.contributions, result.y
 gap = np.abs(contributions.sum(-1) - placed).max() / np.abs(placed).max()
@@ -157,7 +159,9 @@ for kind in shown:
     rhos = [stats.spearmanr(moved[kind], separation(each, members)).statistic for each in others]
     ten = set(first_genes(moved[kind], 10))
     shared = [len(ten & set(first_genes(separation(each, members), 10))) for each in others]
-    print(f"{kind:30} rank correlation {rhos[0]:.2f}, {rhos[1]:.2f}; of the first 10 genes {shared[0]}, {shared[1]} again")
+    print(
+        f"{kind:30} rank correlation {rhos[0]:.2f}, {rhos[1]:.2f}; of the first 10 genes {shared[0]}, {shared[1]} again"
+    )
 same = [np.mean(strongest(each) == top) for each in others]
 print(f"the same strongest gene: {same[0]:.0%} and {same[1]:.0%} of cells")
 
@@ -177,12 +181,16 @@ network = partial(embed, weights=trained.weights)
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
     """‖a − b‖ as a share of ‖b‖, mean over cells."""
-    return float(np.mean([np.linalg.norm(one - two) / np.linalg.norm(two) for one, two in zip(a, b, strict=True)]))
+    return float(
+        np.mean([np.linalg.norm(one - two) / np.linalg.norm(two) for one, two in zip(a, b, strict=True)])
+    )
 
 
 methods = {
     "integrated gradients, 16 steps": lambda seed: integrated_gradients(network, some, steps=16),
-    "expected gradients, 200 samples": lambda seed: expected_gradients(network, some, x, samples=200, seed=seed),
+    "expected gradients, 200 samples": lambda seed: expected_gradients(
+        network, some, x, samples=200, seed=seed
+    ),
     "SHAP, 10 permutations": lambda seed: permutation_shap(network, some, permutations=10, seed=seed),
     "kernel SHAP, 3,578 samples": lambda seed: kernel_shap(network, some, samples=3578, seed=seed),
 }
@@ -196,7 +204,9 @@ for name, method in methods.items():
     off, spread = distance(second_run, exact), distance(second_run, first_run)
     rows.append((name, seconds, off, spread))
     lengths = [np.linalg.norm(each, axis=1) for each in (second_run, exact)]
-    ten = np.mean([len(set(first_genes(a, 10)) & set(first_genes(b, 10))) for a, b in zip(*lengths, strict=True)])
+    ten = np.mean(
+        [len(set(first_genes(a, 10)) & set(first_genes(b, 10))) for a, b in zip(*lengths, strict=True)]
+    )
     unexplained = np.abs(second_run.sum(-1) - placed[five]).max()
     print(f"{name:32} {seconds:8.3f} {off:10.1e} {spread:10.1e} {ten:16.1f} {unexplained:13.0e}")
 print(f"{rows[0][0]:32} {rows[0][1]:8.5f}")

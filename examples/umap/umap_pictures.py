@@ -29,9 +29,7 @@ def saved(figure: Any, name: str) -> Any:
 
 
 @plt.style.context(STYLE)
-def embedding_figure(
-    placed: Float[np.ndarray, "cells 2"], kinds: Sequence[str], genes: Sequence[str]
-) -> Any:
+def embedding_figure(placed: Float[np.ndarray, "cells 2"], kinds: Sequence[str], genes: Sequence[str]) -> Any:
     """The cells twice: coloured by kind, and by the gene with the strongest contribution."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.7), sharey=True)
     _coloured(left, placed, kinds, "a  kind of cell, as labelled")

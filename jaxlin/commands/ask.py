@@ -11,7 +11,8 @@ from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.entries import read_entries
 from jaxlin.verbs.model import answer
-from jaxlin.verbs.shared import Load, PromptSource, Work
+from jaxlin.verbs.shard import Shard
+from jaxlin.verbs.shared import Load, ManyPrompts, PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:
@@ -34,8 +35,9 @@ def _many(parsed: Parsed) -> int:
     refuse_alone(parsed[PromptSource], options)
     with TerminalProgress(work.progress) as progress:
         model = model_of(parsed[Load], progress)
-        entries = read_entries(parsed.get("prompts"), model, options)
-        results = answer_many(model, entries, options, progress)
+        asked = parsed[ManyPrompts]
+        prompts = read_entries(parsed.get("prompts"), model, options, Shard.of(asked.shard))
+        results = answer_many(model, prompts, options, progress, retry_failed=asked.retry_failed)
     show(results, work)
     return 0 if results.holds else 3
 

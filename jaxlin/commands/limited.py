@@ -15,8 +15,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxlin.commands.failure import out_of_memory
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.failure import out_of_memory
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.runtime.stderr import tell
 

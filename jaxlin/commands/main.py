@@ -13,12 +13,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NoReturn, cast
 
-from jaxlin.commands.failure import in_words
 from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
 from jaxlin.commands.xla_flags import check_xla_flags
 from jaxlin.errors import JaxlinError, shortened
+from jaxlin.runtime.failure import in_words
 from jaxlin.runtime.interrupt import interruptible, without_words
 from jaxlin.runtime.stderr import tell
 from jaxlin.verbs.declare import did_you_mean
@@ -30,7 +30,8 @@ _EXIT_CODES = """\
 exit codes:
   0    done
   2    a request that cannot be met; one sentence says why
-  3    finished, but not every triplet met its tolerance; results are saved and flagged
+  3    finished, but not every triplet met its tolerance, or a prompt of many failed; results are saved and
+       flagged
   130  interrupted
 """
 _EXAMPLE = """\

@@ -7,6 +7,7 @@ found the same values, and the energy that the triplets capture leaves room for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -98,16 +99,15 @@ def residuals(
     progress: Progress = silent,
 ) -> Float[Array, " k"]:
     """√(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet, from 2k fresh passes."""
-    lengths = []
-    for start in range(0, len(s), operator.probes_per_pass):
-        chunk = slice(start, start + operator.probes_per_pass)
-        progress("checking residuals", start, len(s), "triplets")
-        right_vectors = jnp.asarray(v[chunk])
-        left = misfit(operator.matmat(right_vectors), s[chunk], u[chunk])
-        right = misfit(operator.rmatmat(u[chunk]), s[chunk], right_vectors)
+    lengths, step = [], operator.probes_per_pass
+    chunks = zip(operator.filled(v), operator.filled(u), operator.filled(s), strict=True)
+    for number, (right_vectors, left_vectors, values) in enumerate(chunks):
+        progress("checking residuals", number * step, len(s), "triplets")
+        left = misfit(operator.matmat(right_vectors), values, left_vectors)
+        right = misfit(operator.rmatmat(left_vectors), values, right_vectors)
         lengths.append(jnp.hypot(left, right))
     progress("checking residuals", len(s), len(s), "triplets")
-    return jnp.concatenate(lengths)
+    return jnp.concatenate(lengths)[: len(s)]
 
 
 @jax.jit
@@ -141,14 +141,42 @@ def certify(
 
 def check_operator(operator: DetachedJacobian, seed: int) -> tuple[Check, ...]:
     """Whether forward and backward are a linear map and its transpose: five passes, random probes."""
-    rounding = min(_ROUNDINGS * operator.unit_roundoff, _AT_MOST)
+    u, v = probes_of(operator, seed)
+    sent = forward_probes(operator, v)
+    images = [image for probes in operator.filled(sent) for image in operator.matmat(probes)]
+    (pulled,) = [operator.rmatmat(probes)[0] for probes in operator.filled(u[None])]
+    return checks_of(operator, (u, v), images, pulled)
+
+
+def probes_of(operator: DetachedJacobian, seed: int) -> tuple[Float[Array, ...], Float[Array, ...]]:
+    """Random probes of an output and of an input, which is as long as x: neither drowns in their sum."""
     key_u, key_v = jax.random.split(jax.random.key(seed))
     u = jax.random.normal(key_u, operator.output_shape, operator.dtype)
     v = jax.random.normal(key_v, operator.input_shape, operator.dtype)
-    # As large as x, so that their sum is one probe as much as the other.
-    v = v * (jnp.linalg.norm(_wide(operator.x)) / jnp.linalg.norm(_wide(v))).astype(v.dtype)
-    image, again, pulled = operator.matvec(v), operator.matvec(v), operator.rmatvec(u)
-    of_x, of_sum = operator.matvec(operator.x), operator.matvec(v + operator.x)
+    return u, v * (jnp.linalg.norm(_wide(operator.x)) / jnp.linalg.norm(_wide(v))).astype(v.dtype)
+
+
+def forward_probes(operator: DetachedJacobian, v: Float[Array, ...]) -> Float[Array, "4 ..."]:
+    """What the checks send forwards: v, x, their sum, and v once more."""
+    return jnp.stack([v, operator.x, v + operator.x, v])
+
+
+def checks_of(
+    operator: DetachedJacobian,
+    probes: tuple[Float[Array, ...], Float[Array, ...]],
+    images: Sequence[Float[Array, ...]],
+    pulled: Float[Array, ...],
+) -> tuple[Check, ...]:
+    """The checks, from what the passes made of the probes.
+
+    Args:
+        operator: the map.
+        probes: u and v, see :func:`probes_of`.
+        images: J of :func:`forward_probes`.
+        pulled: Jᵀ·u.
+    """
+    rounding = min(_ROUNDINGS * operator.unit_roundoff, _AT_MOST)
+    (u, v), (image, of_x, of_sum, again) = probes, images[:4]
     scale = _norm(image) * _norm(u)
     checks = [
         Check(
@@ -161,7 +189,7 @@ def check_operator(operator: DetachedJacobian, seed: int) -> tuple[Check, ...]:
             "repetition",
             float(_ratio(_norm(again - image), _norm(image))),
             rounding,
-            "‖Jv − Jv‖ / ‖Jv‖ of the same pass run twice: there is no noise in it",
+            "‖Jv − Jv‖ / ‖Jv‖ of the same probe sent twice: there is no noise in it",
         ),
         Check(
             "linearity",

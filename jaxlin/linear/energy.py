@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from matfree import stochtrace
 
@@ -63,7 +65,25 @@ def estimate_energy(
     )
     with jax.default_matmul_precision("highest"):
         rest, error = (float(figure) for figure in estimate(leftover, jax.random.key(seed)))
-    captured = float(jnp.sum(jnp.square(s)))
+    return _energy(float(jnp.sum(jnp.square(s))), rest, error)
+
+
+def leftover_probes(u: Float[np.ndarray, "k m"], seed: int) -> Float[np.ndarray, "p m"]:
+    """Gaussian probes without what the left vectors u span: as many as :data:`ENERGY_PASSES`."""
+    drawn = np.random.default_rng(seed).standard_normal((ENERGY_PASSES, u.shape[1]))
+    wide = np.asarray(u, np.float64)
+    left: np.ndarray = drawn - (drawn @ wide.T) @ wide
+    return left
+
+
+def energy_of_leftover(s: Float[np.ndarray, " k"], lengths: Float[np.ndarray, " p"]) -> Energy:
+    """As :func:`estimate_energy`, from ‖Jᵀω‖ of the probes ω of :func:`leftover_probes`."""
+    squares = np.square(np.asarray(lengths, np.float64))
+    captured = float(np.sum(np.square(np.asarray(s, np.float64))))
+    return _energy(captured, float(squares.mean()), float(squares.std() / math.sqrt(len(squares))))
+
+
+def _energy(captured: float, rest: float, error: float) -> Energy:
     total = captured + rest
     if total == 0:
         return Energy(1.0, 0.0)

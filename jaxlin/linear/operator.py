@@ -33,7 +33,7 @@ Leaf = Array | Any
 #: Probes that one pass carries when many are needed anyway: most of the matrix rate, little memory.
 PROBES_PER_PASS = 8
 #: Input positions a block of probes reaches for: beyond it more probes at once add memory, not speed.
-_POSITIONS_PER_PASS = 4096
+POSITIONS_PER_PASS = 4096
 
 
 def solver_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -43,7 +43,7 @@ def solver_dtype(dtype: jnp.dtype) -> jnp.dtype:
 
 def probes_at(positions: int) -> int:
     """How many probes of so many input positions to send together when many are needed."""
-    return max(1, min(PROBES_PER_PASS, _POSITIONS_PER_PASS // positions))
+    return max(1, min(PROBES_PER_PASS, POSITIONS_PER_PASS // positions))
 
 
 @jax.tree_util.register_dataclass
@@ -109,6 +109,14 @@ class DetachedJacobian(LinearMap):
     def probes_per_pass(self) -> int:
         """How many probes to send together when many are needed: 8, and one at long prompts."""
         return probes_at(self.input_shape[0] if len(self.input_shape) > 1 else 1)
+
+    def filled(self, probes: Shaped[Array | np.ndarray, "b ..."]) -> Iterator[Shaped[Array, "c ..."]]:
+        """Probes in blocks of one size, zeros behind the last: one program serves any number of them."""
+        step = self.probes_per_pass
+        for start in range(0, len(probes), step):
+            block = jnp.asarray(probes[start : start + step])
+            missing = step - len(block)
+            yield jnp.pad(block, [(0, missing), *[(0, 0)] * (block.ndim - 1)]) if missing else block
 
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""

@@ -75,6 +75,10 @@ def choose_places(
     if skip_first:
         if span is not None:
             raise JaxlinError("`span` and `skip_first` say the same in two ways: give one of them")
+        if skip_first >= len(seen):
+            raise JaxlinError(
+                f"the prompt has {len(seen)} tokens, and `skip_first` is {skip_first}: choose fewer"
+            )
         span = f"{skip_first}:"
     if span is None:
         return Places(seen, np.arange(len(seen)), True)

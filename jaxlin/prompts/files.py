@@ -58,29 +58,30 @@ def read_text(path: Path, argument: str, most: int = PROMPT_BYTES) -> str:
         ) from error
 
 
-def read_json_lines(path: Path, argument: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path, argument: str) -> Iterator[tuple[int, dict[str, Any] | JaxlinError]]:
     """The objects of a file with one a line, each with the number of its line from 1; empty lines are none.
 
-    Lines end at line feeds, and nowhere else: U+2028 and its like are text inside of JSON.
+    Lines end at line feeds, and nowhere else: U+2028 and its like are text inside of JSON. In the place of a
+    line that is no JSON object, or has a name twice, is the error that says so.
 
     Raises:
-        JaxlinError: as :func:`read_text`; a line that is no JSON object, or has a name twice.
+        JaxlinError: as :func:`read_text`.
     """
     for number, line in enumerate(read_text(path, argument, PROMPTS_BYTES).split("\n"), 1):
         line = line.removeprefix("\ufeff")  # of files that were put together
         if line.strip(" \t\r"):
-            yield number, _json_object(line, f"{path}, line {number}")
+            yield number, _json_object(line)
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
+def _json_object(line: str) -> dict[str, Any] | JaxlinError:
     try:
         entry = json.loads(line, object_pairs_hook=_without_repetition)
-    except RecursionError as error:
-        raise JaxlinError(f"{where}: this is nested too deep: write one flat object a line") from error
+    except RecursionError:
+        return JaxlinError("this is nested too deep: write one flat object a line")
     except ValueError as error:
-        raise JaxlinError(f"{where}: this is no JSON ({error}): write one object a line") from error
+        return JaxlinError(f"this is no JSON ({error}): write one object a line")
     if not isinstance(entry, dict):
-        raise JaxlinError(f"{where}: this is no JSON object: write one a line, like {_EXAMPLE}")
+        return JaxlinError(f"this is no JSON object: write one a line, like {_EXAMPLE}")
     return entry
 
 

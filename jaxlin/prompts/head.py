@@ -6,7 +6,7 @@ large head would be gigabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,10 +33,13 @@ class HeadAt:
     Attributes:
         model: whose head.
         y: as it leaves the final norm [d].
+        together: where the same is computed of several hidden states, of which this is the ``place``-th.
     """
 
     model: Readout
     y: Float[Array, " d"]
+    together: HeadsAt | None = None
+    place: int = 0
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -64,8 +67,8 @@ class HeadAt:
         """
         ids = [token.id for token in self.prediction.pair]
         table = np.asarray(self.model.decoder.head_rows(jnp.asarray(ids)), np.float64)
-        frozen = self.frozen
-        rows: np.ndarray = frozen[ids, None] * table - self._mean(frozen / len(frozen))
+        mean = self._mean(self.frozen / len(self.frozen)) if self.together is None else self._of_all
+        rows: np.ndarray = self.frozen[ids, None] * table - mean
         return rows
 
     @cached_property
@@ -83,9 +86,15 @@ class HeadAt:
         self, hidden: Float[np.ndarray, "n d"], *, frozen: bool = True
     ) -> Float[np.ndarray, "n vocab"]:
         """What changes of y do to all logits: with the soft-cap frozen, as in the map, or by its slope."""
-        raw = np.concatenate([hidden @ table.T for _, table in self._table()], axis=1)
+        raw = np.concatenate([hidden @ table.T for _, table in table_of(self.model)], axis=1)
         changes: np.ndarray = raw * (self.frozen if frozen else self.slopes)
         return changes
+
+    @property
+    def _of_all(self) -> Float[np.ndarray, " d"]:
+        assert self.together is not None
+        mean: np.ndarray = self.together.means[self.place]
+        return mean
 
     @cached_property
     def logits(self) -> Float[np.ndarray, " vocab"]:
@@ -116,7 +125,7 @@ class HeadAt:
         slope = self.slopes
         mean = self._mean(weight * slope / weight.sum())
         gram = np.zeros((len(mean), len(mean)))
-        for chunk, table in self._table():
+        for chunk, table in table_of(self.model):
             # Centred before it is squared: what is left of a sure prediction is small beside its mean.
             centred = np.sqrt(weight[chunk])[:, None] * (slope[chunk, None] * table - mean)
             gram += centred.T @ centred
@@ -125,20 +134,57 @@ class HeadAt:
     @cached_property
     def _raw(self) -> Float[np.ndarray, " vocab"]:
         """W·y, before any soft-cap."""
+        if self.together is not None:
+            raw: np.ndarray = self.together.raw[self.place]
+            return raw
         y = np.asarray(self.y, np.float64)
-        return np.concatenate([table @ y for _, table in self._table()])
+        return np.concatenate([table @ y for _, table in table_of(self.model)])
 
     def _mean(self, weights: Float[np.ndarray, " vocab"]) -> Float[np.ndarray, " d"]:
         """Σ weight·row."""
         total = np.zeros(len(self.y))
-        for chunk, table in self._table():
+        for chunk, table in table_of(self.model):
             total += weights[chunk] @ table
         return total
 
-    def _table(self) -> Iterator[tuple[slice, Float[np.ndarray, "n d"]]]:
-        """The rows of the head in order, some at a time."""
-        size = self.model.config.vocab_size
-        for start in range(0, size, ROWS_AT_ONCE):
-            chunk = slice(start, min(start + ROWS_AT_ONCE, size))
-            rows = self.model.decoder.head_slice(chunk.start, chunk.stop - chunk.start)
-            yield chunk, np.asarray(rows, np.float64)
+
+@dataclass(frozen=True, eq=False)
+class HeadsAt:
+    """The same at several hidden states, for which the table is gone through together.
+
+    Attributes:
+        model: whose head.
+        ys: as they leave the final norm.
+    """
+
+    model: Readout
+    ys: Sequence[Float[Array, " d"]]
+
+    @cached_property
+    def heads(self) -> tuple[HeadAt, ...]:
+        """The head at each of them."""
+        return tuple(HeadAt(self.model, y, self, place) for place, y in enumerate(self.ys))
+
+    @cached_property
+    def raw(self) -> Float[np.ndarray, "n vocab"]:
+        """W·y of each."""
+        ys = np.stack([np.asarray(y, np.float64) for y in self.ys])
+        return np.concatenate([ys @ table.T for _, table in table_of(self.model)], axis=1)
+
+    @cached_property
+    def means(self) -> Float[np.ndarray, "n d"]:
+        """The mean of all rows of W, each with the factor that its soft-cap has at y."""
+        total = np.zeros((len(self.ys), len(self.ys[0])))
+        for chunk, table in table_of(self.model):
+            total += np.stack([head.frozen[chunk] for head in self.heads]) @ table
+        means: np.ndarray = total / self.raw.shape[1]
+        return means
+
+
+def table_of(model: Readout) -> Iterator[tuple[slice, Float[np.ndarray, "n d"]]]:
+    """The rows of the head in order, some at a time, in float64."""
+    size = model.config.vocab_size
+    for start in range(0, size, ROWS_AT_ONCE):
+        chunk = slice(start, min(start + ROWS_AT_ONCE, size))
+        rows = model.decoder.head_slice(chunk.start, chunk.stop - chunk.start)
+        yield chunk, np.asarray(rows, np.float64)

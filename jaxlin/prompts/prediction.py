@@ -26,19 +26,43 @@ _ROUNDINGS, _AT_MOST = 1e4, 0.2
 _SMALL = 2e12
 
 
-def prediction_check(model: Model, ids: Sequence[int], y: Float[Array, " d"]) -> Callable[[], Check]:
+def prediction_checks(
+    model: Model, prompts: Sequence[Sequence[int]], ys: Sequence[Float[Array, " d"]]
+) -> list[Callable[[], Check]]:
+    """The checks of several prompts; the first that is asked for recomputes all of their predictions."""
+
+    @cache
+    def others() -> list[tuple[np.ndarray, str]]:
+        return _another_path(model, prompts)
+
+    def another(place: int) -> Callable[[], tuple[np.ndarray, str]]:
+        return lambda: others()[place]
+
+    return [
+        prediction_check(model, ids, y, another(place))
+        for place, (ids, y) in enumerate(zip(prompts, ys, strict=True))
+    ]
+
+
+def prediction_check(
+    model: Model,
+    ids: Sequence[int],
+    y: Float[Array, " d"],
+    another: Callable[[], tuple[np.ndarray, str]] | None = None,
+) -> Callable[[], Check]:
     """The check, made when it is first asked for: logits at ``y`` against those of another path from ``ids``.
 
     Args:
         model: whose head reads y.
         ids: of the prompt, up to the output's position.
         y: the recorded output, after the final norm.
+        another: the logits by another path, and by what path, where somebody computes them.
     """
 
     @cache
     def check() -> Check:
         ours = np.asarray(model.logits(y), np.float64)
-        theirs, path = _another_path(model, ids)
+        ((theirs, path),) = _another_path(model, [ids]) if another is None else (another(),)
         scale = np.linalg.norm(theirs)
         carried = float(jnp.finfo(y.dtype).eps) / 2
         roundoff = max(models.unit_roundoff(model.precision), carried)
@@ -52,17 +76,23 @@ def prediction_check(model: Model, ids: Sequence[int], y: Float[Array, " d"]) ->
     return check
 
 
-def _another_path(model: Model, ids: Sequence[int]) -> tuple[np.ndarray, str]:
-    """Logits [vocab] after these tokens, and by what path."""
+def _another_path(model: Model, prompts: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, str]]:
+    """Logits [vocab] after the tokens of each prompt, and by what path."""
     decoder = model.decoder
     weights = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(decoder.layers)))
-    if jax.default_backend() == "cpu" or 2 * weights * len(ids) <= _SMALL:
-        logits = model.source.recomputed(ids)
-        if logits is not None:
-            return np.asarray(logits, np.float64), "NumPy, from the tokens and the checkpoint's tensors"
+    if jax.default_backend() == "cpu" or 2 * weights * sum(map(len, prompts)) <= _SMALL:
+        recomputed = model.source.recomputed(prompts)
+        if recomputed is not None:
+            path = "NumPy, from the tokens and the checkpoint's tensors"
+            return [(np.asarray(logits, np.float64), path) for logits in recomputed]
     graphdef, state = nnx.split(decoder)
-    logits = _ordinary(graphdef, state, jnp.asarray(ids))
-    return np.asarray(logits, np.float64), "the ordinary forward pass from the tokens"
+    return [
+        (
+            np.asarray(_ordinary(graphdef, state, jnp.asarray(ids)), np.float64),
+            "the ordinary forward pass from the tokens",
+        )
+        for ids in prompts
+    ]
 
 
 @partial(jax.jit, static_argnums=0)

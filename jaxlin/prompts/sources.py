@@ -52,8 +52,8 @@ class Source(ABC):
         """sha256 of the weights, as hex, once they are read; None where they come from nowhere."""
         return None
 
-    def recomputed(self, ids: Sequence[int]) -> np.ndarray | None:
-        """Logits [vocab] after these tokens by NumPy, from tensors that are read again.
+    def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray] | None:
+        """Logits [vocab] after the tokens of each prompt by NumPy, from tensors that are read again.
 
         See :mod:`jaxlin_models.second_path`. None where there are no tensors but those of the decoder itself.
         """
@@ -126,9 +126,9 @@ class Files(Source):
             tell(note)
         return decoder
 
-    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+    def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Logits after these tokens, from the files."""
-        return _second(self, tensors_of(self.located), ids)
+        return _second(self, tensors_of(self.located), prompts)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files, which are read for it once."""
@@ -143,7 +143,7 @@ class Files(Source):
         """That of config.json."""
         return _bos_of(self.located.hf_config)
 
-    @property
+    @cached_property  # every token that is spelled asks, and a GGUF file has its vocabulary read for it
     def has_tokenizer(self) -> bool:
         """Whether there is one among the files."""
         return models.has_tokenizer(self.located)
@@ -204,9 +204,9 @@ class FromTorch(Source):
             tell(note)
         return decoder
 
-    def recomputed(self, ids: Sequence[int]) -> np.ndarray:
+    def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Logits after these tokens, from the torch model's tensors as they are now."""
-        return _second(self, self.weights.again(), ids)
+        return _second(self, self.weights.again(), prompts)
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and values of the tensors that were read, in that order."""
@@ -223,9 +223,9 @@ def _bos_of(hf_config: Any) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _second(source: Source, tensors: Tensors, ids: Sequence[int]) -> np.ndarray:
+def _second(source: Source, tensors: Tensors, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
     dtype = "float64" if source.dtype == "float64" else "float32"
-    return models.second_logits(tensors, source.config, ids, jnp.dtype(source.dtype), dtype)
+    return models.second_logits_of_many(tensors, source.config, prompts, jnp.dtype(source.dtype), dtype)
 
 
 def _on_unknown(checkpoint: models.Checkpoint) -> Iterator[str]:

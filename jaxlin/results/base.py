@@ -175,13 +175,18 @@ class Result(ABC):
             self.write(folder)
         return Path(out)
 
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """The names of its tensors that are stored in bfloat16."""
+        return ()
+
     def write(self, folder: Path) -> None:
         """Put the two files into a folder that is there, as :func:`jaxlin.results.staging.staged` gives one.
 
         Raises:
             JaxlinError: there is no room.
         """
-        store.write(folder, self.arrays(), self.summary())
+        store.write(folder, self.arrays(), self.summary(), self.narrow)
 
     @classmethod
     def read(cls: type[SomeResult], folder: str | Path) -> SomeResult:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from jaxlin.results.contributions import Part
 from jaxlin.results.directions import one_sided
+from jaxlin.results.keep import KEPT, VECTORS
 from jaxlin.results.labels import TokenScore
 from jaxlin.results.sinks import spell_sinks
 from jaxlin.results.spelling import percent, visible
@@ -103,6 +104,8 @@ def places_of(result: SVDResult) -> list[list[str]]:
     if result.directions is not None:
         return [[str(place) for place in direction.inputs] for direction in result.directions]
     weights = result.weights
+    if weights is None:
+        return [["not kept"]] * len(result.s)
     first = np.argsort(-weights, axis=1, kind="stable")[:, :_POSITIONS]
     return [[f"{t} {weights[i, t]:.2f}" for t in places] for i, places in enumerate(first)]
 
@@ -121,7 +124,10 @@ def notes_below(result: SVDResult) -> list[Text]:
         if split.whole.logits:
             note += ". A contribution to a token is to its logit minus the mean over the vocabulary"
         notes.append(Text(note))
-    sinks = spell_sinks(result.weights, result.labels, [str(i + 1) for i in range(len(result.s))])
+    names, weights = [str(i + 1) for i in range(len(result.s))], result.weights
+    sinks = "" if weights is None else spell_sinks(weights, result.labels, names)
+    if result.kept != VECTORS:
+        notes.append(Text(f"kept were {KEPT[result.kept]}"))
     return [*notes, *([Text(sinks)] if sinks else [])]
 
 
@@ -133,7 +139,8 @@ def table_of_target(result: SVDResult) -> Table:
         table.add_row(str(place.position), Text(visible(place.text)), f"{place.contribution:+.4g}")
     value, offset = float(result.y[0]), float(result.offset[0])
     rest = value - offset - sum(place.contribution for place in inputs)
-    others = result.V.shape[1] - len(inputs)
+    positions = 0 if result.labels is None else len(result.labels.ids)
+    others = positions - len(inputs)
     table.add_section()
     if others:
         table.add_row("", "the other token" if others == 1 else f"the other {others} tokens", f"{rest:+.4g}")

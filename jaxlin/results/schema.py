@@ -131,7 +131,7 @@ def check_tensors(layout: Mapping[str, Stored], schema: Schema) -> None:
                 continue
             raise ValueError(f"its tensor {name} is missing")
         found, words = layout[name], wanted.shape.split()
-        if np.dtype(found.dtype).kind != wanted.kind or not _fits(found.shape, words, sizes):
+        if found.kind != wanted.kind or not _fits(found.shape, words, sizes):
             kind = "floating" if wanted.kind == "f" else "whole"
             known = [f"{word} = {_spelled(sizes[word])}" for word in words if word in sizes]
             where = f" with {', '.join(known)}" if known else ""

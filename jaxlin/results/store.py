@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,28 @@ from jaxlin.runtime.workshop import clear, workshop
 
 TENSORS, SUMMARY = "result.safetensors", "result.json"
 #: The format's names of what a result is made of.
-_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "bfloat16": "BF16"}
 #: A summary of more bytes than this is none that a verb has written.
 _LONGEST_SUMMARY = 2**29
 #: Characters of what a library says of a damaged file.
 _LONGEST_REASON = 200
 
 
-def write(folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room."""
-    tensors = {name: np.ascontiguousarray(a, _readable(a.dtype)) for name, a in arrays.items()}
+def write(
+    folder: Path, arrays: Mapping[str, Any], summary: Mapping[str, Any], narrow: Sequence[str] = ()
+) -> None:
+    """Put a result's two files into ``folder``; :class:`JaxlinError` if there is no room.
+
+    Args:
+        folder: where they go.
+        arrays: the tensors, which are stored in float32 or better.
+        summary: everything else.
+        narrow: those of the arrays that are rounded to bfloat16.
+    """
+    tensors = {
+        name: np.ascontiguousarray(a, jnp.bfloat16 if name in narrow else _readable(a.dtype))
+        for name, a in arrays.items()
+    }
     try:
         write_tensors(tensors, folder / TENSORS)
         (folder / SUMMARY).write_text(summary_text(summary), encoding="utf-8")
@@ -95,6 +107,12 @@ class Stored:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def kind(self) -> str:
+        """numpy's letter of the type; ``f`` for bfloat16 too, which it has none for."""
+        dtype = jnp.dtype(self.dtype)
+        return "f" if jnp.issubdtype(dtype, jnp.floating) else dtype.kind
+
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
 
@@ -119,7 +137,10 @@ class Saved:
         Raises:
             JaxlinError: they cannot be read, or there is no memory for them.
         """
-        needed = sum(math.prod(each.shape) * np.dtype(each.dtype).itemsize for each in self.layout.values())
+        sizes = {name: jnp.dtype(each.dtype) for name, each in self.layout.items()}
+        needed = sum(
+            math.prod(each.shape) * _readable(sizes[name]).itemsize for name, each in self.layout.items()
+        )
         free = psutil.virtual_memory().available
         if needed > free:
             raise JaxlinError(
@@ -127,7 +148,8 @@ class Saved:
                 f"{spell_size(free)} are free: read it where there is more"
             )
         with _readable_or_else(self.folder):
-            return load_file(self.folder / TENSORS)
+            arrays = load_file(self.folder / TENSORS)
+        return {name: a.astype(_readable(a.dtype), copy=False) for name, a in arrays.items()}
 
 
 def look(folder: Path) -> Saved:
@@ -226,4 +248,5 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, a in ordered:
-            file.write(np.ascontiguousarray(a, a.dtype.newbyteorder("<")).data)
+            little = np.ascontiguousarray(a, a.dtype.newbyteorder("<"))
+            file.write(little.reshape(-1).view(np.uint8).data)

@@ -18,6 +18,7 @@ from jaxlin.results.base import map_arrays, saved_about, saved_labels
 from jaxlin.results.calls import given
 from jaxlin.results.contributions import Contributions, check_split
 from jaxlin.results.directions import Direction
+from jaxlin.results.keep import BFLOAT16, KEPT, NORMS, VECTORS, WITHOUT
 from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.norms import LargeColumn, LargeRow, Norms
@@ -53,7 +54,8 @@ class SVDResult(SVDReadout):
     Attributes:
         U: left vectors [k, *output_shape], orthonormal; signs such that ⟨u, y⟩ ≥ 0, or ⟨u, L·y⟩.
         s: singular values [k], falling, in float32 or better.
-        V: right vectors [k, *input_shape], orthonormal; in the host's memory.
+        V: right vectors [k, *input_shape], orthonormal; in the host's memory. None in a saved result that was
+            stored without them, and rounded to bfloat16 in one that was stored so; see ``kept``.
         residuals: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet [k], absolute, from fresh passes.
         spectrum: every singular value [min(m, n)] where the method finds them all, else None.
         method: the method that was used, one of ``jaxlin.solvers.methods.METHODS``.
@@ -65,6 +67,8 @@ class SVDResult(SVDReadout):
         y: its output [*output_shape].
         offset: c of y = J·x + c, of the output's shape.
         images: J·V[i] [k, *output_shape], where that is not s[i]·U[i].
+        position_norms: ‖v_t‖ of every right vector at every input position [k, T], where V was not stored.
+        position_shares: σ⟨v_t, x_t⟩ likewise.
         jacobian: the matrix itself [*output_shape, *input_shape], where it was asked for.
         norms: norms of all rows and columns, where they were asked for.
         labels: the tokens of the map, and what reads its vectors.
@@ -99,6 +103,8 @@ class SVDResult(SVDReadout):
     y: Leaf = None
     offset: Leaf = None
     images: Leaf = None
+    position_norms: Leaf = None
+    position_shares: Leaf = None
     jacobian: Leaf = None
     norms: Norms | Any = None
     labels: Labels | None = field(default=None, metadata={"static": True})
@@ -140,8 +146,30 @@ class SVDResult(SVDReadout):
         """The same with norms, and the largest rows and columns; see :mod:`jaxlin.analyses.norms`."""
         return replace(self, norms=norms, largest_rows=tuple(rows), largest_columns=tuple(columns))
 
+    def keeping(self, what: str) -> SVDResult:
+        """The same as it will be stored: with all of V, or with less.
+
+        What is said of right vectors in words, and what directions contribute, stays. Without vectors the
+        embeddings go too: the tokens and the model give them again.
+
+        Args:
+            what: one of :data:`jaxlin.results.keep.KEPT`.
+        """
+        if what == VECTORS:
+            return self
+        if what == BFLOAT16:
+            return self.with_notes(keep=what)
+        read = replace(self, decoded=self.directions, known_split=self.split)
+        shape, first = self.figures()["shape"], first_shares(self.weights, self.labels)
+        norms, shares = (self.weights, self.contributions) if what == NORMS else (None, None)
+        less = replace(read, V=None, x=None, position_norms=norms, position_shares=shares)
+        known = {} if first is None else {"first_positions": first.tolist()}
+        return less.with_notes(keep=what, shape=shape, **known)
+
     def up_to(self, count: int) -> SVDResult:
         """The same of the first input positions alone, where those behind them are padding."""
+        if count == self.V.shape[1]:
+            return self
         labels = self.labels
         if labels is not None and len(labels.ids) > count:
             labels = labels.take(range(count))
@@ -150,8 +178,19 @@ class SVDResult(SVDReadout):
 
     # How it is saved and read
 
+    @property
+    def kept(self) -> str:
+        """What was stored of V, or is to be: one of :data:`jaxlin.results.keep.KEPT`."""
+        kept: str = self.entry("keep", VECTORS)
+        return kept
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        return ("V",) if self.kept == BFLOAT16 else ()
+
     def arrays(self) -> dict[str, Any]:
         own = {"U": self.U, "s": self.s, "V": self.V, "residuals": self.residuals}
+        own |= {"V_norms": self.position_norms, "V_contributions": self.position_shares}
         own |= {"images": self.images, "spectrum": self.spectrum, "jacobian": self.jacobian}
         if self.norms is not None:
             own |= {"row_norms": self.norms.rows, "column_norms": self.norms.columns}
@@ -162,9 +201,10 @@ class SVDResult(SVDReadout):
         value = {}
         if self.target is not None and self.y is not None:
             value = {"target_value": float(self.y[0]), "target_offset": float(self.offset[0])}
+        outputs = self.U[0].size if self.images is None else self.images[0].size
         return {
             "seed": self.seed,
-            "shape": [self.U[0].size if self.images is None else self.images[0].size, self.V[0].size],
+            "shape": [outputs, self.entry("shape")[1] if self.V is None else self.V[0].size],
             **({} if self.images is None else {"metric_rows": self.U[0].size}),
             "target": self.target,
             **value,
@@ -178,7 +218,8 @@ class SVDResult(SVDReadout):
     def details(self) -> dict[str, Any]:
         directions: Sequence[Any] = [{}] * len(self.s) if self.directions is None else self.directions
         columns = {"converged": self.converged}
-        first = first_shares(self.weights, self.labels)
+        weights = self.weights
+        first = self.entry("first_positions") if weights is None else first_shares(weights, self.labels)
         columns |= {} if first is None else {"first_position": first}
         entries: dict[str, Any] = {
             "certificate": self.certificate,
@@ -200,6 +241,14 @@ class SVDResult(SVDReadout):
         place = "T d" if labelled else "*in"
         weighed = "metric_rows" in summary
         tensors |= triplet_tensors(u="r" if weighed else "*out", v=place)
+        keep = summary.get("keep", VECTORS)
+        if keep not in KEPT:
+            raise ValueError(f"what it keeps is none of {', '.join(KEPT)}")
+        if keep in WITHOUT:
+            del tensors["V"]
+            tensors["embeddings"] = Tensor(place, optional=True)
+        if keep == NORMS:
+            tensors |= {"V_norms": Tensor("k T"), "V_contributions": Tensor("k T", optional=not labelled)}
         if weighed:
             tensors["images"] = Tensor("k *out")
             sizes["r"] = restored(int, summary["metric_rows"], "metric_rows")
@@ -231,6 +280,8 @@ class SVDResult(SVDReadout):
             y=arrays.get("output"),
             offset=arrays.get("offset"),
             images=arrays.get("images"),
+            position_norms=arrays.get("V_norms"),
+            position_shares=arrays.get("V_contributions"),
             jacobian=arrays.get("jacobian"),
             norms=norms,
             labels=labels,

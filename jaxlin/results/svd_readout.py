@@ -29,6 +29,8 @@ class SVDReadout(Result):
     y: Leaf
     offset: Leaf
     images: Leaf
+    position_norms: Leaf
+    position_shares: Leaf
     decoded: tuple[Direction, ...] | None
     known_split: Contributions | None
 
@@ -85,9 +87,9 @@ class SVDReadout(Result):
         return contributions_of(self.V, self.x, self.written, self.y, self.offset, rows)
 
     @property
-    def weights(self) -> Float[np.ndarray, "k t"]:
-        """‖v_t‖ of every right vector at every input position."""
-        return block_norms(self.V)
+    def weights(self) -> Float[np.ndarray, "k t"] | None:
+        """‖v_t‖ of every right vector at every input position; None where nothing was kept of them."""
+        return self.position_norms if self.V is None else block_norms(self.V)
 
     @property
     def contributions(self) -> Float[np.ndarray, "k t"] | None:
@@ -96,7 +98,9 @@ class SVDReadout(Result):
         In a metric L, over the positions ⟨u, L·(y − c)⟩. Of a map to one number: towards that number,
         whichever sign the left vector has. None without ``x``.
         """
-        if self.x is None:
+        if self.position_shares is not None:
+            return np.asarray(self.position_shares)
+        if self.x is None or self.V is None:
             return None
         shares = contributions(self.s, self.V, self.x)
         u = np.asarray(self.U).reshape(len(shares), -1)
@@ -118,8 +122,8 @@ class SVDReadout(Result):
     @cached_property
     def directions(self) -> tuple[Direction, ...] | None:
         """All directions in tokens, read when first asked for; None where no tokens are known."""
-        shares = None if self.decoded is not None else self.contributions
-        if shares is None or self.labels is None:
+        shares = None if self.decoded is not None or self.V is None else self.contributions
+        if shares is None or self.labels is None or self.weights is None:
             return self.decoded
         hidden = self.labels.hidden
         inputs = read_inputs(

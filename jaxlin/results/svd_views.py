@@ -61,21 +61,31 @@ def table_of(result: SVDResult) -> RenderableType:
 def pictures_of(result: SVDResult) -> list[Picture]:
     """The spectrum; the output that the directions make together; what each position contributes to each."""
     pictures = [spectrum(result.s, result.residuals, result.spectrum)]
-    shares = result.contributions
-    if shares is None or result.y is None or np.size(result.y) == 1:
+    shares, weights, along = result.contributions, result.weights, _along(result)
+    if along is None or result.y is None or np.size(result.y) == 1:
         return pictures
-    point = np.ravel(np.asarray(result.x))
     with quietly():
-        along = np.asarray([np.vdot(np.ravel(vector), point) for vector in np.asarray(result.V)])
         made = np.ravel(result.offset) + along @ result.written.reshape(len(along), -1)
+    pictures.append(rank(len(result.s), made, np.ravel(result.y)))
+    if shares is None or weights is None:
+        return pictures
     labels = result.labels
     positions = range(shares.shape[1]) if labels is None else labels.positions
     texts = () if labels is None else labels.texts
     shares, to = to_the_prediction(result, shares)
-    directions = along_prompt("directions", shares, result.weights, positions, texts, result.order, to)
+    directions = along_prompt("directions", shares, weights, positions, texts, result.order, to)
     if not np.any(np.asarray(result.s) > 0):
         directions = replace(directions, nothing="J is 0, and any vectors would do as its right ones")
-    return [*pictures, rank(len(result.s), made, np.ravel(result.y)), directions]
+    return [*pictures, directions]
+
+
+def _along(result: SVDResult) -> Float[np.ndarray, " k"] | None:
+    """α = ⟨v, x⟩ of every direction; None where nobody knows it."""
+    if result.V is None or result.x is None:
+        return None if result.split is None else np.array(result.split.along)
+    point = np.ravel(np.asarray(result.x))
+    with quietly():
+        return np.asarray([np.vdot(np.ravel(vector), point) for vector in np.asarray(result.V)])
 
 
 def to_the_prediction(

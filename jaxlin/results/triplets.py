@@ -93,7 +93,8 @@ def saved_fields(
 ) -> dict[str, Any]:
     """The first fields of an SVDResult, from tensors whose names begin so and from its entries."""
     return {
-        **{name: arrays[f"{prefix}{name}"] for name in ("U", "s", "V", "residuals")},
+        **{name: arrays[f"{prefix}{name}"] for name in ("U", "s", "residuals")},
+        "V": arrays.get(f"{prefix}V"),
         "spectrum": arrays.get(f"{prefix}spectrum"),
         **vars(restored(Cost, summary)),
         "seed": seed,

@@ -12,7 +12,6 @@ its place, and removes the rest.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -23,12 +22,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from jaxlin.errors import JaxlinError
+from jaxlin.runtime.files import NO_LOCKS, is_still
 from jaxlin.runtime.interrupt import interruptions_wait
 
 NEW, OLD = "new", "old"
 _PREFIX, _LOCK = ".jaxlin-", "lock"
-#: What flock says on file systems that have no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 @contextmanager
@@ -103,7 +101,7 @@ def _claimed(folder: Path, *, make: bool = True) -> int | None:
             raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(folder / _LOCK, handle):
+            if is_still(folder / _LOCK, handle):
                 return handle
         except BlockingIOError as error:
             os.close(handle)
@@ -113,19 +111,11 @@ def _claimed(folder: Path, *, make: bool = True) -> int | None:
             ) from error
         except OSError as error:
             os.close(handle)
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             _remove(folder)
             return None
         os.close(handle)
-
-
-def _is(path: Path, handle: int) -> bool:
-    """Whether a file is still the one that was opened: who held it before may have removed it."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
-    except FileNotFoundError:
-        return False
 
 
 def _tidy(folder: Path) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.batch import Axes, axes_of
 from jaxlin.linear.operator import DetachedJacobian, Leaf, solver_dtype
 from jaxlin.solvers.convergence import Outlook, Ritz
 from jaxlin.solvers.recover import RightBlocks, factorise, recover, refuse_nonfinite
@@ -38,7 +39,7 @@ ROOM = 64
 _NOISE_RIGHT, _NOISE_LEFT = 200.0, 20.0
 #: Estimates are asked to be this much better than the tolerance, which fresh residuals are held to; if
 #: those do not hold, ten times better still.
-_MARGIN, _HARDER = 0.7, 0.1
+MARGIN, _HARDER = 0.7, 0.1
 
 _Shape = jax.ShapeDtypeStruct
 
@@ -74,7 +75,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
     b, k, m = request.block, request.k, operator.shape[0]
     state = _restored(operator, request) or start(operator, b, request.seed)
     most = min(math.ceil(m / b), max(request.max_passes // (2 * b), math.ceil(k / b)))
-    aim, passes_beside = _MARGIN * request.tolerance, 0
+    aim, passes_beside = MARGIN * request.tolerance, 0
     kept = RightBlocks(whole=int(state.steps) == 0)
     outlook = Outlook(request, passes_a_step=2 * b)
     while True:
@@ -89,7 +90,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
             if steps >= most or steps % ritz.every == 0:
                 ritz = _ritz(state, request, operator)
             outlook.tell(ritz, steps, aim)
-        q = _combine(state.basis, ritz.left)
+        q = combine(state.basis, ritz.left)
         if kept.whole:
             u, s, v = factorise(q, kept.combined(ritz.right * ritz.s))
         else:
@@ -148,6 +149,22 @@ def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> 
     """One block step: a backward pass, a forward pass, and the orthogonalisation of what came out."""
     following: LanczosState = _step(operator, state, seed, keep_rows=False)[0]
     return following
+
+
+@partial(jax.jit, static_argnames="axes")
+def step_together(maps: DetachedJacobian, state: LanczosState, seed: int | Array, axes: Axes) -> LanczosState:
+    """The same step of every map of an :class:`jaxlin.linear.batch.OperatorBatch`.
+
+    The states are one whose arrays have an axis for the maps in front; they are all at the same step.
+    """
+    of_states = LanczosState(basis=0, right=0, diagonal=0, below=0, steps=None, restarted=0)
+
+    def one(operator: DetachedJacobian, state: LanczosState) -> LanczosState:
+        following: LanczosState = _step(operator, state, seed, keep_rows=False)[0]
+        return following
+
+    stepped: LanczosState = jax.vmap(one, (axes_of(maps, axes), of_states), of_states)(maps, state)
+    return stepped
 
 
 def step_with_rows(
@@ -251,7 +268,7 @@ def _fresh_left(
     return jnp.where(sound[:, None], rows, fresh), ~jnp.all(sound)
 
 
-def _combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "k m"]:
+def combine(basis: Float[Array, "room b m"], left: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "k m"]:
     """The left vectors U·x, on the host, where a new number of steps needs no new program."""
     flat = np.asarray(basis).reshape(-1, basis.shape[-1])[: len(left)]
     combined: np.ndarray = left.T.astype(flat.dtype) @ flat

@@ -56,7 +56,7 @@ class RightBlocks:
         self._blocks: list[np.ndarray] = []
         self._room = RIGHT_BYTES
 
-    def add(self, block: Float[Array, "b n"]) -> None:
+    def add(self, block: Float[Array | np.ndarray, "b n"]) -> None:
         """Keep another, or give up all of them."""
         self._room -= block.nbytes
         self.whole = self.whole and self._room >= 0

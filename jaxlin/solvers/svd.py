@@ -95,9 +95,7 @@ def svd(
     u, s, v, residual, triplets, passes = _solve(bare, chosen.method, request)
     checks = [*check_operator(bare, seed), *prompt_checks(operator.labels)]
     if triplets.moved is not None:
-        checks.append(
-            Check("stagnation", triplets.moved, tolerance, "largest change of a σ/σ₁ over the last steps")
-        )
+        checks.append(stagnation(triplets.moved, tolerance))
     if verify_seed is not None:
         again = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += again[-1]
@@ -129,13 +127,18 @@ def svd(
     )
 
 
+def stagnation(moved: float, tolerance: float) -> Check:
+    """Whether the values of an iteration had come to rest."""
+    return Check("stagnation", moved, tolerance, "largest change of a σ/σ₁ over the last steps")
+
+
 def _solve(
     operator: DetachedJacobian, method: str, request: Request
 ) -> tuple[Array, Array, np.ndarray, Array, Triplets, int]:
     """u, s, v and residuals of the first candidate that meets the tolerance; the candidate; all passes."""
     k, checked = request.k, 0
     for triplets in SOLVERS[method](operator, request):
-        u, s, v = _shaped(operator, triplets)
+        u, s, v = shaped(operator, triplets)
         residual = residuals(operator, u, s, v, request.progress)
         if not bool(jnp.isfinite(residual).all()):
             raise JaxlinError(
@@ -148,7 +151,7 @@ def _solve(
     return u, s, v, residual, triplets, triplets.passes + checked
 
 
-def _shaped(operator: DetachedJacobian, triplets: Triplets) -> tuple[Array, Array, np.ndarray]:
+def shaped(operator: DetachedJacobian, triplets: Triplets) -> tuple[Array, Array, np.ndarray]:
     """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
     precision = solver_dtype(operator.dtype)
     u = np.asarray(triplets.u, precision)

@@ -11,10 +11,8 @@ from jaxtyping import Array, Float
 
 from jaxlin.analyses.attribution import attribute as split
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.budget import Solver
 from jaxlin.prompts.model import Model
-from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget, parse_target, parse_token_id
 from jaxlin.prompts.text import Prompt
 from jaxlin.results.attribute import Attribution
@@ -22,7 +20,7 @@ from jaxlin.results.attribute_views import TWO_BEST
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.svd import svd as solve
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import make_recording, notes_of, plan_map, stream_of
+from jaxlin.verbs.mapping import Forecasts, PlannedMap, make_recording, notes_of, plan_map, stream_of
 from jaxlin.verbs.options import Attribute
 from jaxlin.verbs.tokenizing import tokenized
 
@@ -35,29 +33,42 @@ def attribute(model: Model, prompt: Prompt, options: Attribute, progress: Progre
     """
     targets_in(options)
     with kept(options) as folder:
-        ids = tokenized(model, prompt, options)
-        solver, beside = solver_of(options), stream_of(model, len(ids))
-        planned = plan_map(model, ids, options, solver, progress, beside=beside)
-        recording, operator = make_recording(model, planned, progress, policy=options.policy)
-        result = attributed(model, recording, operator, options, folder, progress)
+        planned = plan(model, tokenized(model, prompt, options), options, progress)
+        result = make(model, planned, options, folder, progress)
         if folder is not None:
             result.write(folder)
     return result
 
 
-def attributed(
+def plan(
     model: Model,
-    recording: Recording,
-    operator: DetachedJacobian,
+    ids: Sequence[int],
     options: Attribute,
-    folder: Path | None,
     progress: Progress = silent,
+    *,
+    padded: bool = False,
+    known: Forecasts | None = None,
+) -> PlannedMap:
+    """How one prompt's map will be made, see :func:`plan_map`; these maps are never padded.
+
+    Raises:
+        JaxlinError: what cannot be met.
+    """
+    targets_in(options)
+    solver = Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
+    beside = stream_of(model, len(ids))
+    return plan_map(model, ids, options, solver, progress, beside=beside, known=known)
+
+
+def make(
+    model: Model, planned: PlannedMap, options: Attribute, folder: Path | None, progress: Progress = silent
 ) -> Attribution:
-    """The split of one recorded prompt; ``folder`` takes scratch files.
+    """The split of one planned prompt; scratch files go to ``folder``.
 
     Raises:
         JaxlinError: a target that is no token.
     """
+    recording, operator = make_recording(model, planned, progress, policy=options.policy)
     targets = targets_in(options)
     chosen_by = "--target" if targets else TWO_BEST
     if not targets:
@@ -81,11 +92,6 @@ def attributed(
         progress=progress,
     )
     return result.with_notes(**notes_of(options) | {"target": names[0], "chosen_by": chosen_by})
-
-
-def solver_of(options: Attribute) -> Solver:
-    """What will be asked of a solver, for the planner."""
-    return Solver(options.k, "auto") if options.k else Solver(1, "lanczos")
 
 
 def targets_in(options: Attribute) -> tuple[LogitTarget, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from jaxlin.results.keep import KEPT, VECTORS
 from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.solvers.methods import METHODS
 from jaxlin.verbs.declare import RESULT, STEP, Option
@@ -31,6 +32,8 @@ def triplets(of: str, default: str = "") -> Any:
 class Measured(Mapped):
     """By what length outputs are measured."""
 
+    beside = (Load, PromptSource, ManyPrompts, Work)
+
     metric: Annotated[
         str,
         Option(
@@ -51,8 +54,6 @@ class Svd(Measured, verb="svd"):
     Example: jaxlin svd --model demo-llama --prompt "The capital of France is" -k 8 --out results/france
     """
 
-    beside = (Load, PromptSource, ManyPrompts, Work)
-
     k: Annotated[int | None, triplets("", "16 by default, or all where there are fewer")] = None
     target: Annotated[
         str | None,
@@ -60,7 +61,6 @@ class Svd(Measured, verb="svd"):
             group="map",
             metavar="TARGET",
             decides=STEP,
-            many=False,
             text=True,
             help='logits:" Paris" or logits:" Paris"-" Rome": one logit, or the difference of two, instead '
             "of the hidden state",
@@ -123,7 +123,6 @@ class Svd(Measured, verb="svd"):
             group="output",
             metavar="COUNT",
             decides=RESULT,
-            many=False,
             least=0,
             help="also compute the norms of all rows and columns of J, and decode this many of the "
             "largest; takes d more passes",
@@ -134,10 +133,20 @@ class Svd(Measured, verb="svd"):
         Option(
             group="output",
             decides=RESULT,
-            many=False,
             help="also store the matrix itself, [d, T, d]; for short prompts",
         ),
     ] = False
+    keep: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=tuple(KEPT),
+            decides=RESULT,
+            help="what `out` holds of the right vectors, which are most of a result: vectors, bf16 (rounded "
+            "to bfloat16), norms (their norms and contributions at every position) or none; what is shown in "
+            "words stays",
+        ),
+    ] = VECTORS
     resume: Annotated[
         bool,
         Option(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from jaxlin.analyses.layers import check_parts
 from jaxlin.analyses.layers import layers as analyse
 from jaxlin.errors import JaxlinError
@@ -13,7 +16,16 @@ from jaxlin.results.layers import LayersResult
 from jaxlin.results.metric import HIDDEN
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import make_recording, metric_rows, names_in, notes_of, plan_map, stream_of
+from jaxlin.verbs.mapping import (
+    Forecasts,
+    PlannedMap,
+    make_recording,
+    metric_rows,
+    names_in,
+    notes_of,
+    plan_map,
+    stream_of,
+)
 from jaxlin.verbs.options import Layers
 from jaxlin.verbs.tokenizing import tokenized
 
@@ -24,39 +36,73 @@ def layers(model: Model, prompt: Prompt, options: Layers, progress: Progress = s
     Raises:
         JaxlinError: a request that cannot be met.
     """
+    _check(options)
+    with kept(options) as folder:
+        planned = plan(model, tokenized(model, prompt, options), options, progress)
+        result = make(model, planned, options, folder, progress)
+        if folder is not None:
+            result.write(folder)
+    return result
+
+
+def plan(
+    model: Model,
+    ids: Sequence[int],
+    options: Layers,
+    progress: Progress = silent,
+    *,
+    padded: bool = False,
+    known: Forecasts | None = None,
+) -> PlannedMap:
+    """How one prompt's maps will be made, see :func:`plan_map`; these maps are never padded.
+
+    Raises:
+        JaxlinError: what cannot be met.
+    """
+    _check(options)
+    check_parts(names_in(options.parts))
+    _layers_in(model, options)
+    solver = Solver(min(options.k, model.config.embed_dim), options.method)
+    beside = stream_of(model, len(ids))
+    return plan_map(model, ids, options, solver, progress, metric=options.metric, beside=beside, known=known)
+
+
+def make(
+    model: Model, planned: PlannedMap, options: Layers, folder: Path | None, progress: Progress = silent
+) -> LayersResult:
+    """The triplets of every map of one planned prompt.
+
+    Raises:
+        JaxlinError: what cannot be met.
+    """
+    recording, operator = make_recording(
+        model, planned, progress, policy=options.policy, normed=not options.raw
+    )
+    rows = metric_rows(model, recording.y, options.metric, progress)
+    result = analyse(
+        recording,
+        options.k,
+        parts=names_in(options.parts),
+        at=_layers_in(model, options),
+        normed=not options.raw,
+        span=planned.places.span,
+        metric=rows,
+        method=options.method,
+        tolerance=options.tol,
+        seed=options.seed,
+        progress=progress,
+    )
+    return result.of_map(operator).with_notes(**notes_of(options))
+
+
+def _check(options: Layers) -> None:
     if options.raw and options.metric != HIDDEN:
         raise JaxlinError(
             "a metric of the prediction reads what went through the final norm: leave out `raw` or `metric`"
         )
-    with kept(options) as folder:
-        ids = tokenized(model, prompt, options)
-        parts = names_in(options.parts)
-        check_parts(parts)
-        config = model.config
-        at = options.layers
-        if isinstance(at, str):
-            at = parse_layers(at, config.num_layers)
-        solver = Solver(min(options.k, config.embed_dim), options.method)
-        beside = stream_of(model, len(ids))
-        planned = plan_map(model, ids, options, solver, progress, metric=options.metric, beside=beside)
-        recording, operator = make_recording(
-            model, planned, progress, policy=options.policy, normed=not options.raw
-        )
-        rows = metric_rows(model, recording.y, options.metric, progress)
-        result = analyse(
-            recording,
-            options.k,
-            parts=parts,
-            at=at,
-            normed=not options.raw,
-            span=planned.places.span,
-            metric=rows,
-            method=options.method,
-            tolerance=options.tol,
-            seed=options.seed,
-            progress=progress,
-        )
-        result = result.of_map(operator).with_notes(**notes_of(options))
-        if folder is not None:
-            result.write(folder)
-    return result
+
+
+def _layers_in(model: Model, options: Layers) -> Sequence[int] | None:
+    """The numbers of the layers that are meant; None for all."""
+    at = options.layers
+    return parse_layers(at, model.config.num_layers) if isinstance(at, str) else at

@@ -1,144 +1,89 @@
 """Many prompts with one load, and one compilation for each bucket of lengths.
 
 Every prompt has a result folder of its own, whole or absent, so a run that was interrupted goes on if started
-again.
+again. A prompt that fails is noted with its reason, and the others go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jaxlin_models import POLICIES, DecoderConfig
-from rich.text import Text
-
-from jaxlin.analyses.weighing import weighed, with_images
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.operator import DetachedJacobian
-from jaxlin.planning.budget import Forecast, Solver
 from jaxlin.prompts.model import Model
 from jaxlin.results.base import Result
-from jaxlin.results.labels import Labels
-from jaxlin.results.staging import made, staged
+from jaxlin.results.staging import Claim, claimed, made
+from jaxlin.runtime.failure import is_out_of_memory, out_of_memory
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.workshop import workshop
-from jaxlin.solvers.choose import choose_method
-from jaxlin.verbs.attribute import attributed, solver_of, targets_in
 from jaxlin.verbs.declare import declared_in
-from jaxlin.verbs.entries import INDEX, Entry
-from jaxlin.verbs.finished import Index, asked_of, done_before, fingerprint, is_half
-from jaxlin.verbs.mapping import metric_rows, notes_of, plan_length, span_in_words, stream_of
-from jaxlin.verbs.options import Attribute, Svd
-from jaxlin.verbs.shared import PromptSource
-from jaxlin.verbs.svd import given_in, solved
+from jaxlin.verbs.entries import INDEX, Entry, Prompts
+from jaxlin.verbs.finished import (
+    asked_of,
+    failed_row,
+    fingerprint,
+    finished_row,
+    is_half,
+    look_at,
+    written_row,
+)
+from jaxlin.verbs.index import Index
+from jaxlin.verbs.many_results import ManyResults
+from jaxlin.verbs.mapping import Forecasts, PlannedMap
+from jaxlin.verbs.shared import Mapped, PromptSource
 
-#: Options of a verb that takes many prompts.
-Asked = Svd | Attribute
-#: Rows of a metric are filled up to a multiple of this, so that prompts share a compilation.
-_ROWS = 64
-
-
-@dataclass(frozen=True)
-class ManyResults:
-    """Where the results of many prompts are.
-
-    Attributes:
-        index: the file that lists them, for ``pandas.read_json(index, lines=True)``.
-        rows: its lines.
-    """
-
-    index: Path
-    rows: tuple[dict[str, Any], ...]
-
-    @property
-    def held(self) -> int:
-        """How many certificates hold."""
-        return sum(bool(row["holds"]) for row in self.rows)
-
-    @property
-    def holds(self) -> bool:
-        """Whether all of them do."""
-        return self.held == len(self.rows)
-
-    def __repr__(self) -> str:
-        return f"ManyResults({self.held} of {len(self.rows)} certificates hold, {self.index})"
-
-    def table(self) -> Text:
-        """How many hold, and where the index is."""
-        return Text(f"{self.held} of {len(self.rows)} certificates hold; wrote {self.index}", overflow="fold")
-
-    def summary(self) -> dict[str, Any]:
-        """In plain numbers and words."""
-        return {"index": str(self.index), "prompts": list(self.rows), "held": self.held}
+#: A prompt, and how its map will be made.
+Planned = tuple[Entry, PlannedMap]
 
 
 def answer_many(
-    model: Model, entries: Sequence[Entry], options: Asked, progress: Progress = silent
+    model: Model,
+    prompts: Prompts,
+    options: Mapped,
+    progress: Progress = silent,
+    *,
+    retry_failed: bool = False,
 ) -> ManyResults:
     """A verb's result of every prompt, each in a folder of its own in ``out``, and an index of them.
 
     Args:
         model: the model; its weights are read if there is anything left to do.
-        entries: the prompts, see :func:`jaxlin.verbs.entries.read_entries`.
+        prompts: see :func:`jaxlin.verbs.entries.read_entries`.
         options: as for one prompt; those that have no meaning for many are refused.
         progress: told of every prompt.
+        retry_failed: try prompts once more that failed before.
 
     Raises:
-        JaxlinError: a request that cannot be met, or a folder that holds a result of another request.
+        JaxlinError: a request that no prompt can meet, a folder that holds a result of another request, or a
+            place that cannot be written.
         KeyboardInterrupt: with how many prompts are done.
 
-    Another run into the same folder is refused for as long as this one goes on.
+    Another run of the same prompts, or of the same part of them, into the same folder is refused for as long
+    as this one goes on. Other parts go on beside it.
     """
     refuse_alone(options)
-    if isinstance(options, Attribute):
-        targets_in(options)
     if options.out is None:
         raise JaxlinError("many prompts need a folder for their results: give `out`")
-    out = options.out
+    out, shard = options.out, prompts.shard
+    part = INDEX if shard.count == 1 else f"{INDEX}.{shard.number}-of-{shard.count}"
     with ExitStack() as leaving:
         leaving.enter_context(made(out))
         try:
-            if (out / INDEX).is_dir() and not (out / INDEX).is_symlink():  # a link is replaced, not followed
+            if (out / INDEX).is_dir() and not (out / INDEX).is_symlink():
                 raise JaxlinError(f"{out / INDEX} is a folder: remove it, or choose another `out`")
-            shop = leaving.enter_context(workshop(out / INDEX))
+            shop = leaving.enter_context(workshop(out / part))
         except OSError as error:
             raise JaxlinError(f"cannot write to {out} ({error.strerror}): choose another `out`") from error
-        return _answer_many(model, entries, options, progress, shop)
+        run = _Run(model, prompts, options, Index(out / INDEX, shop), asked_of(model, options))
+        return run.all(progress, retry_failed=retry_failed)
 
 
-def _answer_many(
-    model: Model, entries: Sequence[Entry], options: Asked, progress: Progress, shop: Path
-) -> ManyResults:
-    """The same, where no other run is at work."""
-    assert options.out is not None
-    _check_lengths(entries, options)
-    out, asked = options.out, asked_of(model, options)
-    before = done_before(out, asked, entries, type(options), overwrite=options.overwrite)
-    index = Index(out, shop, [entry.name for entry in entries], before, type(options))
-    todo = [entry for entry in entries if entry.name not in index.rows]
-    progress("prompts", len(index.rows), len(entries), "done before" if index.rows else "")
-    try:
-        for entry in _solve_all(model, todo, options, asked, progress):
-            index.add(entry.name)
-            progress("prompts", len(index.rows), len(entries), "done")
-    except BaseException as error:
-        with suppress(JaxlinError):  # what stopped the work is what is told; the next run writes the index
-            if index.rows:
-                index.write()
-        if isinstance(error, KeyboardInterrupt):
-            done = f"{len(index.rows)} of {len(entries)} prompts"
-            raise KeyboardInterrupt(
-                f"interrupted after {done}; the same command goes on from there"
-            ) from error
-        raise
-    return ManyResults(out / INDEX, index.write())
-
-
-def refuse_alone(*given: PromptSource | Asked) -> None:
+def refuse_alone(*given: PromptSource | Mapped) -> None:
     """:class:`JaxlinError` at an option that has no meaning for many prompts."""
     for options in given:
         meaningless = {
@@ -148,100 +93,188 @@ def refuse_alone(*given: PromptSource | Asked) -> None:
             raise JaxlinError(f"`prompts` takes many prompts: leave out `{name}`")
 
 
-def bucket(length: int, config: DecoderConfig, policy: str) -> int:
-    """To how many positions a prompt is padded: 2^n or 1.5·2^n, where padding changes nothing."""
-    size = 16
-    while size < length:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    padded = min(size, config.max_positions)
-    able = POLICIES[policy].linear and not config.rope_full.differs_between(length, padded)
-    return padded if able else length
+@dataclass(eq=False)
+class _Run:
+    """One run through many prompts, where no other run does the same ones."""
 
+    model: Model
+    prompts: Prompts
+    options: Mapped
+    index: Index
+    asked: Mapping[str, Any]
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left: int = 0
 
-def without_first(operator: DetachedJacobian, count: int, span: str | None) -> DetachedJacobian:
-    """A map without its first input positions, whose contributions join the offset.
+    def all(self, progress: Progress, *, retry_failed: bool) -> ManyResults:
+        """Do what is not done."""
+        entries = self.prompts.entries
+        todo = self._to_do(retry_failed=retry_failed)
+        progress("prompts", len(self.rows), len(entries), "done before" if self.rows else "")
+        try:
+            for _ in self._work(todo):
+                progress("prompts", len(self.rows), len(entries), "done")
+        except KeyboardInterrupt as error:
+            done = f"{len(self.rows)} of {len(entries)} prompts"
+            raise KeyboardInterrupt(
+                f"interrupted after {done}; the same command goes on from there"
+            ) from error
+        listed = self.index.put_in_order(self.prompts.names)
+        rows = tuple(listed[entry.name] for entry in entries if entry.name in self.rows)
+        return ManyResults(self.index.path, rows, len(entries), self.left)
 
-    It may be padded behind the prompt; its labels are those of the prompt's own tokens.
-    """
-    labels: Labels | None = operator.labels
-    if not count or labels is None:
-        return operator
-    chosen = operator.bare.select(range(count, operator.input_shape[0]))
-    kept = labels.take(range(count, len(labels.ids)))
-    return replace(chosen, labels=replace(kept, facts={**kept.facts, "span": span}))
+    def _to_do(self, *, retry_failed: bool) -> list[Entry]:
+        """The prompts that are neither done nor known to fail; every folder is looked at before any work."""
+        todo = []
+        for entry in self.prompts.entries:
+            request, listed = fingerprint(self.asked, entry), self.index.rows.get(entry.name)
+            row = self._finished(entry) if entry.refused is None else None
+            failed = listed is not None and "failed" in listed and listed.get("request") == request
+            if row is None and failed and not retry_failed:
+                row = failed_row(entry, request, str((listed or {})["failed"]))
+            if row is None:
+                todo.append(entry)
+                continue
+            self.rows[entry.name] = row
+            if row != listed:
+                self.index.add(row)
+        return todo
 
+    def _finished(self, entry: Entry) -> dict[str, Any] | None:
+        assert self.options.out is not None
+        return finished_row(
+            self.options.out,
+            entry,
+            fingerprint(self.asked, entry),
+            self.index.rows.get(entry.name),
+            type(self.options),
+            overwrite=self.options.overwrite,
+        )
 
-def _check_lengths(entries: Sequence[Entry], options: Asked) -> None:
-    """:class:`JaxlinError` where nothing would be left of a prompt."""
-    for entry in entries:
-        if len(entry.ids) <= options.skip_first:
-            raise JaxlinError(
-                f"the prompt {entry.name} has {len(entry.ids)} tokens, and `skip_first` is "
-                f"{options.skip_first}: choose fewer than the shortest prompt has"
-            )
+    def _work(self, todo: Sequence[Entry]) -> Iterator[None]:
+        """One prompt after the other, those of one size together."""
+        planned, refused = self._planned(todo)
+        if refused and not planned and not self.rows:  # what no prompt can meet
+            raise JaxlinError(next(iter(refused.values()))[1])
+        for entry, sentence in refused.values():
+            self._note(failed_row(entry, fingerprint(self.asked, entry), sentence))
+            yield
 
+        def size(one: Planned) -> tuple[int, int]:
+            return one[1].length or len(one[1].places.seen), len(one[1].kept or ())
 
-def _solve_all(
-    model: Model, todo: Sequence[Entry], options: Asked, asked: Mapping[str, Any], progress: Progress
-) -> Iterator[Entry]:
-    def size(entry: Entry) -> int:
-        length = len(entry.ids)
-        return bucket(length, model.config, options.policy) if isinstance(options, Svd) else length
+        for _, group in groupby(sorted(planned, key=size), key=size):
+            for some in self._batches(list(group)):
+                self._solve(some)
+                yield
 
-    buckets = [(length, list(entries)) for length, entries in groupby(sorted(todo, key=size), key=size)]
-    forecasts = {length: _planned(model, length, options) for length, _ in buckets}
-    for length, entries in buckets:
-        for entry in entries:
-            solve_entry(model, entry, length, forecasts[length], options, asked)
-            yield entry
+    def _batches(self, group: Sequence[Planned]) -> Iterator[Sequence[Planned]]:
+        """Prompts of one size, as many together as the verb can take; all but the last as many."""
+        verb = self._verb
+        most = verb.batch_of(group[0][1], self.options) if hasattr(verb, "batch_of") else 1
+        size = -(-len(group) // -(-len(group) // most))
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
 
+    def _planned(self, todo: Sequence[Entry]) -> tuple[list[Planned], dict[str, tuple[Entry, str]]]:
+        """How each prompt will be made, and why those cannot be that are refused."""
+        known: Forecasts = {}
+        planned, refused = [], {}
+        for entry in todo:
+            try:
+                if entry.refused is not None:
+                    raise JaxlinError(entry.refused)
+                plan = self._verb.plan(self.model, entry.ids, self.options, padded=True, known=known)
+                planned.append((entry, plan))
+            except JaxlinError as error:
+                refused[entry.name] = entry, str(error)
+        return planned, refused
 
-def _planned(model: Model, length: int, options: Asked) -> Forecast:
-    if isinstance(options, Attribute):
-        return plan_length(model, length, options, solver_of(options), beside=stream_of(model, length))
-    solver = Solver(options.k, options.method, options.block, given_in(options))
-    return plan_length(model, length, options, solver, options.metric)
+    @property
+    def _verb(self) -> Any:
+        """The module of the verb, with its ``plan`` and ``make``."""
+        return import_module(f"jaxlin.verbs.{self.options.verb}")
 
+    def _solve(self, some: Sequence[Planned]) -> None:
+        """Solve some prompts, write their results and note them; or note why one cannot be solved."""
+        if len(some) > 1 and self._together(some):
+            return
+        for entry, plan in some:
+            with self._claimed([(entry, plan)]) as claims:
+                for claim, *_ in claims:
+                    try:
+                        with claim.filled() as folder:
+                            result = self._verb.make(self.model, plan, self.options, folder)
+                            self._write(result, entry, plan, folder)
+                    except (JaxlinError, MemoryError, RuntimeError) as error:
+                        self._note(failed_row(entry, fingerprint(self.asked, entry), _reason(error)))
+                    else:
+                        self._note(self._written(entry))
 
-def solve_entry(
-    model: Model, entry: Entry, length: int, forecast: Forecast, options: Asked, asked: Mapping[str, Any]
-) -> None:
-    """Solve one prompt, padded to ``length`` tokens, and write its result."""
-    assert options.out is not None
-    out = options.out / entry.name
-    with staged(out, overwrite=options.overwrite or is_half(out), sweep=False) as folder:
-        if isinstance(options, Attribute):
-            result: Result = _attribution(model, entry, forecast, options, folder)
-        else:
-            result = _triplets(model, entry, length, forecast, options, folder)
-        noted = {"id": entry.name, "padded_to": length, "request": fingerprint(asked, entry)}
+    def _together(self, some: Sequence[Planned]) -> bool:
+        """Solve several prompts as one; False, and nothing done, where one of them may be at fault."""
+        with self._claimed(some) as claims:
+            if not claims:
+                return True
+            try:
+                plans = [plan for _, _, plan in claims]
+                results = self._verb.make_together(self.model, plans, self.options)
+            except (JaxlinError, MemoryError, RuntimeError) as error:
+                _reason(error)
+                self.left -= len(some) - len(claims)  # they will be counted once more
+                return False
+            for (claim, entry, plan), result in zip(claims, results, strict=True):
+                with claim.filled() as folder:
+                    self._write(result, entry, plan, folder)
+                self._note(self._written(entry))
+            return True
+
+    @contextmanager
+    def _claimed(self, some: Sequence[Planned]) -> Iterator[list[tuple[Claim, Entry, PlannedMap]]]:
+        """The places of those prompts that no other run is at, and that none has done meanwhile."""
+        assert self.options.out is not None
+        with ExitStack() as leaving:
+            claims = []
+            for entry, plan in some:
+                out = self.options.out / entry.name
+                overwrite = self.options.overwrite or is_half(out)
+                try:
+                    claim = leaving.enter_context(claimed(out, overwrite=overwrite, sweep=False))
+                except JaxlinError as error:
+                    row = None if isinstance(error.__cause__, BlockingIOError) else self._finished(entry)
+                    if row is not None:  # another run was quicker
+                        self._note(row)
+                    elif isinstance(error.__cause__, BlockingIOError):
+                        self.left += 1
+                    else:
+                        raise
+                    continue
+                claims.append((claim, entry, plan))
+            yield claims
+
+    def _write(self, result: Result, entry: Entry, plan: PlannedMap, folder: Path) -> None:
+        length = plan.length or len(plan.places.seen)
+        noted = {"id": entry.name, "padded_to": length, "request": fingerprint(self.asked, entry)}
         result.with_notes(**noted).write(folder)
 
+    def _written(self, entry: Entry) -> dict[str, Any]:
+        """The row of a result that was just written."""
+        assert self.options.out is not None
+        out, verb = self.options.out, type(self.options)
+        return written_row(out, entry, fingerprint(self.asked, entry), look_at(out / entry.name, verb), verb)
 
-def _attribution(model: Model, entry: Entry, forecast: Forecast, options: Attribute, folder: Path) -> Result:
-    recording = model.record(entry.ids, policy=options.policy, dial=forecast.dial)
-    operator = recording.stretch(0, recording.num_layers - 1)
-    operator = without_first(operator, options.skip_first, span_in_words(options))
-    return attributed(model, recording, operator, options, folder)
+    def _note(self, row: dict[str, Any]) -> None:
+        self.index.add(row)
+        self.rows[row["id"]] = row
 
 
-def _triplets(
-    model: Model, entry: Entry, length: int, forecast: Forecast, options: Svd, folder: Path
-) -> Result:
-    count = len(entry.ids)
-    dial = forecast.dial if POLICIES[options.policy].linear else None
-    whole = model.jacobian(
-        entry.ids, policy=options.policy, dial=dial, length=None if length == count else length
-    )
-    whole = without_first(whole, options.skip_first, span_in_words(options))
-    count -= options.skip_first
-    rows = metric_rows(model, whole.y, options.metric)
-    operator = weighed(whole, rows, options.metric, multiple=_ROWS)
-    k = min(16, operator.shape[0], count * operator.input_shape[1]) if options.k is None else options.k
-    choice = choose_method(operator, k, forecast.choice.method, options.block, given=given_in(options))
-    result = solved(operator, k, choice, options, folder)
-    if rows is not None:
-        result = with_images(result, whole, len(rows))
-    return result.up_to(count).with_notes(
-        **notes_of(options, forecast) | {"block": choice.block, "resumed_from_step": None}
-    )
+def _reason(error: JaxlinError | MemoryError | RuntimeError) -> str:
+    """Why a prompt failed, in a sentence.
+
+    Raises:
+        JaxlinError, MemoryError, RuntimeError: this one, where it is not about the prompt.
+    """
+    if is_out_of_memory(error):
+        return out_of_memory()
+    if not isinstance(error, JaxlinError) or isinstance(error.__cause__, OSError):
+        raise error  # a full disk is no fault of a prompt
+    return str(error)

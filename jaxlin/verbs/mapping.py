@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,27 +24,61 @@ from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import RESULT, STEP
+from jaxlin.verbs.padding import bucket, rounded_up
 from jaxlin.verbs.shared import Mapped
+
+#: (positions of the prompt, input positions that are kept) -> how such a map will be held.
+Forecasts = MutableMapping[tuple[int, int | None], Forecast]
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedMap:
-    """A map before it is made: its places in the prompt, its target, how it will be held."""
+    """A map before it is made: its places in the prompt, its target, how it will be held.
+
+    Attributes:
+        places: which positions are meant.
+        target: the row that will be taken of it, if any.
+        forecast: how it will be held.
+        span: the input positions in words; None for all.
+        length: how many positions the prompt is padded to, maybe its own; None where it is not.
+    """
 
     places: Places
     target: LogitTarget | None
     forecast: Forecast
     span: str | None
+    length: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many input positions are meant, of those that the map has."""
+        return len(self.places.chosen)
+
+    @property
+    def kept(self) -> list[int] | None:
+        """The input positions of the map, some of the padding behind those that are meant; None for all."""
+        return None if self.places.whole else _kept(self.places, self.length)
 
     def select(self, operator: DetachedJacobian, rows: Float[Array, "r d"] | None = None) -> DetachedJacobian:
-        """The span and the target's row of a prompt's whole map, whose labels say so."""
-        selected = operator.select(self.places.span, rows)
-        labels: Labels | None = selected.labels
+        """The span and the target's row of a prompt's whole map, whose labels say so.
+
+        Of a padded map the labels are those of the prompt's own tokens.
+        """
+        selected = operator.bare.select(self.kept, rows)
+        labels: Labels | None = operator.labels
         if labels is not None:
-            facts = {**labels.facts, "span": self.span}
-            labels = replace(labels, facts=facts, hidden=labels.hidden and rows is None)
+            labels = labels if self.places.whole else labels.take(self.places.chosen)
+            labels = labels if rows is None else labels.of_numbers()
+            labels = replace(labels, facts={**labels.facts, "span": self.span})
         held: DetachedJacobian = jax.block_until_ready(replace(selected, labels=labels))
         return held
+
+
+def _kept(places: Places, length: int | None) -> list[int]:
+    """Those that are meant, and padding up to a size that other prompts have too."""
+    chosen, count = places.chosen.tolist(), len(places.seen)
+    room = 0 if length is None else length - count
+    return chosen + list(range(count, count + min(room, rounded_up(len(chosen)) - len(chosen))))
 
 
 def plan_map(
@@ -58,6 +92,8 @@ def plan_map(
     target: LogitTarget | None = None,
     metric: str = HIDDEN,
     beside: int = 0,
+    padded: bool = False,
+    known: Forecasts | None = None,
 ) -> PlannedMap:
     """Which positions are meant and how the map will be held, before any weight is read.
 
@@ -71,6 +107,8 @@ def plan_map(
         target: the row that will be taken of the map, if any.
         metric: by which its output will be weighed.
         beside: bytes that the job holds and the planner knows nothing of.
+        padded: whether to pad the prompt, so that those of other lengths share its programs.
+        known: how maps of the same request will be held, by their sizes; this one joins them.
 
     Raises:
         JaxlinError: a prompt, position or span that cannot be used, or a job that does not fit.
@@ -81,18 +119,25 @@ def plan_map(
         model.tokenize(prompt), model.config, span=options.span, skip_first=options.skip_first,
         position=options.position,
     )  # fmt: skip
-    forecast = plan_job(
-        model.config,
-        len(places.seen),
-        policy=policy,
-        span=None if places.whole else len(places.chosen),
-        targets=rows_of(metric, model.config) if target is None else 1,
-        solver=solver,
-        beside=beside,
-        **_memory(model, options),
-    )
+    count = len(places.seen)
+    length = bucket(count, model.config, policy) if padded and POLICIES[policy].linear else None
+    span = None if places.whole else len(_kept(places, length))
+    size = length or count, span
+    forecasts: Forecasts = {} if known is None else known
+    if size not in forecasts:
+        forecasts[size] = plan_job(
+            model.config,
+            size[0],
+            policy=policy,
+            span=span,
+            targets=rows_of(metric, model.config) if target is None else 1,
+            solver=solver,
+            beside=beside,
+            **_memory(model, options),
+        )
+    forecast = forecasts[size]
     progress("planning", 1, 1, in_words(forecast, policy))
-    return PlannedMap(places, target, forecast, span_in_words(options))
+    return PlannedMap(places, target, forecast, span_in_words(options), length)
 
 
 def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: str) -> DetachedJacobian:
@@ -103,7 +148,12 @@ def make_map(model: Model, planned: PlannedMap, progress: Progress, *, policy: s
     """
     seen, note = planned.places.seen, f"{len(planned.places.seen)} tokens"
     progress("recording coefficients", 0, 1, note)
-    operator = model.jacobian(seen, policy=policy, dial=planned.forecast.dial)
+    operator = model.jacobian(
+        seen,
+        policy=policy,
+        dial=planned.forecast.dial if POLICIES[policy].linear else None,
+        length=planned.length,
+    )
     rows = None if planned.target is None else model.logit_row(operator.y, planned.target)
     operator = planned.select(operator, rows)
     progress("recording coefficients", 1, 1, note)
@@ -147,27 +197,6 @@ def stream_of(model: Model, length: int) -> int:
     """Bytes of what a recording's residual stream holds, which the planner knows nothing of."""
     itemsize = solver_dtype(jnp.dtype(model.dtype_name)).itemsize
     return stream_bytes(model.config, length, itemsize)
-
-
-def plan_length(
-    model: Model, length: int, options: Mapped, solver: Solver, metric: str = HIDDEN, *, beside: int = 0
-) -> Forecast:
-    """How a prompt of this many tokens will be held, all of its positions meant but for the first ones.
-
-    ``metric`` and ``beside`` are those of :func:`plan_map`.
-    """
-    check_dial(options, options.policy, model.offload)
-    skip = options.skip_first
-    return plan_job(
-        model.config,
-        length,
-        policy=options.policy,
-        span=length - skip if skip else None,
-        targets=rows_of(metric, model.config),
-        solver=solver,
-        beside=beside,
-        **_memory(model, options),
-    )
 
 
 def names_in(names: str | Sequence[str]) -> list[str]:

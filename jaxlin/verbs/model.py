@@ -12,7 +12,7 @@ from jaxlin.prompts.model import Model as PromptModel
 from jaxlin.prompts.text import Prompt
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
-from jaxlin.verbs.options import VERBS, Attribute, Svd
+from jaxlin.verbs.options import VERBS, Attribute, Layers, Svd, Tokens
 from jaxlin.verbs.shared import Load, Verb
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxlin.results.steer import SteeringResult
     from jaxlin.results.svd import SVDResult
     from jaxlin.results.tokens import TokensResult
-    from jaxlin.verbs.many import ManyResults
+    from jaxlin.verbs.many_results import ManyResults
 
 
 class Model(PromptModel):
@@ -42,39 +42,76 @@ class Model(PromptModel):
         self,
         prompts: str | Path | Iterable[Prompt],
         *,
+        shard: str | None = None,
+        retry_failed: bool = False,
         progress: Progress = silent,
         **options: Any,
     ) -> ManyResults:
         """:meth:`svd` of many prompts, each into a folder of its own in ``out``.
 
         Args:
-            prompts: a JSONL file, or prompts.
+            prompts: a file of JSON lines or Parquet, or prompts.
+            shard: like ``2/4``: every fourth prompt alone, from the second.
+            retry_failed: try prompts again that failed before.
             progress: told of every prompt.
             options: as for :meth:`svd`; ``out`` is needed.
         """
-        return self._many(prompts, Svd.of(**options), progress)
+        return self._many(prompts, Svd.of(**options), shard, retry_failed, progress)
+
+    def tokens_many(
+        self,
+        prompts: str | Path | Iterable[Prompt],
+        *,
+        shard: str | None = None,
+        retry_failed: bool = False,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> ManyResults:
+        """:meth:`tokens` of many prompts; arguments as in :meth:`svd_many`."""
+        return self._many(prompts, Tokens.of(**options), shard, retry_failed, progress)
+
+    def layers_many(
+        self,
+        prompts: str | Path | Iterable[Prompt],
+        *,
+        shard: str | None = None,
+        retry_failed: bool = False,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> ManyResults:
+        """:meth:`layers` of many prompts; arguments as in :meth:`svd_many`."""
+        return self._many(prompts, Layers.of(**options), shard, retry_failed, progress)
 
     def attribute_many(
         self,
         prompts: str | Path | Iterable[Prompt],
         *,
+        shard: str | None = None,
+        retry_failed: bool = False,
         progress: Progress = silent,
         **options: Any,
     ) -> ManyResults:
         """:meth:`attribute` of many prompts; arguments as in :meth:`svd_many`."""
-        return self._many(prompts, Attribute.of(**options), progress)
+        return self._many(prompts, Attribute.of(**options), shard, retry_failed, progress)
 
     def _many(
-        self, prompts: str | Path | Iterable[Prompt], asked: Svd | Attribute, progress: Progress
+        self,
+        given: str | Path | Iterable[Prompt],
+        asked: Svd | Tokens | Layers | Attribute,
+        shard: str | None,
+        retry_failed: bool,
+        progress: Progress,
     ) -> ManyResults:
         from jaxlin.verbs.entries import entries_of, read_entries
         from jaxlin.verbs.many import answer_many
+        from jaxlin.verbs.shard import Shard
 
-        if isinstance(prompts, str | Path):
-            entries = read_entries(Path(prompts), self, asked)
+        part = Shard.of(shard)
+        if isinstance(given, str | Path):
+            prompts = read_entries(Path(given), self, asked, part)
         else:
-            entries = entries_of(prompts, self, asked)
-        return answer_many(self, entries, asked, progress)
+            prompts = entries_of(given, self, asked, part)
+        return answer_many(self, prompts, asked, progress, retry_failed=retry_failed)
 
 
 def answer(model: PromptModel, prompt: Prompt, options: Verb, progress: Progress = silent) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from jaxlin.errors import JaxlinError
 from jaxlin.verbs.declare import RESULT, STEP, Option, Options
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -145,12 +146,35 @@ class ManyPrompts(Options):
         Path | None,
         Option(
             group="prompt",
-            metavar="JSONL",
-            help='many prompts, one JSON object a line: {"prompt": "…"}, {"token_ids": […]} or '
-            '{"messages": […]}, with an optional "id". Each gets a folder in `out`, and index.jsonl lists '
-            "them. Run the same command again after an interruption: it skips the prompts that are done",
+            metavar="FILE",
+            help='many prompts, one JSON object a line (or a Parquet file): {"prompt": "…"}, '
+            '{"token_ids": […]} or {"messages": […]}, with an optional "id"; other fields go into the index. '
+            "Each gets a folder in `out`, and index.jsonl lists them. Run the same command again after an "
+            "interruption: it skips the prompts that are done",
         ),
     ] = None
+    shard: Annotated[
+        str | None,
+        Option(
+            group="prompt",
+            metavar="I/N",
+            text=True,
+            help="of `prompts`: do every N-th prompt alone, from the I-th, so that N processes or hosts do "
+            "all of them into one `out`; all by default",
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool,
+        Option(group="prompt", help="of `prompts`: try those again that failed before"),
+    ] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("shard", "retry_failed") if name in self.given]
+        if self.prompts is None and given:
+            raise JaxlinError(
+                f"`{given[0]}` is about many prompts: give `prompts`, or leave `{given[0]}` out"
+            )
 
 
 class Verb(Options):
@@ -250,7 +274,6 @@ class Mapped(Tokenized, Frozen, Seeded, Kept):
             group="map",
             metavar="16:",
             decides=STEP,
-            many=False,
             help="input positions: numbers and ranges like 16: or 0,3,8:12, from the end if "
             "negative; all by default. The contributions of the other positions are added to "
             "the offset",
@@ -270,7 +293,6 @@ class Mapped(Tokenized, Frozen, Seeded, Kept):
         Option(
             group="map",
             decides=STEP,
-            many=False,
             help="output position, from 0, or from the end if negative; the last by default",
         ),
     ] = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +17,7 @@ from jaxlin.prompts.text import Prompt
 from jaxlin.results.tokens import TokensResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.keeping import kept
-from jaxlin.verbs.mapping import make_map, metric_rows, notes_of, plan_map
+from jaxlin.verbs.mapping import Forecasts, PlannedMap, make_map, metric_rows, notes_of, plan_map
 from jaxlin.verbs.options import Tokens
 from jaxlin.verbs.tokenizing import tokenized
 
@@ -26,29 +29,55 @@ def tokens(model: Model, prompt: Prompt, options: Tokens, progress: Progress = s
         JaxlinError: a request that cannot be met.
     """
     with kept(options) as folder:
-        ids = tokenized(model, prompt, options)
-        beside = _result_bytes(model, len(ids), options)
-        planned = plan_map(
-            model, ids, options, Solver(1, "gram"), progress, metric=options.metric, beside=beside
-        )
-        whole = make_map(model, planned, progress, policy=options.policy)
-        rows = metric_rows(model, whole.y, options.metric, progress)
-        operator = weighed(whole, rows, options.metric)
-        result = solve(
-            operator,
-            options.k,
-            method=options.method,
-            tolerance=options.tol,
-            seed=options.seed,
-            scratch=folder,
-            progress=progress,
-        )
-        if rows is not None:
-            result = with_writings(result, rows, whole)
-        result = result.with_notes(**notes_of(options))
+        planned = plan(model, tokenized(model, prompt, options), options, progress)
+        result = make(model, planned, options, folder, progress)
         if folder is not None:
             result.write(folder)
     return result
+
+
+def plan(
+    model: Model,
+    ids: Sequence[int],
+    options: Tokens,
+    progress: Progress = silent,
+    *,
+    padded: bool = False,
+    known: Forecasts | None = None,
+) -> PlannedMap:
+    """How one prompt's map will be made, see :func:`plan_map`; these maps are never padded.
+
+    Raises:
+        JaxlinError: what cannot be met.
+    """
+    beside = _result_bytes(model, len(ids), options)
+    solver = Solver(1, "gram")
+    return plan_map(model, ids, options, solver, progress, metric=options.metric, beside=beside, known=known)
+
+
+def make(
+    model: Model, planned: PlannedMap, options: Tokens, folder: Path | None, progress: Progress = silent
+) -> TokensResult:
+    """The triplets of every token of one planned map; scratch files go to ``folder``.
+
+    Raises:
+        JaxlinError: what cannot be met.
+    """
+    whole = make_map(model, planned, progress, policy=options.policy)
+    rows = metric_rows(model, whole.y, options.metric, progress)
+    operator = weighed(whole, rows, options.metric)
+    result = solve(
+        operator,
+        options.k,
+        method=options.method,
+        tolerance=options.tol,
+        seed=options.seed,
+        scratch=folder,
+        progress=progress,
+    )
+    if rows is not None:
+        result = with_writings(result, rows, whole)
+    return result.with_notes(**notes_of(options))
 
 
 def _result_bytes(model: Model, length: int, options: Tokens) -> int:

@@ -18,7 +18,7 @@ from .generation import Addition, generate
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
-from .second_path import second_logits
+from .second_path import second_logits, second_logits_of_many
 from .stacks import apart, keeps_apart
 from .tensors import StateTensors, weights_hash
 from .tokenizer_files import has_tokenizer, load_codec
@@ -59,6 +59,7 @@ __all__ = [
     "replay",
     "replay_transpose",
     "second_logits",
+    "second_logits_of_many",
     "shares",
     "shares_of_stream",
     "shares_transpose",

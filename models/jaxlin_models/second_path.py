@@ -42,41 +42,67 @@ def second_logits(
         storage: the dtype in which the decoder keeps its weights: they are rounded to it here too.
         dtype: of the computation, float32 or float64.
     """
+    (logits,) = second_logits_of_many(tensors, config, [ids], storage, dtype)
+    return logits
+
+
+def second_logits_of_many(
+    tensors: Tensors,
+    config: DecoderConfig,
+    prompts: Sequence[Sequence[int]],
+    storage: DTypeLike,
+    dtype: DTypeLike,
+) -> list[Floats]:
+    """The same of several prompts, each by itself; the tensors of a layer are read once for all of them."""
     with np.errstate(all="ignore"):  # numbers that are too large are seen in what comes out
-        return _logits(_Reader(tensors, np.dtype(storage), np.dtype(dtype)), config, ids)
+        reader = _Reader(tensors, np.dtype(storage), np.dtype(dtype), {} if len(prompts) > 1 else None)
+        return _logits(reader, config, prompts)
 
 
-def _logits(reader: _Reader, config: DecoderConfig, ids: Sequence[int]) -> Floats:
-    tensors, dtype, length = reader.tensors, reader.dtype, len(ids)
+def _logits(reader: _Reader, config: DecoderConfig, prompts: Sequence[Sequence[int]]) -> list[Floats]:
+    tensors, dtype = reader.tensors, reader.dtype
     head = next((name for name in _HEADS if name in tensors), reader.table)
     table = reader.table if reader.table in tensors else head  # of a tied pair, either may stand alone
-    rows = [reader.rows(table, slice(i, i + 1)) for i in ids]
-    x = np.concatenate(rows) * np.asarray(config.embed_scale, dtype)
-    tables = {
-        kind: _rotary(rope, config, length, dtype)
-        for kind, rope in (("full", config.rope_full), ("sliding", config.rope_sliding))
-    }
+    scale = np.asarray(config.embed_scale, dtype)
+    streams = [np.concatenate([reader.rows(table, slice(i, i + 1)) for i in ids]) * scale for ids in prompts]
+    ropes = {"full": config.rope_full, "sliding": config.rope_sliding}
     layer = 0
     while f"{reader.prefix}layers.{layer}.mlp.down_proj.weight" in tensors:
         kind = config.layer_types[layer] if layer < len(config.layer_types) else "full"
-        window = (config.sliding_window or length) if kind == "sliding" else length
-        block = _Block(reader, f"{reader.prefix}layers.{layer}.", config, tables[kind], window)
-        x = block.mlp_branch(block.attention_branch(x))
+        for number, x in enumerate(streams):
+            length = len(x)
+            window = (config.sliding_window or length) if kind == "sliding" else length
+            angles = _rotary(ropes[kind], config, length, dtype)
+            block = _Block(reader, f"{reader.prefix}layers.{layer}.", config, angles, window)
+            streams[number] = block.mlp_branch(block.attention_branch(x))
+        reader.forget()
         layer += 1
-    y = reader.norm("norm", config)(x[-1:])[0]
-    parts = []
+    norm = reader.norm("norm", config)
+    last = [norm(x[-1:])[0] for x in streams]
+    parts: list[list[Floats]] = [[] for _ in prompts]
     for start in range(0, config.vocab_size, _ROWS):
-        parts.append(reader.rows(head, slice(start, min(start + _ROWS, config.vocab_size))) @ y)
-    return _capped(np.concatenate(parts), config.final_logit_softcap)
+        rows = reader.rows(head, slice(start, min(start + _ROWS, config.vocab_size)))
+        for part, y in zip(parts, last, strict=True):
+            part.append(rows @ y)
+    return [_capped(np.concatenate(part), config.final_logit_softcap) for part in parts]
 
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """Tensors in the dtype of the computation, after rounding to that of the storage."""
+    """Tensors in the dtype of the computation, after rounding to that of the storage.
+
+    With a ``memory`` whole tensors are read once until it is told to forget them.
+    """
 
     tensors: Tensors
     storage: np.dtype
     dtype: np.dtype
+    memory: dict[str, Floats] | None = None
+
+    def forget(self) -> None:
+        """The next layer has other tensors."""
+        if self.memory is not None:
+            self.memory.clear()
 
     @property
     def prefix(self) -> str:
@@ -92,13 +118,21 @@ class _Reader:
     def rows(self, name: str, rows: slice) -> Floats:
         return np.asarray(self.tensors.read(name, rows).astype(self.storage), self.dtype)
 
+    def every_row(self, name: str) -> Floats:
+        """A whole tensor."""
+        if self.memory is None:
+            return self.rows(name, slice(None))
+        if name not in self.memory:
+            self.memory[name] = self.rows(name, slice(None))
+        return self.memory[name]
+
     def whole(self, name: str) -> Floats | None:
         """A tensor; None where there is none of this name."""
-        return self.rows(name, slice(None)) if name in self.tensors else None
+        return self.every_row(name) if name in self.tensors else None
 
     def linear(self, name: str) -> Callable[[Floats], Floats]:
         """x ↦ x·Wᵀ + b, with the bias if there is one."""
-        weight, bias = self.rows(f"{name}.weight", slice(None)), self.whole(f"{name}.bias")
+        weight, bias = self.every_row(f"{name}.weight"), self.whole(f"{name}.bias")
         return lambda x: x @ weight.T if bias is None else x @ weight.T + bias
 
     def norm(self, name: str, config: DecoderConfig) -> Callable[[Floats], Floats]:

@@ -14,10 +14,10 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 
 from jaxlin import JaxlinError
-from jaxlin.commands.failure import in_words, is_out_of_memory
 from jaxlin.commands.main import main
 from jaxlin.prompts.span import parse_layers, parse_span
 from jaxlin.prompts.target import parse_target
+from jaxlin.runtime.failure import in_words, is_out_of_memory
 from jaxlin.runtime.sizes import parse_size
 from jaxlin.runtime.stderr import tell
 from jaxlin.runtime.terminal import TerminalProgress

@@ -24,6 +24,7 @@ from jaxlin.prompts.files import read_json_lines, read_text
 from jaxlin.prompts.load import locate
 from jaxlin.verbs.entries import read_entries
 from jaxlin.verbs.options import Svd
+from jaxlin.verbs.shard import Shard
 from jaxlin.verbs.shared import PromptSource
 
 #: As Llama's, Gemma's and Qwen's are written, in short.
@@ -156,7 +157,7 @@ def test_json_lines_end_at_line_feeds_alone(tmp_path: Path, gemma: Any, separato
     lines = [json.dumps({"prompt": prompt}, ensure_ascii=not raw) for prompt in (text, "Another")]
     file = tmp_path / "prompts.jsonl"
     file.write_bytes((mark + end.join(lines) + end).encode())
-    entries = read_entries(file, gemma, Svd())
+    entries = read_entries(file, gemma, Svd(), Shard()).entries
     assert [entry.ids for entry in entries] == [gemma.tokenize(text), gemma.tokenize("Another")]
     assert entries[0].name == "000001"
 
@@ -186,7 +187,7 @@ def test_a_bad_line_is_told_by_its_number(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
 ):
     file = tmp_path / "prompts.jsonl"
-    file.write_text('{"prompt": "a good one"}\n' + line + "\n")
+    file.write_text("\n" + line + "\n")
     told = refused(
         capsys, "svd", "--model", "demo-llama", "--prompts", str(file), "--out", str(tmp_path / "out")
     )
@@ -280,7 +281,8 @@ def test_a_chat_goes_through_the_checkpoints_own_template(with_template: Path, t
     assert model.text(model.tokenize(answer)).endswith("<assistant>I am")  # goes on, where it is the last
     file = tmp_path / "prompts.jsonl"
     file.write_text(json.dumps({"messages": messages}) + "\n" + json.dumps({"prompt": "Hello"}) + "\n")
-    assert [entry.ids for entry in read_entries(file, model, Svd(chat=True))] == [expected, expected]
+    entries = read_entries(file, model, Svd(chat=True), Shard()).entries
+    assert [entry.ids for entry in entries] == [expected, expected]
     result = model.svd("Hello", k=1, chat=True)
     assert list(result.labels.ids) == expected
     assert result.summary()["chat"] is True

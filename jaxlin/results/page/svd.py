@@ -91,7 +91,7 @@ def _directions(result: SVDResult) -> View:
                 [] if part is None else list(zip(figures_of(part), (part.output, *part.logits), strict=True)),
                 outputs,
                 against,
-                places=_places(result, shares[i]),
+                places=[] if shares is None else _places(result, shares[i]),
                 converged=bool(result.converged[i]),
             )
         )
@@ -102,8 +102,8 @@ def _directions(result: SVDResult) -> View:
     return directions(heads, rows, along, together=together, notes=notes)
 
 
-def _along(result: SVDResult) -> tuple[Float[np.ndarray, "k t"], str]:
-    """What tokens are ranked by along each direction, and its name."""
+def _along(result: SVDResult) -> tuple[Float[np.ndarray, "k t"] | None, str]:
+    """What tokens are ranked by along each direction, and its name; None where nothing of V was kept."""
     shares = result.contributions
     return (result.weights, _WEIGHT) if shares is None else to_the_prediction(result, shares)
 
@@ -119,13 +119,14 @@ def _places(result: SVDResult, shares: Float[np.ndarray, " t"]) -> list[tuple[in
 
 def _shades(result: SVDResult) -> list[View]:
     """The prompt shaded by the first directions: by what its tokens contribute, and by right vectors."""
-    if result.labels is None:
+    shares, along = _along(result)
+    weights = result.weights
+    if result.labels is None or weights is None or shares is None:
         return []
     count = few_enough(len(result.s), len(result.labels.ids))
-    shares, along = _along(result)
     made = []
     for i in result.order[:count]:
-        measures = [measure("weight", _WEIGHT, result.weights[i])]
+        measures = [measure("weight", _WEIGHT, weights[i])]
         if result.contributions is not None:
             measures.insert(0, measure("contribution", f"{along}, token by token", shares[i]))
         outputs, against = ((), ()) if result.target is not None else sides_of(result, i)
