@@ -74,7 +74,10 @@ class HeadAt:
     @cached_property
     def frozen(self) -> Float[np.ndarray, " vocab"]:
         """By what the soft-cap multiplies each raw score at y; 1 where there is none."""
-        return np.divide(self.logits, self._raw, out=np.ones_like(self._raw), where=self._raw != 0)
+        factors: np.ndarray = np.divide(
+            self.logits, self._raw, out=np.ones_like(self._raw), where=self._raw != 0
+        )
+        return factors
 
     @cached_property
     def slopes(self) -> Float[np.ndarray, " vocab"]:
