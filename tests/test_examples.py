@@ -69,7 +69,7 @@ def test_markers_move_their_kind_and_are_found_by_the_test(planted, network):
         places = contributions.sum(-1)
         apart = np.linalg.norm(places[members].mean(0) - places[~members].mean(0))
         assert moved.sum() == pytest.approx(apart, rel=1e-12)
-        # Also moved by what the others express: all markers together, no gene without a meaning among the first.
+        # Also moved by what the others express: all markers together, no other gene among the first.
         assert moved[list(markers)].sum() > 0
         assert set(expression.first_genes(moved, MARKERS)) <= set(range(GROUPS * MARKERS))
 

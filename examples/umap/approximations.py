@@ -22,7 +22,7 @@ Network = Callable[[Array], Array]
 def integrated_gradients(
     f: Network, x: Float[np.ndarray, "cells genes"], *, steps: int
 ) -> Float[np.ndarray, "cells 2 genes"]:
-    """Gradients averaged along the line from no expression to each cell, times its expression (midpoint rule)."""
+    """Gradients averaged on the line from nothing to each cell, times its expression (midpoint rule)."""
     along = (jnp.arange(steps) + 0.5) / steps
 
     def one(cell: Array) -> Array:
