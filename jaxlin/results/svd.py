@@ -159,8 +159,9 @@ class SVDResult(SVDReadout):
         if what == BFLOAT16:
             return self.with_notes(keep=what)
         read = replace(self, decoded=self.directions, known_split=self.split)
-        shape, first = self.figures()["shape"], first_shares(self.weights, self.labels)
-        norms, shares = (self.weights, self.contributions) if what == NORMS else (None, None)
+        weights, shape = self.weights, self.figures()["shape"]
+        first = None if weights is None else first_shares(weights, self.labels)
+        norms, shares = (weights, self.contributions) if what == NORMS else (None, None)
         less = replace(read, V=None, x=None, position_norms=norms, position_shares=shares)
         known = {} if first is None else {"first_positions": first.tolist()}
         return less.with_notes(keep=what, shape=shape, **known)

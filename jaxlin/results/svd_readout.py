@@ -89,7 +89,9 @@ class SVDReadout(Result):
     @property
     def weights(self) -> Float[np.ndarray, "k t"] | None:
         """‖v_t‖ of every right vector at every input position; None where nothing was kept of them."""
-        return self.position_norms if self.V is None else block_norms(self.V)
+        if self.V is not None:
+            return block_norms(self.V)
+        return None if self.position_norms is None else np.asarray(self.position_norms)
 
     @property
     def contributions(self) -> Float[np.ndarray, "k t"] | None:

@@ -76,7 +76,7 @@ class PlannedMap:
 
 def _kept(places: Places, length: int | None) -> list[int]:
     """Those that are meant, and padding up to a size that other prompts have too."""
-    chosen, count = places.chosen.tolist(), len(places.seen)
+    chosen, count = [int(position) for position in places.chosen], len(places.seen)
     room = 0 if length is None else length - count
     return chosen + list(range(count, count + min(room, rounded_up(len(chosen)) - len(chosen))))
 
