@@ -80,7 +80,7 @@ def svd_together(
             options = {"tolerance": tolerance, "seed": seed}
             results.append(svd(operator, k, method=_METHOD, **options))  # type: ignore[arg-type]
             continue
-        checks = list(checks_of(operator, fresh.probes, list(fresh.images), fresh.pulled))
+        checks = list(checks_of(operator, fresh.probes, [*fresh.images, *fresh.again], fresh.pulled))
         checks += prompt_checks(operator.labels)
         checks.append(stagnation(math.inf if triplets.moved is None else triplets.moved, tolerance))
         energy = energy_of_leftover(s, fresh.leftover)
@@ -124,6 +124,7 @@ class _Fresh:
     residual: Float[np.ndarray, " k"]
     probes: tuple[Array, Array]
     images: Array
+    again: Array
     pulled: Array
     leftover: Float[np.ndarray, " p"]
 
@@ -212,6 +213,7 @@ def _checked(
         ]
     )
     images, pulled = batch.matmat(forwards), batch.rmatmat(backwards)
+    again = batch.matmat(jnp.stack([v[None] for _, v in probes]))
     precision = solver_dtype(maps[0].dtype)
     lengths = _lengths(pulled[:, k + 1 :].astype(precision))
     s, us, vs = (jnp.stack([jnp.asarray(each[place]) for each in triplets]) for place in (1, 0, 2))
@@ -225,6 +227,7 @@ def _checked(
             residual=residual[i],
             probes=probes[i],
             images=images[i, k:],
+            again=again[i],
             pulled=pulled[i, k],
             leftover=np.asarray(lengths[i]),
         )
