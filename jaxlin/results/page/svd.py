@@ -105,7 +105,11 @@ def _directions(result: SVDResult) -> View:
 def _along(result: SVDResult) -> tuple[Float[np.ndarray, "k t"] | None, str]:
     """What tokens are ranked by along each direction, and its name; None where nothing of V was kept."""
     shares = result.contributions
-    return (result.weights, _WEIGHT) if shares is None else to_the_prediction(result, shares)
+    if shares is None:
+        return result.weights, _WEIGHT
+    if result.target is not None:
+        return shares, f"contribution to {result.target}"
+    return to_the_prediction(result, shares)
 
 
 def _places(result: SVDResult, shares: Float[np.ndarray, " t"]) -> list[tuple[int, str, float]]:
