@@ -55,7 +55,7 @@ def worst(
             "adjoint",
             float(np.max(adjoint)),
             limit,
-            "‖J·v + c − F(v)‖ / (‖J‖·‖v‖ + ‖c‖ + ‖F(v)‖) of the worst point; v random, F the path forwards",
+            "‖J·v + c − F(v)‖ / (‖J‖·‖v‖ + ‖c‖ + ‖F(v)‖) of the worst point, v random, F the path forwards",
         ),
     )
 
