@@ -224,16 +224,17 @@ def count_table(name: str, rows: Sequence[Row]) -> Table:
 
 
 def examples(name: str, rows: Sequence[Row]) -> Table:
-    """How the first opening goes on with the first concept, at every layer and strength."""
+    """How the first opening goes on without steering, and with one concept at every layer and strength."""
     shown = [row for row in rows if row["concept"] in (None, EXAMPLE)]
     lines = [
-        (way, "" if row["concept"] is None else str(row["layer"]), strength, f"`{written['greedy']!r}`")
+        (f"`{written['greedy']!r}`".replace("|", "¦"), "" if strength == "0" else str(row["layer"]), strength)
         for row in shown
         for way, by_strength in row["written"].items()
+        if way in (UNSTEERED, WAYS[0])
         for strength, written in by_strength.items()
     ]
     title = f"{name}: “{OPENINGS[0]}” goes on, by “{EXAMPLE}”, greedily"
-    return Table(title, ("steered by", "layer", "λ", "greedily"), lines)
+    return Table(title, ("continuation", "layer", "λ"), lines)
 
 
 def draw(path: Path, found: Mapping[str, Sequence[Row]]) -> None:
