@@ -17,9 +17,9 @@ def pair_effects(
 ) -> Float[np.ndarray, "loci loci"]:
     """How the maps change with the genotype: the effect of every pair, symmetric.
 
-    The map's entry of locus j is regressed on the genotypes of all loci at once, so that a locus does not count
-    for its neighbours. A product b z_j z_k is held half by each of its loci once coefficients are frozen: J_j has
-    b/2 z_k, and J_k has b/2 z_j. So the effect is the sum of both slopes.
+    The map's entry of locus j is regressed on the genotypes of all loci at once, so that a locus does not
+    count for its neighbours. A product b z_j z_k is held half by each of its loci once coefficients are
+    frozen: J_j has b/2 z_k, and J_k has b/2 z_j. So the effect is the sum of both slopes.
     """
     slopes = np.linalg.lstsq(z - z.mean(0), maps - maps.mean(0), rcond=None)[0]
     effects: np.ndarray = slopes + slopes.T

@@ -47,7 +47,10 @@ def effects_figure(
     middle.set_title("b  pairs: how maps change")
     j, k = np.unravel_index(np.abs(epistasis[0]).argmax(), epistasis[0].shape)
     bystander = _bystander(epistasis[0], j)
-    for locus, colour, shift, name in ((k, ORANGE, -0.14, "its partner"), (bystander, GREY, 0.14, "another locus")):
+    for locus, colour, shift, name in (
+        (k, ORANGE, -0.14, "its partner"),
+        (bystander, GREY, 0.14, "another locus"),
+    ):
         groups = [maps[genotypes[:, locus] == copies, j] for copies in (0, 1, 2)]
         drawn = right.boxplot(
             groups, positions=np.arange(3) + shift, widths=0.22, showfliers=False, patch_artist=True,
@@ -97,13 +100,17 @@ def noise_figure(
              "pair after pair": (GREEN, "D"), "lasso on all pairs": (ORANGE, "^")}  # fmt: skip
     columns = list(next(iter(results.values())))
     size = (6.4, 1.9 * len(results) + 0.5)
-    figure, grid = plt.subplots(len(results), len(columns), figsize=size, sharex=True, sharey="row", squeeze=False)
+    figure, grid = plt.subplots(
+        len(results), len(columns), figsize=size, sharex=True, sharey="row", squeeze=False
+    )
     shown: dict[str, Any] = {}
     for row, (measure, by_population) in zip(grid, results.items(), strict=True):
         for axes, population in zip(row, columns, strict=True):
             for method, values in by_population[population].items():
                 colour, mark = marks[method]
-                (shown[method],) = axes.plot(heritabilities, values, color=colour, marker=mark, ms=4, clip_on=False)
+                (shown[method],) = axes.plot(
+                    heritabilities, values, color=colour, marker=mark, ms=4, clip_on=False
+                )
             axes.set(ylim=(0, 1.02), xticks=heritabilities)
         row[0].set_ylabel(measure)
     grid[0][0].invert_xaxis()  # shared: noise grows to the right
@@ -130,14 +137,18 @@ def pairs_figure(
             for colour, sign in ((BLUE, -1), (ORANGE, 1)):
                 share = np.clip(sign * halves / np.abs(halves).max(), 0, 1)
                 y, x = np.nonzero(share)
-                axes.scatter(x + 1, y + 1, s=60 * share[y, x], color=colour, lw=0, rasterized=which == "found",
-                             label=("lowers" if sign < 0 else "raises") if which == "true" else None)  # fmt: skip
-        axes.plot(first + 1, second + 1, "o", ms=11, mfc="none", mec="black", mew=0.5, label="where a true pair is")
+                name_once = ("lowers" if sign < 0 else "raises") if which == "true" else None
+                axes.scatter(x + 1, y + 1, s=60 * share[y, x], color=colour, lw=0, label=name_once)
+        axes.plot(
+            first + 1, second + 1, "o", ms=11, mfc="none", mec="black", mew=0.5, label="where a true pair is"
+        )
         loci = len(truth)
         axes.plot([1, loci], [1, loci], color="black", lw=0.5)
         axes.text(0.97, 0.97, "true", transform=axes.transAxes, ha="right", va="top")
         axes.text(0.03, 0.03, "found", transform=axes.transAxes)
-        axes.set(xlabel="locus", ylabel="locus", aspect="equal", title=name, xlim=(0, loci + 1), ylim=(loci + 1, 0))
+        axes.set(
+            xlabel="locus", ylabel="locus", aspect="equal", title=name, xlim=(0, loci + 1), ylim=(loci + 1, 0)
+        )
     handles, labels = row[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return saved(figure, "pairs")

@@ -47,6 +47,7 @@ started = time.perf_counter()
 # is the genotype as a difference from its mean 2p, so that the additive effect of a locus is what one more allele adds in
 # the mean of the population.
 
+
 # %%
 @cache
 def learn(heritability: float, switch: float):
@@ -93,7 +94,9 @@ figure = pictures.effects_figure(
 truth = of_each_pair(population.epistasis)
 share = found_first(of_each_pair(epistasis), truth)
 print(f"additive effects: r = {agreement(additive, population.additive):.3f}")
-print(f"pairs: r = {agreement(of_each_pair(epistasis), truth):.3f}; {share:.0%} of the true ones are the ten largest")
+print(
+    f"pairs: r = {agreement(of_each_pair(epistasis), truth):.3f}; {share:.0%} of the true ones are the ten largest"
+)
 
 # %% [markdown]
 # ## Noise, linkage, and what regression finds

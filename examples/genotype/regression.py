@@ -38,8 +38,9 @@ def pair_lasso(
 ) -> tuple[Float[np.ndarray, " loci"], Float[np.ndarray, " pairs"]]:
     """Effects of all loci and all pairs at once by the lasso, for more effects than individuals.
 
-    The penalty is the one that predicts every fifth individual best when fitted to the others. Each is minimised
-    by accelerated gradient steps from where the last ended (FISTA, Beck & Teboulle 2009), in float32.
+    The penalty is the one that predicts every fifth individual best when fitted to the others. Each is
+    minimised by accelerated gradient steps from where the last ended (FISTA, Beck & Teboulle 2009), in
+    float32.
     """
     columns = np.concatenate([z - z.mean(0), _products(z)], axis=1)
     scale = columns.std(0)

@@ -1,4 +1,4 @@
-"""A population with known effects: genotypes along one chromosome, and a phenotype made of them with noise."""
+"""A population with known effects: genotypes along one chromosome, and a phenotype of them with noise."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jaxtyping import Float
 class Population:
     """Individuals, their phenotype, and what made it.
 
-    ``phenotype = Σ_j additive_j z_j + Σ_{j<k} epistasis_jk z_j z_k + noise``, centred and scaled so that its genetic
-    part has variance 1.
+    ``phenotype = Σ_j additive_j z_j + Σ_{j<k} epistasis_jk z_j z_k + noise``, centred and scaled so that its
+    genetic part has variance 1.
 
     Attributes:
         genotypes: copies of the rarer allele, 0, 1 or 2 [individuals, loci].
@@ -42,8 +42,9 @@ def chromosomes(
 ) -> Float[np.ndarray, "individuals loci"]:
     """One allele of each locus for every individual, 0 or 1, by a Markov chain along the chromosome.
 
-    A hidden number between 0 and 1 is passed on from locus to locus and is drawn anew with probability ``switch``;
-    the allele is 1 where it is below the locus's frequency. With ``switch=1`` loci are independent.
+    A hidden number between 0 and 1 is passed on from locus to locus and is drawn anew with probability
+    ``switch``; the allele is 1 where it is below the locus's frequency. With ``switch=1`` loci are
+    independent.
     """
     loci = len(frequencies)
     hidden = random.random((individuals, loci))

@@ -1,4 +1,4 @@
-"""Two rankings of genes for a group of cells: by what moves it in the picture, and by differential expression."""
+"""Two rankings of genes for a group of cells: by what moves it, and by differential expression."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def separation(
 ) -> Float[np.ndarray, " genes"]:
     """How far each gene moves the centre of a group away from the centre of all other cells.
 
-    The difference of the mean contributions along the line from one centre to the other. The sum over genes is the
-    distance of the centres, exactly, because contributions sum to the places of cells.
+    The difference of the mean contributions along the line from one centre to the other. The sum over genes
+    is the distance of the centres, exactly, because contributions sum to the places of cells.
     """
     apart = contributions[members].mean(0) - contributions[~members].mean(0)
     line = apart.sum(1)
