@@ -31,6 +31,8 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "models/README.md": "families.md",
     "docs/tutorial.ipynb": "tutorial.md",
+    "examples/umap/glass_box_umap.ipynb": "umap-notebook.md",
+    "examples/genotype/genotype_to_phenotype.ipynb": "genotype-notebook.md",
 }
 #: Comment in api.md -> the list of names that stands for it.
 _LISTS = {

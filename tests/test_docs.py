@@ -113,11 +113,18 @@ def test_the_tutorial_runs(capsys: pytest.CaptureFixture[str]):
     assert "[' Paris', ' Ireland'" in capsys.readouterr().out
 
 
-def test_the_notebook_is_the_tutorial():
+@pytest.mark.parametrize(
+    "path", ["docs/tutorial", "examples/umap/glass_box_umap", "examples/genotype/genotype_to_phenotype"]
+)
+def test_a_notebook_is_its_script_with_outputs(path: str):
     jupytext = pytest.importorskip("jupytext")
-    script, notebook = (jupytext.read(ROOT / "docs" / f"tutorial.{end}") for end in ("py", "ipynb"))
+    script, notebook = (jupytext.read(ROOT / f"{path}.{end}") for end in ("py", "ipynb"))
     pairs = [[(cell.cell_type, cell.source) for cell in document.cells] for document in (script, notebook)]
     assert pairs[0] == pairs[1]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert outputs
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if output.get("name") == "stderr"]
 
 
 def test_every_flag_is_in_the_command_line_page_and_no_other():

@@ -137,9 +137,8 @@ def pairs_figure(
             for colour, sign in ((BLUE, -1), (ORANGE, 1)):
                 share = np.clip(sign * halves / np.abs(halves).max(), 0, 1)
                 y, x = np.nonzero(share)
-                label = ("lowers" if sign < 0 else "raises") if which == "true" else None
-                sizes, drawn = 60 * share[y, x], which == "found"
-                axes.scatter(x + 1, y + 1, s=sizes, color=colour, lw=0, rasterized=drawn, label=label)
+                name_once = ("lowers" if sign < 0 else "raises") if which == "true" else None
+                axes.scatter(x + 1, y + 1, s=60 * share[y, x], color=colour, lw=0, label=name_once)
         axes.plot(
             first + 1, second + 1, "o", ms=11, mfc="none", mec="black", mew=0.5, label="where a true pair is"
         )

@@ -1,4 +1,4 @@
-"""A network that predicts the phenotype: the mean of five, each trained without a fifth of them."""
+"""A network that predicts the phenotype: the mean of five, each trained without another fifth of the data."""
 
 from __future__ import annotations
 

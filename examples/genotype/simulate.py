@@ -1,4 +1,4 @@
-"""A population with known effects: genotypes along a chromosome, and a phenotype made of them with noise."""
+"""A population with known effects: genotypes along one chromosome, and a phenotype of them with noise."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jaxtyping import Float
 class Population:
     """Individuals, their phenotype, and what made it.
 
-    ``phenotype = Σ_j additive_j z_j + Σ_{j<k} epistasis_jk z_j z_k + noise``, centred and scaled so that
-    its genetic part has variance 1.
+    ``phenotype = Σ_j additive_j z_j + Σ_{j<k} epistasis_jk z_j z_k + noise``, centred and scaled so that its
+    genetic part has variance 1.
 
     Attributes:
         genotypes: copies of the rarer allele, 0, 1 or 2 [individuals, loci].

@@ -26,8 +26,7 @@ class Cells:
 
     Attributes:
         expression: log(1 + count), counts scaled to one total for each cell [cells, genes]; 0 where a gene
-        was
-            not seen in a cell.
+            was not seen in a cell.
         genes: their names.
         kinds: the kind of every cell, as its authors labelled it by comparison with purified cells.
     """
@@ -62,7 +61,7 @@ def packaged_file() -> Path:
 
 
 def read_cells(path: Path) -> Cells:
-    """The cells of an h5ad file laid out as scanpy's: log counts in ``raw.X``, kinds in ``bulk_labels``."""
+    """The cells of a file laid out as scanpy's: log counts in ``raw.X``, kinds in ``bulk_labels``."""
     import h5py
 
     with h5py.File(path) as file:

@@ -1,4 +1,4 @@
-"""Two rankings of genes for a group of cells: by what moves it in the picture, by differential expression."""
+"""Two rankings of genes for a group of cells: by what moves it, and by differential expression."""
 
 from __future__ import annotations
 

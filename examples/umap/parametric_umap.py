@@ -58,7 +58,7 @@ def umap_graph(x: Float[np.ndarray, "cells d"], neighbours: int) -> Float[np.nda
 
 
 def closeness_curve(min_dist: float) -> tuple[float, float]:
-    """UMAP's a and b: 1 / (1 + a·d^(2b)) fitted to 1 up to ``min_dist`` and to exp(min_dist − d) beyond."""
+    """UMAP's a and b: 1 / (1 + a·d^(2b)) is fitted to 1 up to ``min_dist``, to exp(min_dist − d) beyond."""
     d = np.linspace(0, 3, 300)
     wanted = np.where(d < min_dist, 1.0, np.exp(min_dist - d))
     (a, b), _ = optimize.curve_fit(lambda d, a, b: 1 / (1 + a * d ** (2 * b)), d, wanted, p0=(1.0, 1.0))
@@ -107,8 +107,8 @@ def train(
     """A network that places these cells by this graph, by Adam on all pairs at once.
 
     It begins where UMAP can begin as well, at the first two principal components, which it learns in its
-    first steps. Networks from other first weights then arrange groups of cells alike, and the origin is
-    amid the cells.
+    first steps. Networks from other first weights then arrange groups of cells alike, and the origin is amid
+    the cells.
 
     Args:
         x: the cells, in the dtype that it is trained in.

@@ -84,33 +84,38 @@ def agreement_figure(ranked: Mapping[str, Ranked], genes: Sequence[str]) -> Any:
         both = np.intersect1d(by_z, by_move)
         axes.axhline(0, color="black", lw=0.4)
         axes.axvline(0, color="black", lw=0.4)
-        axes.plot(scores.z, scores.moved, ".", ms=3, color=REST, rasterized=True)
-        axes.plot(scores.z[by_z], scores.moved[by_z], "s", ms=3.5, color=COLOURS[1], label="first 20 by |z|")
-        axes.plot(scores.z[by_move], scores.moved[by_move], "o", ms=3.5, color=COLOURS[0],
-                  label="first 20 by movement")  # fmt: skip
-        axes.plot(scores.z[both], scores.moved[both], "D", ms=4, color=COLOURS[3], label="in both")
+        groups = (
+            (np.setdiff1d(by_z, both), "s", COLOURS[1], "first 20 by |z|"),
+            (np.setdiff1d(by_move, both), "o", COLOURS[0], "first 20 by movement"),
+            (both, "D", COLOURS[3], "in both"),
+        )
+        axes.plot(scores.z, scores.moved, ".", ms=3, color=REST, rasterized=True, zorder=1)
+        for chosen, mark, colour, name in groups:
+            axes.plot(scores.z[chosen], scores.moved[chosen], mark, ms=3.5, mew=0, color=colour, label=name)
         _named(axes, scores, [*first_genes(scores.moved, 4), *first_genes(np.abs(scores.z), 3)], genes)
         axes.set(xlabel="z of the rank-sum test", title=kind)
-    grid[0][0].set_ylabel("moves the centre by  (units of the embedding)")
+    grid[0][0].set_ylabel("moves the centre by\n(units of the embedding)")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return saved(figure, "expression")
 
 
 def _named(axes: Any, scores: Ranked, numbers: Sequence[int], genes: Sequence[str]) -> None:
-    """Names beside points, to the left of those at the right, and never one upon another."""
+    """Names towards the middle from their points, and never one upon another."""
     low, high = scores.moved.min(), scores.moved.max()
     axes.set_ylim(low - 0.08 * (high - low), high + 0.14 * (high - low))
-    gap = 0.062 * np.ptp(axes.get_ylim())
-    heights: list[float] = []
-    for number in sorted(set(numbers), key=lambda number: -scores.moved[number]):
-        height = scores.moved[number]
-        if heights:
-            height = min(height, heights[-1] - gap)
-        heights.append(height)
-        at = (scores.z[number], scores.moved[number])
-        left = scores.z.min() + 0.02 * np.ptp(scores.z)
-        axes.annotate(genes[number], at, (left, height), fontsize=6.5, va="center",
-                      arrowprops={"arrowstyle": "-", "lw": 0.3, "color": "#777777"})  # fmt: skip
+    gap, aside = 0.062 * np.ptp(axes.get_ylim()), 0.09 * np.ptp(scores.z)
+    for side, towards in ((1, "right"), (-1, "left")):
+        chosen = [number for number in set(numbers) if side * scores.z[number] > 0]
+        if not chosen:
+            continue
+        start = side * min(side * scores.z[number] for number in chosen) - side * aside
+        height = np.inf
+        for number in sorted(chosen, key=lambda number: -scores.moved[number]):
+            height = min(scores.moved[number], height - gap)
+            axes.annotate(
+                genes[number], (scores.z[number], scores.moved[number]), (start, height), fontsize=6.5,
+                ha=towards, va="center", arrowprops={"arrowstyle": "-", "lw": 0.3, "color": "#555555"},
+            )  # fmt: skip
 
 
 @plt.style.context(STYLE)
@@ -144,7 +149,9 @@ def methods_figure(rows: Sequence[tuple[str, float, float, float]]) -> Any:
     figure, axes = plt.subplots(figsize=(5.2, 3.1))
     floor = 1e-16
     for (name, seconds, distance, spread), colour, mark in zip(rows, COLOURS, _MARKS, strict=False):
-        label = f"{name}" + (f"  (two runs differ by {spread:.0%})" if spread else "")
+        label = name + (
+            f"  (two runs differ by {spread:.0%})" if spread else "  (exact)" if not distance else ""
+        )
         axes.plot(seconds, max(distance, floor), mark, color=colour, ms=7, label=label)
     axes.set(xscale="log", yscale="log", ylim=(floor / 3, 1e5), xlabel="seconds for each cell")
     axes.set_ylabel("distance from the exact contributions\n(share of their length)")
