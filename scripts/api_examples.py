@@ -60,11 +60,27 @@ def functions_of_operators(model: jaxlin.Model) -> None:
     assert jnp.allclose(other.dense(), weights)
 
 
+def functions_of_networks() -> None:
+    """Any network: frozen, and what every feature of every point contributes."""
+    weights = jnp.arange(12.0).reshape(3, 4) - 6
+
+    def network(x: jax.Array) -> jax.Array:
+        return jax.nn.relu(weights @ x)
+
+    points = jnp.array([[1.0, 2.0, 0.0, 1.0], [0.5, 0.0, 3.0, 1.0]])
+    frozen = jaxlin.freeze(network)
+    assert jnp.allclose(frozen(points[0]), network(points[0]))
+    found = jaxlin.contributions(network, points)
+    assert isinstance(found, jaxlin.PointContributions)
+    assert found.holds
+
+
 def main(folder: Path) -> None:
     print(f"jaxlin {jaxlin.__version__} from {Path(jaxlin.__file__).parent}")
     model = jaxlin.load("demo-qwen")
     folders = results_of_a_model(model, folder)
     functions_of_operators(model)
+    functions_of_networks()
 
     models = jaxlin.compare(["demo-qwen", "demo-llama"], PROMPT, k=1, out=folder / "models")
     assert isinstance(models, jaxlin.ModelComparison)

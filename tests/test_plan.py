@@ -184,7 +184,7 @@ def test_places_are_positions_up_to_the_output():
         ({"span": "1:", "skip_first": 2}, "`span` and `skip_first` say the same"),
         ({"span": "a"}, "`span` takes numbers and ranges"),
         ({"span": [4, 0]}, "must rise"),
-        ({"skip_first": 10}, "empty or reversed"),
+        ({"skip_first": 10}, "`skip_first` is 10: choose fewer"),
         ({"skip_first": -1}, "`skip_first` is -1"),
         ({"position": 10}, "output position 10 is outside"),
     ):

@@ -110,13 +110,11 @@ class DetachedJacobian(LinearMap):
         """How many probes to send together when many are needed: 8, and one at long prompts."""
         return probes_at(self.input_shape[0] if len(self.input_shape) > 1 else 1)
 
-    def filled(self, probes: Shaped[Array | np.ndarray, "b ..."]) -> Iterator[Shaped[Array, "c ..."]]:
-        """Probes in blocks of one size, zeros behind the last: one program serves any number of them."""
+    def blocks(self, probes: Shaped[Array | np.ndarray, "b ..."]) -> Iterator[Shaped[Array, "c ..."]]:
+        """Probes in blocks of as many as go through a pass together."""
         step = self.probes_per_pass
         for start in range(0, len(probes), step):
-            block = jnp.asarray(probes[start : start + step])
-            missing = step - len(block)
-            yield jnp.pad(block, [(0, missing), *[(0, 0)] * (block.ndim - 1)]) if missing else block
+            yield jnp.asarray(probes[start : start + step])
 
     def matmat(self, v: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
         """J·V for b probes at once: [b, *input_shape] -> [b, *output_shape]. b passes."""
