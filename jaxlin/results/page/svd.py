@@ -63,7 +63,7 @@ def view_of(result: SVDResult) -> View:
         return view | {"directions": _directions(result), "first": _first(result)}
     return view | {
         "title": f"{result.target} = {float(result.y[0]):.5g}",
-        "bars": [] if result.labels is None else [_bars_of_target(result)],
+        "bars": [] if result.labels is None or result.contributions is None else [_bars_of_target(result)],
     }
 
 
