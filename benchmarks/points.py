@@ -90,7 +90,7 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
         "vmap(jacrev)": seconds_of(lambda: jax.vmap(jax.jacrev(fresh()))(points)),
     }
     maps = PointMaps(jaxlin.freeze(f), jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
-    size = max(1, 2**25 // maps.bytes_per_point)
+    size = max(1, 2**22 // maps.bytes_per_point)
     even = -(-count // -(-count // size))
 
     def chunked() -> list[Any]:

@@ -111,6 +111,7 @@ def test_random_networks_are_rebuilt_from_their_maps(kind: str, seed: int):
 LINEAR: dict[str, Case] = {
     "convolutions and pooling": (networks.convolutional(), (8, 8, 3)),
     "a maximum over an axis": (lambda x: x.max(0) @ _W + jnp.median(x, axis=1)[0], (5, 6)),
+    "a maximum of some": (lambda x: jnp.where(np.arange(5)[:, None] < 3, x, -jnp.inf).max(0) @ _W, (5, 6)),
     "sorted": (lambda x: jnp.sort(x)[::-1] @ _W + jax.lax.top_k(x, 2)[0].sum(), (6,)),
     "moved about": (lambda x: jnp.roll(x, 2) + jnp.pad(x, 1)[2:] + jnp.zeros(6).at[2].set(x[1]), (6,)),
     "clipped": (lambda x: jnp.clip(x @ _W, -0.5, 1.0) + jax.nn.relu6(x) + jnp.abs(x), (6,)),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +27,9 @@ from jaxlin.runtime.sizes import spell_size
 #: Units of roundoff that may accumulate on the way through a network.
 _ROUNDINGS = 200.0
 #: What the points of one chunk may need: on a CPU they are computed faster while they stay in a cache.
-_CHUNK_BYTES, _CHUNK_BYTES_ELSEWHERE = 32 * 2**20, 2**30
+_CHUNK_BYTES, _CHUNK_BYTES_ELSEWHERE = 4 * 2**20, 2**30
 
 
-@overload
-def contributions(
-    f: Callable[..., Any], X: Any, *parameters: Any, to: None = None, **options: Any
-) -> PointContributions: ...
-@overload
-def contributions(
-    f: Callable[..., Any], X: Any, *parameters: Any, to: str | Path, **options: Any
-) -> ContributionsFile: ...
 def contributions(
     f: Callable[..., Any],
     X: Any,

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxlin.networks.classify import Plan
 from jaxlin.networks.evaluate import along_path, values_of
 from jaxlin.networks.freeze import Frozen
+from jaxlin.networks.kinds import Role
 from jaxlin.networks.waist import Waist, cheapest_waist, jacobian
 
 
@@ -31,8 +32,9 @@ class Maps:
         jacobian: J_n [N, *output_shape, *input_shape].
         offset: c_n [N, *output_shape].
         y: f(x_n) [N, *output_shape].
-        reconstruction: ‖J·x + c − y‖, as a fraction of the terms of the sum; of each point.
-        adjoint: ‖J·v − F(v)‖ at a random v, as a fraction of the terms; F is the pass forwards.
+        reconstruction: ‖J·x + c − y‖ / (‖J‖·‖x‖ + ‖c‖ + ‖y‖) of each point [N].
+        adjoint: ‖J·v + c − F(v)‖ / (‖J‖·‖v‖ + ‖c‖ + ‖F(v)‖) of each point at a random v,
+            where F is the path forwards [N].
     """
 
     jacobian: Any
@@ -62,12 +64,12 @@ class PointMaps:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one point."""
-        return self._type(self._plan.program.inputs[0]).shape
+        return tuple(self._type(self._plan.program.inputs[0]).shape)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Of one output."""
-        return self._type(self._plan.program.outputs[0]).shape
+        return tuple(self._type(self._plan.program.outputs[0]).shape)
 
     @property
     def dtype(self) -> Any:
@@ -87,10 +89,10 @@ class PointMaps:
     def bytes_per_point(self) -> int:
         """About what one point needs while it is computed."""
         m, n = math.prod(self.output_shape), math.prod(self.input_shape)
-        types = self._plan.program.types
-        linear = [math.prod(types[i].shape) for i in types if i in self._plan.kinds and self._plan.linear(i)]
-        values = sum(math.prod(kind.shape) for kind in types.values())
-        return int(self.dtype.itemsize * (3 * m * n + 2 * self._waist.width * max(linear) + values))
+        plan, types = self._plan, self._plan.program.types
+        path = max(math.prod(types[i].shape) for i, kind in plan.kinds.items() if kind.role is Role.LINEAR)
+        values = sum(math.prod(types[i].shape) for i, kind in plan.kinds.items() if kind.depends)
+        return int(self.dtype.itemsize * (2 * m * n + 2 * self._waist.width * path + values))
 
     def at(self, points: Float[Array, "N ..."]) -> Maps:
         """The maps of these points [N, *input_shape]."""
@@ -109,23 +111,26 @@ class PointMaps:
                 return along
 
             y = program.original(weights, x, *leaves)
-            zero = jnp.zeros_like(x)
-            c = path(zero)
-            _, image = jax.jvp(path, (zero,), (probe,))
-            rebuilt = _misfit(matrix, x, y.ravel() - c.ravel(), c.ravel())
-            adjoint = _misfit(matrix, probe, image.ravel(), jnp.zeros_like(c).ravel())
+            c, image = jax.vmap(path)(jnp.stack([jnp.zeros_like(x), probe]))
+            rebuilt, forwards = _misfits(matrix, jnp.stack([x, probe]), c, jnp.stack([y, image]))
         shaped = matrix.reshape(*self.output_shape, *self.input_shape)
-        return Maps(shaped, c, y, rebuilt, adjoint)
+        return Maps(shaped, c, y, rebuilt, forwards)
 
     def _type(self, number: int) -> Any:
         return self._plan.program.types[number]
 
 
-def _misfit(
-    matrix: Float[Array, "m n"], x: Array, expected: Float[Array, " m"], c: Float[Array, " m"]
-) -> Float[Array, ""]:
-    """‖J·x − expected‖ as a fraction of the terms of that sum."""
-    terms = matrix * x.ravel()
-    scale = jnp.linalg.norm(jnp.sum(jnp.abs(terms), 1) + jnp.abs(expected) + jnp.abs(c))
-    error = jnp.linalg.norm(jnp.sum(terms, 1) - expected)
-    return error / jnp.where((scale == 0) & (error == 0), 1, scale)
+def _misfits(
+    matrix: Float[Array, "m n"],
+    at: Float[Array, "2 ..."],
+    c: Float[Array, ...],
+    expected: Float[Array, "2 ..."],
+) -> Float[Array, " 2"]:
+    """‖J·z + c − expected‖ of two inputs z, as fractions of the terms of that sum."""
+    z, wanted = at.reshape(2, -1), expected.reshape(2, -1)
+    images = z @ matrix.T + c.ravel()
+    size = jnp.linalg.norm(matrix) * jnp.linalg.norm(z, axis=1)
+    size += jnp.linalg.norm(c) + jnp.linalg.norm(wanted, axis=1)
+    error = jnp.linalg.norm(images - wanted, axis=1)
+    misfits: Array = error / jnp.where((size == 0) & (error == 0), 1, size)
+    return misfits

@@ -115,7 +115,6 @@ class Site:
         activated: bool = False,
         mixed: bool = False,
         cause: Cause | None = None,
-        germ: Germ | None = None,
     ) -> Kind:
         """The kind of an output that is computed element by element, with what is known of it near 0."""
         if role is Role.CONSTANT:
@@ -138,7 +137,7 @@ class Site:
         )
         roots = {kind.root for kind, _ in depending}
         if alone and len(roots) == 1 and None not in roots:
-            found = germ or germ_of(self.step.name, self.step.params, [k.germ for k in self.operands])
+            found = germ_of(self.step.name, self.step.params, [k.germ for k in self.operands])
             moved = role is Role.LINEAR and not activated and found is not None and found.value != 0
             if found is not None and not moved:
                 return Kind(role, activated, base, within, roots.pop(), found, cause, mixed)

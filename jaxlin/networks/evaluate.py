@@ -96,11 +96,16 @@ def _path_of(step: Step, decision: Decision, values: Mapping[int, Any], path: Va
 def _derived(step: Step, decision: Decision, at: list[Any], along: list[Any]) -> list[Any]:
     """The derivative at the point in the direction of the path."""
     kept = [i for i, on_path in enumerate(decision.kept) if on_path]
+    # What a mask has made infinite is not chosen, and must not be multiplied by 0.
+    along = [
+        jnp.where(jnp.isfinite(a), b, 0) if i in kept else b
+        for i, (a, b) in enumerate(zip(at, along, strict=True))
+    ]
 
     def of_kept(operands: list[Any]) -> list[Any]:
         return step.bind(*(operands[kept.index(i)] if i in kept else value for i, value in enumerate(at)))
 
-    _, tangents = jax.jvp(of_kept, ([at[i] for i in kept],), ([along[i] for i in kept],))
+    tangents: list[Any] = jax.jvp(of_kept, ([at[i] for i in kept],), ([along[i] for i in kept],))[1]
     return tangents
 
 

@@ -79,6 +79,7 @@ def choice(site: Site) -> Decision:
 
 
 def sign(site: Site) -> Decision:
+    """A frozen sign times the value."""
     operand = site.operands[0]
     if jnp.issubdtype(site.program.types[site.step.inputs[0]].dtype, jnp.complexfloating):
         return coefficient(site)  # a length, which has no sign

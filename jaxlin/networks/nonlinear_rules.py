@@ -28,6 +28,7 @@ def coefficient(site: Site) -> Decision:
 
 
 def scalar_function(site: Site) -> Decision:
+    """An activation, where it is 0 at 0; a coefficient elsewhere."""
     operand = site.operands[0]
     kind = _nonlinear(site)
     found = upgraded(site, kind)
@@ -41,6 +42,7 @@ def scalar_function(site: Site) -> Decision:
 
 
 def _itself(site: Site, operand: Kind) -> Kind:
+    """The operand as a root of its own."""
     return replace(fresh(operand.role, site.step.inputs[0]), base=operand.base, within=operand.within)
 
 
@@ -97,6 +99,7 @@ def _coefficient_of(site: Site, a: Kind, b: Kind) -> int | None:
 
 
 def undecided(site: Site) -> Decision:
+    """A product of two values that are linear, or may be."""
     cause = site.cause(_PRODUCT)
     if site.step.name in ELEMENTWISE:
         return Decision((site.elementwise(Role.UNDECIDED, cause=cause),))
@@ -134,5 +137,6 @@ def power(site: Site) -> Decision:
 
 
 def stopped(site: Site) -> Decision:
+    """What somebody has frozen by hand."""
     cause = site.cause("is frozen by whoever wrote it, and nothing linear is left beside it")
-    return Decision((site.elementwise(Role.COEFFICIENT, cause=cause, germ=None),))
+    return Decision((site.elementwise(Role.COEFFICIENT, cause=cause),))

@@ -19,21 +19,13 @@ from jax.extend import core
 
 from jaxlin.errors import JaxlinError
 
-#: Primitives that only wrap a program, and the parameter that holds it.
-_WRAPPERS: Mapping[str, str] = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call",
-    "composite": "jaxpr",
-}
+#: Primitives that only wrap a program.
+_WRAPPERS = (
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call",
+    "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "composite",
+)  # fmt: skip
+#: The parameters that hold it, in one version of JAX or another.
+_WRAPPED = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +157,7 @@ class _Flattening:
 
         for equation in jaxpr.eqns:
             given = [number(atom) for atom in equation.invars]
-            wrapped = equation.params.get(_WRAPPERS.get(equation.primitive.name, ""))
+            wrapped = _wrapped(equation)
             # What JAX has written itself has no place of its own.
             where = _place_of(equation.source_info) or within
             if wrapped is not None:
@@ -186,8 +178,9 @@ class _Flattening:
         return number
 
     def _literal(self, literal: core.Literal) -> int:
-        number = self._new(literal.aval)
-        self.known[number] = np.asarray(literal.val, literal.aval.dtype)
+        aval: Any = literal.aval
+        number = self._new(aval)
+        self.known[number] = np.asarray(literal.val, aval.dtype)
         return number
 
 
@@ -205,6 +198,13 @@ def _step(equation: Any, inputs: Sequence[int], outputs: Sequence[int], where: s
     elif equation.primitive.name == "cond":
         inner = tuple(map(flattened, params["branches"]))
     return Step(equation.primitive, params, tuple(inputs), tuple(outputs), where, inner)
+
+
+def _wrapped(equation: Any) -> Any:
+    """The program that an equation only wraps; None where it does more."""
+    if equation.primitive.name not in _WRAPPERS:
+        return None
+    return next((equation.params[name] for name in _WRAPPED if name in equation.params), None)
 
 
 def _opened(wrapped: Any) -> tuple[core.Jaxpr, Sequence[Any]]:

@@ -103,15 +103,15 @@ def _evaluated(primitive: str, params: Mapping[str, Any], known: list[Germ]) -> 
     if primitive in _PAIRS:
         return _PAIRS[primitive](*known)
     if primitive == "integer_pow":
-        at, power = np.float64(known[0].value), params["y"]
-        return np.power(at, power), power * np.power(at, power - 1.0) * known[0].slope
+        base, power = np.float64(known[0].value), params["y"]
+        return np.power(base, power), power * np.power(base, power - 1.0) * known[0].slope
     if primitive == "select_n":
         chosen = known[1 + int(known[0].value)]
         return chosen.value, chosen.slope
     if primitive == "clamp":
-        low, at, high = known
-        inside = low.value < at.value < high.value
-        return min(max(at.value, low.value), high.value), at.slope if inside else 0.0
+        low, middle, high = known
+        inside = low.value < middle.value < high.value
+        return min(max(middle.value, low.value), high.value), middle.slope if inside else 0.0
     return None
 
 

@@ -13,12 +13,12 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from jaxlin.errors import JaxlinError
 from jaxlin.networks.torch_operations import OPERATIONS
@@ -27,12 +27,13 @@ from jaxlin.networks.torch_operations import OPERATIONS
 class TorchModule:
     """What a module computes, with its weights as they are at each call."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         """Take a module that is not in training mode.
 
         Raises:
             JaxlinError: a part of it is random, or uses the statistics of a batch.
         """
+        torch = _torch()
         for name, part in module.named_modules():
             # By what they are for, because a subclass of Dropout or BatchNorm is one as well.
             norm = isinstance(part, torch.nn.modules.batchnorm._BatchNorm)
@@ -50,7 +51,7 @@ class TorchModule:
         Raises:
             JaxlinError: the module cannot be exported, or has an operation without a translation.
         """
-        exported = self._exported(x)
+        exported, map_arg = self._exported(x), _torch().fx.node.map_arg
         weights = {**dict(exported.state_dict), **dict(exported.constants)}
         values: dict[str, Any] = {}
         for spec in exported.graph_signature.input_specs:
@@ -58,7 +59,7 @@ class TorchModule:
         outputs: list[Any] = []
         for node in exported.graph.nodes:
             if node.op == "call_function":
-                given = torch.fx.node.map_arg((node.args, dict(node.kwargs)), lambda each: values[each.name])
+                given = map_arg((node.args, dict(node.kwargs)), lambda each: values[each.name])
                 with jax.named_scope(f"{node.target} of PyTorch{_line_of(node)}".replace("/", "∕")):
                     values[node.name] = _translated(node)(*given[0], **given[1])
             elif node.op == "output":
@@ -71,12 +72,14 @@ class TorchModule:
 
     def itself(self, x: np.ndarray) -> np.ndarray:
         """The output as PyTorch computes it, to compare with."""
+        torch = _torch()
         where = next((weight.device for weight in self._module.parameters()), torch.device("cpu"))
         with torch.no_grad():
             output: np.ndarray = self._module(torch.from_numpy(np.array(x)).to(where)).cpu().numpy()
         return output
 
     def _exported(self, x: Any) -> Any:
+        torch = _torch()
         kind = getattr(torch, jnp.dtype(x.dtype).name)
         weights = [weight.dtype for weight in self._module.parameters() if weight.is_floating_point()]
         if weights and weights[0] != kind:
@@ -99,6 +102,11 @@ class TorchModule:
             ) from error
 
 
+def _torch() -> Any:
+    """PyTorch; whoever gives a module has imported it, and nobody else should wait for it."""
+    return import_module("torch")
+
+
 @contextmanager
 def _in_silence() -> Iterator[None]:
     """torch logs what fails while it exports, which is said in one sentence here."""
@@ -113,7 +121,7 @@ def _in_silence() -> Iterator[None]:
 
 def _translated(node: Any) -> Callable[..., Any]:
     if node.target is operator.getitem:
-        return operator.getitem
+        return lambda values, index: values[index]
     # aten.add.Tensor: the overload says only what the operands are.
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in OPERATIONS:
@@ -133,6 +141,6 @@ def _line_of(node: Any) -> str:
 def _as_array(tensor: Any) -> Any:
     """A weight as an array of JAX."""
     held = tensor.detach().cpu()
-    if held.dtype == torch.bfloat16:
+    if held.dtype == _torch().bfloat16:
         return jnp.asarray(held.float().numpy(), jnp.bfloat16)
     return jax.device_put(np.array(held.numpy()))

@@ -67,7 +67,7 @@ def _waist(plan: Plan, before: int, needed: set[int]) -> Waist:
 
 
 def _size(plan: Plan, number: int) -> int:
-    return math.prod(plan.program.types[number].shape)
+    return int(math.prod(plan.program.types[number].shape))
 
 
 def cheapest_waist(plan: Plan) -> Waist:
@@ -98,15 +98,15 @@ def _inner(plan: Plan, step: Step) -> int:
     if step.name == "dot_general":
         (contracted, _), _ = step.params["dimension_numbers"]
         shape = plan.program.types[step.inputs[0]].shape
-        return 2 * math.prod(shape[axis] for axis in contracted)
+        return 2 * int(math.prod(shape[axis] for axis in contracted))
     if step.name == "conv_general_dilated":
         kernel = plan.program.types[step.inputs[1]].shape
         out_axis: int = step.params["dimension_numbers"].rhs_spec[0]
-        return 2 * math.prod(kernel) // kernel[out_axis]
+        return 2 * int(math.prod(kernel)) // int(kernel[out_axis])
     if step.name == "scan":
         body = step.inner[0]
         sizes = (math.prod(body.types[number].shape) for inner in body.steps for number in inner.inputs)
-        return max(1, sum(sizes))
+        return max(1, int(sum(sizes)))
     return 1
 
 

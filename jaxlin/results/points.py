@@ -16,7 +16,8 @@ from jaxlin.linear.vectors import quietly
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, pandas_module
 from jaxlin.results.page.pieces import View, bars, card, table
-from jaxlin.results.pictures import Picture, bars_of_tokens
+from jaxlin.results.pictures import Picture
+from jaxlin.results.point_pictures import bars_of_features
 from jaxlin.results.schema import Schema, Tensor
 from jaxlin.results.tables import Line, check_line, new_table, panel, verdict_of
 
@@ -49,13 +50,13 @@ def worst(
             "reconstruction",
             float(np.max(reconstruction)),
             limit,
-            "‖J·x + c − y‖ of the worst point, as a fraction of the terms of that sum",
+            "‖J·x + c − y‖ / (‖J‖·‖x‖ + ‖c‖ + ‖y‖) of the worst point",
         ),
         Check(
             "adjoint",
             float(np.max(adjoint)),
             limit,
-            "‖J·v − F(v)‖ of the worst point at a random v, where F is the pass forwards",
+            "‖J·v + c − F(v)‖ / (‖J‖·‖v‖ + ‖c‖ + ‖F(v)‖) of the worst point, v random, F the path forwards",
         ),
     )
 
@@ -70,8 +71,8 @@ class PointContributions(Result):
         y: the outputs [N, *output_shape].
         offset: c_n [N, *output_shape], computed without y.
         J: the maps [N, *output_shape, *input_shape].
-        reconstruction: ‖J·x + c − y‖ of each point, as a fraction of the terms of that sum [N].
-        adjoint: ‖J·v − F(v)‖ of each point at a random v, where F is the pass forwards [N], likewise.
+        reconstruction: ‖J·x + c − y‖ of each point, as a fraction of ‖J‖·‖x‖ + ‖c‖ + ‖y‖ [N].
+        adjoint: ‖J·v + c − F(v)‖ of each point at a random v, by the path forwards F, likewise [N].
         limit: what both may be.
         features: names of the features, in the order of a flat input.
         outputs: names of the outputs, in the order of a flat output.
@@ -145,7 +146,8 @@ class PointContributions(Result):
 
     def strongest(self) -> Int[np.ndarray, "N m"]:
         """For every point and output the number of the feature that contributes most, whatever its sign."""
-        return np.argmax(np.nan_to_num(np.abs(self.contributions)), axis=-1)
+        numbers: np.ndarray = np.argmax(np.nan_to_num(np.abs(self.contributions)), axis=-1)
+        return numbers
 
     def arrays(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _NAMES}
@@ -178,10 +180,8 @@ class PointContributions(Result):
         named = {name: tuple(summary[name]) for name in ("features", "outputs", "points")}
         known = {*cls.entries, "verb", "holds", "failing"}
         about = About({name: entry for name, entry in summary.items() if name not in known})
-        return cls(
-            **{name: arrays[name] for name in _NAMES}, **named, limit=summary["limit"],
-            method=summary["method"], seconds=summary["seconds"], about=about,
-        )  # fmt: skip
+        fields: dict[str, Any] = {**{name: arrays[name] for name in _NAMES}, **named, "about": about}
+        return cls(**fields, **{name: summary[name] for name in ("limit", "method", "seconds")})
 
     def table(self) -> RenderableType:
         made = new_table("what contributes most, mean over all points", "output", "mean y", "mean c")
@@ -224,12 +224,11 @@ class PointContributions(Result):
         return float(y.mean()), float(c.mean())
 
     def pictures(self) -> list[Picture]:
-        means, _ = self._means
-        order = range(len(self.features))
+        means, sizes = self._means
         return [
-            bars_of_tokens(
-                f"contributions_{i}", order, self.features, means[i],
-                f"{self.outputs[i]}: mean contribution of each feature",
+            bars_of_features(
+                f"contributions_{i}", self.features, means[i], sizes[i],
+                f"{self.outputs[i]}: what contributes most, mean over all points",
             )
             for i in range(min(len(self.outputs), _OUTPUTS))
         ]  # fmt: skip

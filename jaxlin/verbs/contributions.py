@@ -38,8 +38,9 @@ def contributions(
         )
     with kept(options) as folder:
         f, (points, names) = find_function(options.function), _points(options)
-        result = of_points(f, points, **asked, **names, progress=progress)
-        result = result.with_notes(function=options.function, data=str(options.data), batched=options.batched)
+        made = of_points(f, points, **asked, **names, progress=progress)
+        assert isinstance(made, PointContributions)  # there is no file to write
+        result = made.with_notes(function=options.function, data=str(options.data), batched=options.batched)
         if folder is not None:
             result.write(folder)
     return result
