@@ -131,7 +131,7 @@ def test_a_result_is_kept_shown_and_drawn(result: Any, tmp_path: Path):
     assert [file.name for file in files][:2] == ["contributions_0.png", "contributions_0.csv"]
     numbers = (tmp_path / "pictures" / "contributions_0.csv").read_text().splitlines()
     expected = result.contributions[:, 0].mean(0)
-    np.testing.assert_allclose([float(line.split(",")[2]) for line in numbers[1:]], expected, rtol=1e-12)
+    np.testing.assert_allclose([float(line.split(",")[1]) for line in numbers[1:]], expected, rtol=1e-12)
     summary = json.loads((tmp_path / "kept" / "result.json").read_text())
     summary["checks"][0]["value"] = 1e-20
     (tmp_path / "kept" / "result.json").write_text(json.dumps(summary))

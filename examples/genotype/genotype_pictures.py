@@ -144,8 +144,9 @@ def pairs_figure(
         )
         loci = len(truth)
         axes.plot([1, loci], [1, loci], color="black", lw=0.5)
-        axes.text(0.97, 0.97, "true", transform=axes.transAxes, ha="right", va="top")
-        axes.text(0.03, 0.03, "found", transform=axes.transAxes)
+        for word, place, side in (("true", (0.99, 0.5), "right"), ("found", (0.02, 0.02), "left")):
+            box = {"facecolor": "white", "lw": 0, "pad": 1}
+            axes.text(*place, word, transform=axes.transAxes, ha=side, bbox=box)
         axes.set(
             xlabel="locus", ylabel="locus", aspect="equal", title=name, xlim=(0, loci + 1), ylim=(loci + 1, 0)
         )

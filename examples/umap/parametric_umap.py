@@ -10,6 +10,7 @@ Damrich & Hamprecht 2021, "On UMAP's true loss function", arXiv:2103.14608 (the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,10 @@ def principal_components(x: Float[np.ndarray, "cells genes"], k: int) -> Float[n
 
 def umap_graph(x: Float[np.ndarray, "cells d"], neighbours: int) -> Float[np.ndarray, "cells cells"]:
     """umap-learn's fuzzy graph of exact nearest neighbours, as a symmetric matrix of weights from 0 to 1."""
-    from umap.umap_ import fuzzy_simplicial_set
+    with warnings.catch_warnings():
+        # A notebook without widgets is told that it could have other bars of progress.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from umap.umap_ import fuzzy_simplicial_set
 
     far = np.linalg.norm(x[:, None] - x[None], axis=-1)
     nearest = np.argsort(far, axis=1, kind="stable")[:, :neighbours]  # each cell itself comes first

@@ -144,17 +144,17 @@ def methods_figure(rows: Sequence[tuple[str, float, float, float]]) -> Any:
     """Time of other methods against their distance from the exact contributions.
 
     Args:
-        rows: name, seconds for each cell, mean distance, and how far two runs differ (0 if they cannot).
+        rows: name, CPU seconds for each cell, mean distance, and how far two runs differ (0 if they cannot).
     """
-    figure, axes = plt.subplots(figsize=(5.2, 3.1))
+    figure, axes = plt.subplots(figsize=(5.2, 3.9))
     floor = 1e-16
     for (name, seconds, distance, spread), colour, mark in zip(rows, COLOURS, _MARKS, strict=False):
         label = name + (
             f"  (two runs differ by {spread:.0%})" if spread else "  (exact)" if not distance else ""
         )
         axes.plot(seconds, max(distance, floor), mark, color=colour, ms=7, label=label)
-    axes.set(xscale="log", yscale="log", ylim=(floor / 3, 1e5), xlabel="seconds for each cell")
+    axes.set(xscale="log", yscale="log", ylim=(floor / 3, 30), xlabel="seconds of one CPU core for each cell")
     axes.set_ylabel("distance from the exact contributions\n(share of their length)")
     axes.set_yticks([1e-15, 1e-10, 1e-5, 1])
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside upper left")
     return saved(figure, "methods")

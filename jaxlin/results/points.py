@@ -16,7 +16,8 @@ from jaxlin.linear.vectors import quietly
 from jaxlin.results.about import About
 from jaxlin.results.base import Result, pandas_module
 from jaxlin.results.page.pieces import View, bars, card, table
-from jaxlin.results.pictures import Picture, bars_of_tokens
+from jaxlin.results.pictures import Picture
+from jaxlin.results.point_pictures import bars_of_features
 from jaxlin.results.schema import Schema, Tensor
 from jaxlin.results.tables import Line, check_line, new_table, panel, verdict_of
 
@@ -223,12 +224,11 @@ class PointContributions(Result):
         return float(y.mean()), float(c.mean())
 
     def pictures(self) -> list[Picture]:
-        means, _ = self._means
-        order = range(len(self.features))
+        means, sizes = self._means
         return [
-            bars_of_tokens(
-                f"contributions_{i}", order, self.features, means[i],
-                f"{self.outputs[i]}: mean contribution of each feature",
+            bars_of_features(
+                f"contributions_{i}", self.features, means[i], sizes[i],
+                f"{self.outputs[i]}: what contributes most, mean over all points",
             )
             for i in range(min(len(self.outputs), _OUTPUTS))
         ]  # fmt: skip
