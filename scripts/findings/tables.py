@@ -38,7 +38,10 @@ TABLES: Mapping[str, Callable[[Mapping[str, Sequence[Row]]], list[Table]]] = {
 def rewritten(text: str) -> str:
     """The document with the tables of the rows that are there."""
     for name, tables in TABLES.items():
-        models = json.loads((ROWS / f"{name}.json").read_text(encoding="utf-8"))["models"]
+        file = ROWS / f"{name}.json"
+        if not file.exists():
+            continue
+        models = json.loads(file.read_text(encoding="utf-8"))["models"]
         found = {model: list(each["rows"].values()) for model, each in models.items()}
         marks = f"<!-- {name}: start -->\n", f"<!-- {name}: end -->"
         before, start, rest = text.partition(marks[0])
