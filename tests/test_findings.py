@@ -272,15 +272,18 @@ def test_a_script_from_its_arguments_to_its_picture(
 def test_the_document_has_the_tables_of_the_rows():
     text = tables.DOCUMENT.read_text(encoding="utf-8")
     assert tables.rewritten(text) == text
-    with pytest.raises(ValueError, match="needs a line <!-- spectra: start -->"):
-        tables.rewritten(text.replace("<!-- spectra: start -->", ""))
+    with pytest.raises(ValueError, match="needs a line <!-- causal: start -->"):
+        tables.rewritten(text.replace("<!-- causal: start -->", ""))
 
 
 @pytest.mark.parametrize(
     ("study", "draw"),
-    [("readouts", readouts.draw), ("reconstruction", reconstruction.draw), ("spectra", spectra.draw_ranks),
-     ("spectra", spectra.draw_spectra), ("quantisation", quantisation.draw)],
-)  # fmt: skip
+    [
+        ("readouts", readouts.draw),
+        ("reconstruction", reconstruction.draw),
+        ("quantisation", quantisation.draw),
+    ],
+)
 def test_pictures_of_committed_rows(tmp_path: Path, study: str, draw: Callable[..., None]):
     told = json.loads((tables.ROWS / f"{study}.json").read_text())["models"]
     assert set(told) == set(common.MODELS)

@@ -64,7 +64,7 @@ class Frozen:
 
         return classified(traced(of_leaves, x, *jax.tree.leaves(parameters)), dict(self.rules))
 
-    def _both(self, x: Array, z: Array, parameters: tuple[Any, ...]) -> tuple[Array, Array]:
+    def _both(self, x: Any, z: Any, parameters: tuple[Any, ...]) -> tuple[Array, Array]:
         """The value at ``x``, and the path at ``z``."""
         x, z = jnp.asarray(x), jnp.asarray(z)
         plan = self.plan(x, *parameters)
