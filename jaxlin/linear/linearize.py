@@ -70,6 +70,7 @@ class JvpForward:
 
     def __call__(self, state: tuple[Array, tuple[Any, ...]], v: Array) -> Array:
         x, parameters = state
+        v = v.astype(x.dtype)  # of a wider output, probes are wider than the input
         images: Array = jax.vmap(
             lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1]
         )(v)
@@ -87,4 +88,4 @@ class VjpBackward:
         x, parameters = state
         _, pull_back = jax.vjp(lambda x: self.f(x, *parameters), x)
         pulled: Array = jax.lax.map(pull_back, u)[0]
-        return pulled
+        return pulled.astype(u.dtype)
