@@ -56,7 +56,7 @@ def values_of(declared: Declared) -> st.SearchStrategy[str]:
         or declared.kind.__name__ == "Path"
     ):
         typed = PLACES
-    if declared.name == "out":  # what is written may go nowhere else
+    if declared.name in ("out", "to"):  # what is written may go nowhere else
         return st.sampled_from(PLACES)
     texts = st.sampled_from((*TEXTS, *LONE)) if declared.name != "model" else st.sampled_from(GRAMMAR)
     shape = re.sub(r"[^\w,:]", "", declared.metavar)[:8]

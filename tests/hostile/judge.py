@@ -133,8 +133,9 @@ def _answer(code: int, printed: Printed, *, shows_progress: bool) -> list[str]:
 def _places(case: Case) -> list[Path]:
     """Where a request may write, links followed: what it names, or what stands beside a result."""
     words = list(case.argv)
-    outs = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--out"]
-    outs += [word.partition("=")[2] for word in words if word.startswith("--out=")]
+    flags = ("--out", "--to") if words[:1] == ["contributions"] else ("--out",)
+    outs = [words[at + 1] for at, word in enumerate(words[:-1]) if word in flags]
+    outs += [word.partition("=")[2] for word in words if word.startswith(tuple(f"{flag}=" for flag in flags))]
     if words[:1] in (["plot"], ["report"]):
         outs += [
             f"{os.path.normpath(word)}{ending}" for word in words[1:] for ending in (".pictures", ".html")
