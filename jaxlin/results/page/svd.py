@@ -127,10 +127,10 @@ def _shades(result: SVDResult) -> list[View]:
         return []
     count = few_enough(len(result.s), len(result.labels.ids))
     shares, along = _along(result)
-    made = []
+    weights, made = result.weights, []
     for i in result.order[:count]:
-        measures = [measure("weight", _WEIGHT, result.weights[i])]
-        if result.contributions is not None:
+        measures = [measure("weight", _WEIGHT, weights[i])]
+        if result.x is not None:
             measures.insert(0, measure("contribution", f"{along}, token by token", shares[i]))
         outputs, against = ((), ()) if result.target is not None else sides_of(result, i)
         name = f"direction {i + 1}"
