@@ -269,6 +269,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
         path = tmp_path / "report.html"
         path.write_text(report(folders))
         context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        context.set_default_timeout(120_000)  # on a machine that does much else
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
