@@ -278,12 +278,9 @@ def test_the_document_has_the_tables_of_the_rows():
 
 @pytest.mark.parametrize(
     ("study", "draw"),
-    [
-        ("readouts", readouts.draw),
-        ("reconstruction", reconstruction.draw),
-        ("quantisation", quantisation.draw),
-    ],
-)
+    [("readouts", readouts.draw), ("reconstruction", reconstruction.draw), ("spectra", spectra.draw_ranks),
+     ("spectra", spectra.draw_spectra), ("quantisation", quantisation.draw)],
+)  # fmt: skip
 def test_pictures_of_committed_rows(tmp_path: Path, study: str, draw: Callable[..., None]):
     told = json.loads((tables.ROWS / f"{study}.json").read_text())["models"]
     assert set(told) == set(common.MODELS)
