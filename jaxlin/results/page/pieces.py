@@ -154,7 +154,7 @@ def scored(outputs: Sequence[TokenScore], count: int) -> list[View]:
 def words(outputs: Sequence[TokenScore], count: int) -> str:
     """The first tokens in a row, each with its score behind it; that none stands out where that is so."""
     return nothing_written(outputs) or "  ".join(
-        f"{visible(score.text)} {score.score:.2g}" for score in outputs[:count]
+        f"{visible(score.text)}\N{NO-BREAK SPACE}{score.score:.2g}" for score in outputs[:count]
     )
 
 

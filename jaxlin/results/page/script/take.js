@@ -2,7 +2,8 @@
 function cell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return String(value);
-  const text = /^[=+\-@\t\r\n＝＋－＠']/.test(value) ? `'${spelled(value)}` : spelled(value);
+  const plain = spelled(value).replaceAll("\u00a0", " "); // which keeps a score beside its token on the page
+  const text = /^[=+\-@\t\r\n＝＋－＠']/.test(value) ? `'${plain}` : plain;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
