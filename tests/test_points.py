@@ -78,6 +78,8 @@ def test_float32_and_scalars_and_sparse_points(points: np.ndarray):
     assert dense.J.shape == (10, 6)
     assert dense.J.dtype == np.float32
     assert dense.holds
+    wider = jaxlin.contributions(_NETWORK, holes)  # whose weights are float64
+    assert (wider.J.dtype, wider.holds) == (np.float64, True)
     loose = jaxlin.contributions(lambda x: jax.nn.relu(x).sum(), sparse.csr_matrix(holes), chunk=3)
     np.testing.assert_array_equal(loose.J, dense.J)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def contributions(
         f: one point, and parameters, to one output of any shape: a plain function, a module of Flax NNX,
             Equinox or PyTorch, or what :func:`jaxlin.freeze` returns.
         X: the points [N, *input_shape] in a floating dtype: an array, a sparse matrix, or a data frame,
-            whose names of columns and rows are kept. Computed in the precision of JAX: float32, unless
-            ``jax_enable_x64`` is set.
+            whose names of columns and rows are kept. Computed in the precision of JAX (float32, unless
+            ``jax_enable_x64`` is set), and in that of the weights where it is wider.
         *parameters: pytrees of weights. Arrays that ``f`` closes over are passed to the compiled program
             as well, and not copied into it.
         batched: ``f`` takes many points at once, [N, *input_shape] -> [N, *output_shape], and treats each
@@ -79,6 +79,9 @@ def contributions(
     given = points_from(X, features, points)
     frozen = freeze(f)
     maps = _point_maps(frozen, given, parameters, batched=batched)
+    if jnp.promote_types(given.dtype, maps.dtype) != given.dtype:  # its weights are wider than the points
+        given = replace(given, dtype=maps.dtype)
+        maps = _point_maps(frozen, given, parameters, batched=batched)
     named = names_for("outputs", outputs, maps.output_shape)
     size = _chunk_size(maps, chunk)
     limit = _ROUNDINGS * float(jnp.finfo(maps.dtype).eps) / 2

@@ -73,7 +73,7 @@ class JvpForward:
         v = v.astype(x.dtype)  # of a wider output, probes are wider than the input
         images: Array = jax.vmap(
             lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1]
-        )(v)
+        )(v.astype(x.dtype))
         return images
 
 

@@ -64,7 +64,7 @@ class StackedForward:
 
         def images(x: Array) -> Array:
             _, push = jax.linearize(lambda x: self.f(x, *parameters), x)
-            pushed: Array = jax.vmap(push)(v)
+            pushed: Array = jax.vmap(push)(v.astype(x.dtype))
             return pushed
 
         made: Array = jnp.moveaxis(jax.lax.map(images, points, batch_size=_POINTS), 0, 1)
@@ -90,12 +90,12 @@ class StackedBackward:
         def pulled(x: Array, of_point: Array) -> Array:
             _, pull = jax.vjp(lambda x: self.f(x, *parameters), x)
             made: Array = jax.vmap(pull)(of_point)[0]
-            return made
+            return made.astype(u.dtype)
 
         def step(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
             return total + jnp.sum(jax.vmap(pulled)(*chunk), 0), None
 
-        start = jnp.zeros((len(u), *points.shape[1:]), points.dtype)
+        start = jnp.zeros((len(u), *points.shape[1:]), u.dtype)
         chunks = [a.reshape(-1, size, *a.shape[1:]) for a in (filled, rows)]
         total: Array = jax.lax.scan(step, start, (chunks[0], chunks[1]))[0]
         return total.astype(u.dtype)
