@@ -47,7 +47,8 @@ class Points:
     def part(self, start: int, stop: int) -> np.ndarray:
         """Some of them as an array of their own."""
         part = self.data[start:stop]
-        return np.asarray(part.toarray() if hasattr(part, "toarray") else part, self.dtype)
+        with np.errstate(over="ignore"):  # what is too large is infinite, and refused
+            return np.asarray(part.toarray() if hasattr(part, "toarray") else part, self.dtype)
 
     def parts(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """All of them: where each part starts, and the part."""
@@ -63,11 +64,11 @@ def points_from(X: Any, features: Sequence[str] | None = None, names: Sequence[s
             many as what they name.
     """
     frame = hasattr(X, "columns") and hasattr(X, "to_numpy")
-    data = X.to_numpy() if frame else X if hasattr(X, "toarray") else np.asanyarray(X)
+    data = X.to_numpy() if frame else X.tocsr() if hasattr(X, "tocsr") else np.asanyarray(X)
     if features is None and frame:
         features = tuple(map(str, X.columns))
     if names is None and frame:
-        names = tuple(map(str, X.index))
+        names = getattr(X, "index", None)
     if len(data.shape) < 1 or 0 in data.shape:
         raise JaxlinError(f"X has the shape {list(data.shape)}: give points [N, features…], one or more")
     if np.dtype(data.dtype).kind != "f" and "float" not in data.dtype.name:
@@ -108,7 +109,7 @@ def _named(
     names = tuple(map(str, given))
     if len(names) != count:
         raise JaxlinError(f"there are {len(names)} names for {count} {what}: give one for each")
-    if len(set(names)) != count:
+    if what != "points" and len(set(names)) != count:
         twice = next(name for name in names if names.count(name) > 1)
         raise JaxlinError(f"two {what} are called {twice!r}: give each a name of its own")
     return names

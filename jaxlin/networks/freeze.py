@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxlin.networks.classify import Plan, classified
@@ -33,17 +34,19 @@ class Frozen:
     f: Callable[..., Any]
     rules: tuple[tuple[str, str], ...] = ()
 
-    def __call__(self, x: Float[Array, ...], *parameters: Any) -> Float[Array, ...]:
+    def __call__(self, x: Float[Array | np.ndarray, ...], *parameters: Any) -> Float[Array, ...]:
         """f(x)."""
         y, along = self._both(x, x, parameters)
         # The value of f to the bit, the derivative of the path.
         return y + (along - jax.lax.stop_gradient(along))
 
-    def affine(self, x: Float[Array, ...], z: Float[Array, ...], *parameters: Any) -> Float[Array, ...]:
+    def affine(
+        self, x: Float[Array | np.ndarray, ...], z: Float[Array | np.ndarray, ...], *parameters: Any
+    ) -> Float[Array, ...]:
         """J(x)·z + c(x): the network with the coefficients of ``x``, at another input ``z``."""
         return self._both(x, z, parameters)[1]
 
-    def offset(self, x: Float[Array, ...], *parameters: Any) -> Float[Array, ...]:
+    def offset(self, x: Float[Array | np.ndarray, ...], *parameters: Any) -> Float[Array, ...]:
         """c of f(x) = J(x)·x + c, computed without f(x): the affine map at zero."""
         return self.affine(x, jnp.zeros_like(x), *parameters)
 

@@ -77,7 +77,9 @@ class ParquetRows:
         """Open ``file`` for these columns."""
         arrow, parquet = _pyarrow()
         self._arrow, self._features, self._outputs = arrow, features, outputs
-        self._number = arrow.from_numpy_dtype(np.dtype(dtype))
+        # bfloat16 has no place in Parquet.
+        self._dtype = np.dtype(dtype if np.dtype(dtype).kind == "f" else np.float32)
+        self._number = arrow.from_numpy_dtype(self._dtype)
         self._row = arrow.list_(self._number, len(features))
         kinds = [arrow.string(), arrow.string(), *[self._number] * 4, arrow.bool_(), self._row]
         fields = [*zip(COLUMNS, kinds, strict=True), *((name, self._number) for name in features)]
@@ -88,18 +90,22 @@ class ParquetRows:
     def write(self, points: tuple[str, ...], x: np.ndarray, part: Any, holds: np.ndarray) -> None:
         """Append some points: names, inputs [b, n], maps of :class:`jaxlin.linear.points.Maps`."""
         count, m, n = len(points), len(self._outputs), len(self._features)
-        rows = np.ascontiguousarray(part.jacobian).reshape(count * m, n)
-        contributed = rows * np.repeat(x.reshape(count, n), m, axis=0)
 
         def each(values: Any) -> np.ndarray:
-            """One number a point, for each of its outputs."""
+            """One value a point, for each of its outputs."""
             return np.repeat(np.asarray(values), m)
+
+        def number(values: Any) -> np.ndarray:
+            return np.asarray(values, self._dtype).ravel()
+
+        rows = np.ascontiguousarray(part.jacobian, self._dtype).reshape(count * m, n)
+        contributed = rows * np.repeat(number(x).reshape(count, n), m, axis=0)
 
         jacobian = self._arrow.FixedSizeListArray.from_arrays(self._arrow.array(rows.ravel()), n)
         columns: Mapping[str, Any] = {
             "point": each(points), "output": np.tile(np.asarray(self._outputs, object), count),
-            "y": part.y.ravel(), "offset": part.offset.ravel(),
-            "reconstruction": each(part.reconstruction), "adjoint": each(part.adjoint),
+            "y": number(part.y), "offset": number(part.offset),
+            "reconstruction": each(number(part.reconstruction)), "adjoint": each(number(part.adjoint)),
             "holds": each(holds), "jacobian": jacobian,
         }  # fmt: skip
         values = [*columns.values(), *np.ascontiguousarray(contributed.T)]
