@@ -70,7 +70,6 @@ class JvpForward:
 
     def __call__(self, state: tuple[Array, tuple[Any, ...]], v: Array) -> Array:
         x, parameters = state
-        v = v.astype(x.dtype)  # of a wider output, probes are wider than the input
         images: Array = jax.vmap(
             lambda tangent: jax.jvp(lambda x: self.f(x, *parameters), (x,), (tangent,))[1]
         )(v.astype(x.dtype))

@@ -68,7 +68,8 @@ def points_from(X: Any, features: Sequence[str] | None = None, names: Sequence[s
     if features is None and frame:
         features = tuple(map(str, X.columns))
     if names is None and frame:
-        names = getattr(X, "index", None)
+        index = getattr(X, "index", None)  # which frames of polars do not have
+        names = None if index is None else tuple(map(str, index))
     if len(data.shape) < 1 or 0 in data.shape:
         raise JaxlinError(f"X has the shape {list(data.shape)}: give points [N, features…], one or more")
     if np.dtype(data.dtype).kind != "f" and "float" not in data.dtype.name:

@@ -60,7 +60,6 @@ class StackedForward:
 
     def __call__(self, state: tuple[Array, tuple[Any, ...]], v: Array) -> Array:
         points, parameters = state
-        v = v.astype(points.dtype)  # of a wider output, probes are wider than the input
 
         def images(x: Array) -> Array:
             _, push = jax.linearize(lambda x: self.f(x, *parameters), x)
@@ -98,4 +97,4 @@ class StackedBackward:
         start = jnp.zeros((len(u), *points.shape[1:]), u.dtype)
         chunks = [a.reshape(-1, size, *a.shape[1:]) for a in (filled, rows)]
         total: Array = jax.lax.scan(step, start, (chunks[0], chunks[1]))[0]
-        return total.astype(u.dtype)
+        return total

@@ -85,7 +85,7 @@ def _planned(program: Program, given: Sequence[Kind], rules: Mapping[str, str]) 
 def _scan(site: Site) -> Decision:
     """The body, with kinds of what it carries that no longer change."""
     step, body = site.step, site.step.inner[0]
-    fixed, carried = step.params["num_consts"], step.params["num_carry"]
+    fixed, carried = step.loop
     given = [_inside(kind, number) for kind, number in zip(site.operands, body.inputs, strict=True)]
     tried = {i: list(_TRIED[given[i].role]) for i in range(fixed, fixed + carried)}
     while True:

@@ -136,7 +136,7 @@ def _slope_to(root: Any, value: Any, at_zero: float) -> Any:
 
 def _scanned(step: Step, plan: Plan, at: list[Any], path: Values) -> list[Any]:
     """One scan over both: the frozen values, and the path beside them."""
-    fixed, carried = step.params["num_consts"], step.params["num_carry"]
+    fixed, carried = step.loop
     body = plan.program
     linear = [plan.linear(number) for number in body.inputs]
     along = [

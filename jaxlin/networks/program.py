@@ -39,6 +39,7 @@ class Step:
         outputs: the values it makes.
         where: file, line and function that it was written in.
         inner: the programs of control flow: the body of a scan, the branches of a cond.
+        loop: of a scan, how many of its inputs are the same in every round, and how many are carried.
     """
 
     primitive: core.Primitive
@@ -47,6 +48,7 @@ class Step:
     outputs: tuple[int, ...]
     where: str
     inner: tuple[Program, ...] = ()
+    loop: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
@@ -193,11 +195,27 @@ def _place_of(info: Any) -> str:
 def _step(equation: Any, inputs: Sequence[int], outputs: Sequence[int], where: str) -> Step:
     params = equation.params
     inner: tuple[Program, ...] = ()
+    loop = 0, 0
     if equation.primitive.name == "scan":
         inner = (flattened(params["jaxpr"]),)
+        loop = _loop_of(equation)
     elif equation.primitive.name == "cond":
         inner = tuple(map(flattened, params["branches"]))
-    return Step(equation.primitive, params, tuple(inputs), tuple(outputs), where, inner)
+    return Step(equation.primitive, params, tuple(inputs), tuple(outputs), where, inner, loop)
+
+
+def _loop_of(scan: Any) -> tuple[int, int]:
+    """The counts of :attr:`Step.loop`, by shapes: JAX keeps them under other names in every other version.
+
+    What a scan takes or makes row by row has one dimension more outside of its body.
+    """
+    body = scan.params["jaxpr"].jaxpr
+
+    def by_rows(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outside, inside, strict=True))
+
+    carried = len(scan.outvars) - by_rows(scan.outvars, body.outvars)
+    return len(scan.invars) - carried - by_rows(scan.invars, body.invars), carried
 
 
 def _wrapped(equation: Any) -> Any:
