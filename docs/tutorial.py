@@ -24,14 +24,18 @@ import jaxlin
 
 model = jaxlin.load("demo-qwen")
 prompt = "If you want to see the capital of France, go to"
-result = model.svd(prompt, k=4)
+result = model.svd(prompt, k=4, metric="fisher")
 assert result.certificate.holds
 print(result)
 
 # %% [markdown]
+# `metric="fisher"` measures an output by what it changes in the prediction: a unit step along a right vector changes the
+# prediction by ½σ², in nats.
+#
 # A notebook shows a result as tables; `rich.print(result.table())` prints the same. The certificate comes first. It
 # is computed from fresh passes, after the solver has finished. Then come the singular directions: what each left vector
-# writes, and which tokens of the prompt its right vector points to.
+# writes, what it contributes to the logits of the predicted token and of its strongest rival, and which tokens of the
+# prompt its right vector points to.
 
 # %%
 result
@@ -46,6 +50,17 @@ for s, direction in zip(result.s, result.directions, strict=True):
 first = result.directions[0].inputs[0]
 print(f"the first right vector has weight {first.norm:.2f} on {first.text!r}, at position {first.position}")
 assert first.text.strip() == "France"
+
+# %% [markdown]
+# ## The metric of the paper
+#
+# Without `metric` an output is measured by its length as a vector, as in the paper. Then σ says how much a direction
+# changes the hidden state, whether or not that changes the prediction.
+
+# %%
+hidden = model.svd(prompt, k=4)
+for name, found in (("fisher", result), ("hidden", hidden)):
+    print(name, [direction.outputs[0].text for direction in found.directions])
 
 # %% [markdown]
 # ## Which token contributes most to the answer?

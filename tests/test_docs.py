@@ -110,7 +110,7 @@ def test_long_documents_run(document: str, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.demos
 def test_the_tutorial_runs(capsys: pytest.CaptureFixture[str]):
     exec(text_of("docs/tutorial.py"), {})
-    assert "[' Paris', ' Ireland'" in capsys.readouterr().out
+    assert "[' Paris', ' French'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

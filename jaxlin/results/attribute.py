@@ -14,12 +14,13 @@ from jaxlin.linear.certificate import Certificate, Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
 from jaxlin.results.attribute_views import TWO_BEST, pictures_of, table_of
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result
 from jaxlin.results.labels import Labels
 from jaxlin.results.page.attribute import view_of
 from jaxlin.results.page.pieces import View
 from jaxlin.results.pictures import Picture
 from jaxlin.results.plain import restored
+from jaxlin.results.saved import map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.split import Split
 from jaxlin.results.svd import SVDResult

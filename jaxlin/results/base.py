@@ -21,12 +21,14 @@ from jaxlin.errors import JaxlinError
 from jaxlin.results import store
 from jaxlin.results.about import About
 from jaxlin.results.calls import python_calls
+from jaxlin.results.frames import pandas_module
 from jaxlin.results.labels import Labels
 from jaxlin.results.metric import HIDDEN
 from jaxlin.results.page.pieces import View, facts_of, predicted
 from jaxlin.results.pictures import Figures, Picture, check_formats
-from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.plain import as_plain
 from jaxlin.results.prediction import Prediction
+from jaxlin.results.saved import entries_of
 from jaxlin.results.schema import Schema, check_entries, check_finite, check_tensors, same_values
 from jaxlin.results.spelling import ending, file_names
 from jaxlin.results.staging import all_or_none, staged
@@ -41,11 +43,8 @@ _HEAD = (
     "prediction", "model", "family", "revision", "weights_sha256", "policy", "metric",
     "dtype", "precision", "offload", "seed", "tokens", "token_texts", "span", "position", "shape", "dial",
 )  # fmt: skip
-#: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
-_FACTS = ("policy", "metric", "dial", "span", "normed")
 #: Letters of a prompt in the title of a picture.
 _LETTERS = 48
-_LABELLED = ("prediction", "tokens", "token_texts", "position", *_FACTS)
 
 
 #: A result of one kind. (Not ``Self``, which beartype knows in classes alone that it decorates whole.)
@@ -148,7 +147,7 @@ class Result(ABC):
 
     def head(self) -> dict[str, Any]:
         """The short entries of its summary, which are all but its details."""
-        noted = {**self.about.entries, **_labelled(self.labels), **self.figures()}
+        noted = {**self.about.entries, **entries_of(self.labels), **self.figures()}
         if not {"peak_bytes", "device", "versions"} <= noted.keys():
             noted = {**self._environment, **noted}
         first = {name: noted[name] for name in _HEAD if name in noted}
@@ -321,21 +320,6 @@ class Result(ABC):
         return pandas_module().DataFrame(self.rows())
 
 
-def pandas_module() -> Any:
-    """pandas, which is loaded when a frame is asked for.
-
-    Raises:
-        JaxlinError: it is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise JaxlinError(
-            'tables of pandas need pandas, which is not installed: pip install "jaxlin[pandas]"'
-        ) from error
-    return pandas
-
-
 @contextmanager
 def _in_words(folder: Path) -> Iterator[None]:
     """An error in words where something is missing."""
@@ -352,59 +336,8 @@ def _words_of(entry: Any) -> str:
     return ", ".join(map(str, entry)) if isinstance(entry, list | Mapping) else str(entry or "")
 
 
-def map_arrays(x: Any, y: Any, offset: Any, labels: Labels | None) -> dict[str, Any]:
-    """What every result on disk says about its map, by name of tensor; without what is not known."""
-    arrays = {"embeddings": x, "output": y, "offset": offset}
-    if labels is not None:
-        arrays |= {
-            "token_ids": np.asarray(labels.ids, np.int64),
-            "positions": np.asarray(labels.positions, np.int64),
-        }
-    return {name: array for name, array in arrays.items() if array is not None}
-
-
-def shape_of(x: Any, y: Any) -> dict[str, Any]:
-    """The size of the matrix, where its point is known."""
-    return {} if x is None or y is None else {"shape": [int(np.size(y)), int(np.size(x))]}
-
-
 def keep_order(result: Result, name: str) -> None:
     """Make a dictionary in a field one whose order JAX keeps: it sorts the keys of an ordinary one."""
     entries = getattr(result, name)
     if type(entries) is dict:
         object.__setattr__(result, name, OrderedDict(entries))
-
-
-def _labelled(labels: Labels | None) -> dict[str, Any]:
-    if labels is None:
-        return {}
-    facts = {} if labels.reader is None else labels.reader.facts()
-    tokens = {"tokens": len(labels.ids), "token_texts": labels.texts, "position": labels.position}
-    predicted = {} if labels.predicted is None else {"prediction": labels.predicted()}
-    return {**facts, "span": None, **labels.facts, **tokens, **predicted}
-
-
-def saved_labels(
-    arrays: Mapping[str, np.ndarray], summary: Mapping[str, Any], *, hidden: bool = True
-) -> Labels | None:
-    """The labels of a saved result, which nothing reads vectors for."""
-    if "token_ids" not in arrays:
-        return None
-    prediction = restored(Prediction | None, summary.get("prediction"), "prediction")
-    if prediction is not None and not prediction.tokens:
-        raise ValueError("its prediction has no tokens")
-    return Labels(
-        ids=tuple(arrays["token_ids"].tolist()),
-        texts=tuple(summary["token_texts"]),
-        positions=tuple(arrays["positions"].tolist()),
-        position=summary["position"],
-        facts={name: summary[name] for name in _FACTS if name in summary},
-        hidden=hidden,
-        predicted=None if prediction is None else lambda: prediction,
-    )
-
-
-def saved_about(summary: Mapping[str, Any], details: Sequence[str], labels: Labels | None) -> About:
-    """What stays of a saved summary when the labels and long entries are taken out."""
-    known = {"verb", *details, *(() if labels is None else _LABELLED)}
-    return About({name: entry for name, entry in summary.items() if name not in known})

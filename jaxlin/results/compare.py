@@ -16,7 +16,7 @@ from rich.table import Table
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import python_calls
 from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.labels import Labels
@@ -24,6 +24,7 @@ from jaxlin.results.output_pictures import reconstruction
 from jaxlin.results.page.pieces import DIRECTIONS, View, card, chart, line, table, words
 from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import restored
+from jaxlin.results.saved import map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import (

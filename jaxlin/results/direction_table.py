@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -22,32 +23,60 @@ if TYPE_CHECKING:
 
 #: Tokens of the other side of a direction in a table, and positions of an input that nothing names.
 _AGAINST, _POSITIONS = 3, 3
+#: Columns of text from which on everything stands in one table.
+_WIDE = 110
 #: Said of a direction that scores the whole vocabulary with one sign.
 NOTHING = "no token stands out"
 
 
-def table_of_directions(result: SVDResult) -> Table:
-    """Every direction, and at the end what all of them contribute together, of how much."""
-    heads = columns_of(result)
-    table = new_table(None, "#", "σ", "residual", *heads, show_lines=True)
-    wide = bool(result.outputs and result.outputs[0])
-    if wide:
-        table.add_column("writes (+) and writes against (−), with scores", ratio=3)
+class DirectionTable:
+    """Every direction, and at the end what all of them contribute together, of how much.
+
+    One table where there is room for it. On a narrow terminal two, so that words keep their lines: first what
+    the directions contribute and write, then where they look.
+    """
+
+    def __init__(self, result: SVDResult) -> None:
+        self._result = result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self._result
+        if options.max_width >= _WIDE:
+            yield _table(result, residuals=True, words=_has_words(result), places=True)
+        elif _has_words(result):
+            yield _table(result, residuals=False, words=True, places=False)
+            yield _table(result, residuals=True, words=False, places=True, figures=False)
+        else:
+            yield _table(result, residuals=True, words=False, places=True)
+
+
+def _has_words(result: SVDResult) -> bool:
+    return bool(result.outputs and result.outputs[0])
+
+
+def _table(result: SVDResult, *, residuals: bool, words: bool, places: bool, figures: bool = True) -> Table:
+    heads = columns_of(result) if figures else []
+    table = new_table(None, "#", "σ", *(["residual"] if residuals else []), *heads, show_lines=True)
     where = "position" if result.directions is None else "position, token, weight (contribution) → nearest"
-    table.add_column(f"right vector: {where}", ratio=3)
-    places = places_of(result)
+    told = ["writes (+) and writes against (−), with scores"] if words else []
+    told += [f"right vector: {where}"] if places else []
+    for column in told:
+        table.add_column(column, ratio=3)
+    looks = places_of(result)
     for i in result.order:
         flag = "" if bool(result.converged[i]) else " ✗"
-        figures = [] if not heads or result.split is None else figures_of(result.split.directions[i])
-        words = [Text(words_of(result, i))] if wide else []
-        residual = f"{float(result.residuals[i]):.0e}{flag}"
-        table.add_row(
-            str(i + 1), f"{float(result.s[i]):.4g}", residual, *figures, *words, Text("\n".join(places[i]))
-        )
+        row = [str(i + 1), f"{float(result.s[i]):.4g}{'' if residuals else flag}"]
+        row += [f"{float(result.residuals[i]):.0e}{flag}"] if residuals else []
+        row += figures_of(result.split.directions[i]) if heads and result.split is not None else []
+        said = [words_of(result, i)] if words else []
+        said += ["\n".join(looks[i])] if places else []
+        table.add_row(*row, *map(Text, said))
     if heads:
-        name = f"these {len(result.s)} together"
+        before = [""] * (3 if residuals else 2)
+        after = [Text(f"these {len(result.s)} together"), *[Text()] * (len(told) - 1)]
         table.add_section()
-        table.add_row("", "", "", *together_of(result), *([Text(name), ""] if wide else [Text(name)]))
+        sums = [figure.replace(" of ", "\nof ") for figure in together_of(result)]  # for narrow columns
+        table.add_row(*before, *sums, *after)
     return table
 
 

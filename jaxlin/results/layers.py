@@ -10,41 +10,25 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jaxtyping import Float
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import RenderableType
 
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import DetachedJacobian, Leaf
 from jaxlin.linear.vectors import overlaps
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, keep_order, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result, keep_order
 from jaxlin.results.calls import given
-from jaxlin.results.dimensions import Dimensions
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels
 from jaxlin.results.layer import PARTS, LayerFigures, LayerSVD, Outputs
-from jaxlin.results.metric import HIDDEN, METRICS
+from jaxlin.results.layers_views import pictures_of, table_of
+from jaxlin.results.metric import HIDDEN
 from jaxlin.results.page.layers import view_of
 from jaxlin.results.page.pieces import View
-from jaxlin.results.pictures import Picture, lines, path, spectra
+from jaxlin.results.pictures import Picture
+from jaxlin.results.saved import map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.schema import Schema, Tensor, of_map
-from jaxlin.results.sinks import spell_sinks
-from jaxlin.results.tables import (
-    RESIDUALS,
-    Line,
-    new_table,
-    panel,
-    prediction_lines,
-    spell,
-    spell_map,
-    verdict,
-)
 from jaxlin.results.triplets import output_entries, repeated_triplets, triplet_entries, triplet_rows
-from jaxlin.runtime.sizes import spell_size
-
-#: Directions, and tokens of each, in a table; all are in the files.
-_DIRECTIONS, _WORDS = 2, 4
 
 
 @jax.tree_util.register_dataclass
@@ -242,86 +226,13 @@ class LayersResult(Result):
 
     def table(self) -> RenderableType:
         """The certificates in one panel, then a table for each part."""
-        summary = self.summary()
-        odd = [
-            f"{name}: {verdict(certificate)}"
-            for name, certificate in self.certificates
-            if certificate.zero or not certificate.holds
-        ]
-        failed = sum(not certificate.holds for _, certificate in self.certificates)
-        count = f"{failed} of {len(self.certificates)} maps"
-        norm = "through the final norm" if self.normed else "as they are in the residual stream"
-        where = spell_map(summary, f"outputs {norm}")
-        shown = panel(
-            [*prediction_lines(self.prediction), *self.lines()],
-            f"FAILS in {count}" if failed else "holds",
-            *odd,
-            f"{where} · peak {spell_size(summary['peak_bytes'])}",
-        )
-        metric = self.entry("metric", HIDDEN)
-        of = f"metric {metric}, that of the prompt's prediction at every layer: "
-        said = [] if metric == HIDDEN else [Text(f"{of}{METRICS[metric]}")]
-        return Group(shown, *said, *(self._table(name) for name in self.parts), *self.sinks())
+        return table_of(self)
 
-    def sinks(self) -> list[Text]:
-        """Where the first right vectors lie at the first position, part by part."""
-        said = []
-        for name, part in self.parts.items():
-            weights = np.stack([layer.weights[0] for layer in part])
-            if self.labels is not None and len(self.labels.ids) == weights.shape[1]:
-                sinks = spell_sinks(weights, self.labels, [str(layer) for layer in self.layers], "layer")
-                said += [Text(f"{name}: {sinks}")] if sinks else []
-        return said
-
-    def lines(self) -> list[Line]:
-        """All certificates in one line."""
-        every = [certificate for _, certificate in self.certificates]
-        wanted = sum(certificate.wanted for certificate in every)
-        converged = sum(certificate.converged for certificate in every)
-        text = (
-            f"{converged} of {wanted} triplets of {len(every)} maps within {every[0].tolerance:.0e}·σ₁, "
-            f"worst {max(certificate.worst_residual for certificate in every):.1e}·σ₁"
-        )
-        return [Line("residuals", text, converged == wanted, RESIDUALS)]
-
-    def _table(self, name: str) -> Table:
-        """One row a layer; the path is how much of the last layer's left space is there already."""
-        path = self.path if name == "cumulative" else None
-        columns = ["layer", "σ₁", "stable\nrank", "partici-\npation", *(["path"] if path is not None else [])]
-        table = new_table(f"{name}: {PARTS[name]}", *columns)
-        for number in range(_DIRECTIONS):
-            table.add_column(f"left vector {number + 1} writes", ratio=1)
-        for i, (number, layer) in enumerate(zip(self.layers, self.parts[name], strict=True)):
-            shared = [] if path is None else [f"{np.square(path[i]).sum() / path.shape[1]:.0%}"]
-            table.add_row(
-                str(number),
-                f"{float(layer.s[0]):.4g}",
-                f"{layer.dimensions.stable_rank:.2f}",
-                _participation(layer.dimensions),
-                *shared,
-                *(spell(outputs, _WORDS) for outputs in self.outputs[name][i][:_DIRECTIONS]),
-            )
-        return table
+    def pictures(self) -> list[Picture]:
+        return pictures_of(self)
 
     def shown(self) -> View:
         return view_of(self)
-
-    def pictures(self) -> list[Picture]:
-        first = {name: [float(layer.s[0]) for layer in part] for name, part in self.parts.items()}
-        pictures = [
-            lines("stable_rank", self.layers, self.stable_ranks, "stable rank ‖J‖²_F / σ₁²"),
-            lines("largest_sigma", self.layers, first, "σ₁", log=True),
-            *(
-                spectra(f"spectra_{name}", name, self.layers, np.stack([layer.s for layer in part]))
-                for name, part in self.parts.items()
-            ),
-        ]
-        if self.path is None:
-            return pictures
-        turning = path(self.layers, self.path)
-        if not any(np.any(np.asarray(layer.s) > 0) for layer in self.parts["cumulative"]):
-            turning = replace(turning, nothing="every map is 0, and any vectors would do as its left ones")
-        return [*pictures, turning]
 
     def call(self) -> dict[str, Any]:
         noted = given(
@@ -338,8 +249,3 @@ class LayersResult(Result):
             for number, layer, outputs in zip(self.layers, part, self.outputs[name], strict=True)
             for row in triplet_rows(layer.s, layer.residuals, outputs)
         ]
-
-
-def _participation(dimensions: Dimensions) -> str:
-    least, most = dimensions.participation
-    return f"{least:.3g}" if most - least < 0.01 else f"{least:.3g}–{most:.3g}"

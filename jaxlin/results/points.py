@@ -14,7 +14,8 @@ from rich.console import Group, RenderableType
 from jaxlin.linear.certificate import Check
 from jaxlin.linear.vectors import quietly
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, pandas_module
+from jaxlin.results.base import Result
+from jaxlin.results.frames import pandas_module
 from jaxlin.results.page.pieces import View, bars, card, table
 from jaxlin.results.pictures import Picture
 from jaxlin.results.point_pictures import bars_of_features

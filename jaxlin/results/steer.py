@@ -14,12 +14,13 @@ from rich.text import Text
 from jaxlin.errors import printable
 from jaxlin.linear.certificate import Certificate
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, saved_about
+from jaxlin.results.base import Result
 from jaxlin.results.calls import given
 from jaxlin.results.labels import Reader
 from jaxlin.results.page.pieces import View, card, table
 from jaxlin.results.pictures import Picture, spectrum
 from jaxlin.results.plain import restored
+from jaxlin.results.saved import saved_about
 from jaxlin.results.schema import Schema, Tensor
 from jaxlin.results.svd import SVDResult
 from jaxlin.results.tables import certificate_lines, new_table, verdict

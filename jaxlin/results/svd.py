@@ -14,7 +14,6 @@ from rich.console import RenderableType
 from jaxlin.linear.certificate import Certificate
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.base import map_arrays, saved_about, saved_labels
 from jaxlin.results.calls import given
 from jaxlin.results.contributions import Contributions, check_split
 from jaxlin.results.directions import Direction
@@ -26,6 +25,7 @@ from jaxlin.results.page.pieces import View
 from jaxlin.results.page.svd import view_of
 from jaxlin.results.pictures import Picture
 from jaxlin.results.plain import restored
+from jaxlin.results.saved import map_arrays, saved_about, saved_labels
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.sinks import first_shares
 from jaxlin.results.svd_readout import SVDReadout

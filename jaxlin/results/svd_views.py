@@ -12,8 +12,8 @@ from rich.text import Text
 
 from jaxlin.linear.vectors import quietly
 from jaxlin.results.direction_table import (
+    DirectionTable,
     notes_below,
-    table_of_directions,
     table_of_target,
 )
 from jaxlin.results.metric import HIDDEN, METRICS
@@ -50,7 +50,7 @@ def table_of(result: SVDResult) -> RenderableType:
     if result.metric != HIDDEN:
         shown.append(Text(f"metric {result.metric}: {METRICS[result.metric]}"))
     if result.target is None:
-        shown += [table_of_directions(result), *notes_below(result)]
+        shown += [DirectionTable(result), *notes_below(result)]
     else:
         shown.append(table_of_target(result))
     shown += [table_of_rows(result.largest_rows)] if result.largest_rows else []

@@ -16,7 +16,7 @@ from rich.text import Text
 from jaxlin.linear.certificate import Check
 from jaxlin.linear.operator import Leaf
 from jaxlin.results.about import About
-from jaxlin.results.base import Result, map_arrays, saved_about, saved_labels, shape_of
+from jaxlin.results.base import Result
 from jaxlin.results.calls import given
 from jaxlin.results.directions import read_outputs
 from jaxlin.results.labels import Labels, TokenScore
@@ -25,6 +25,7 @@ from jaxlin.results.page.pieces import View
 from jaxlin.results.page.tokens import view_of
 from jaxlin.results.pictures import Picture, lines
 from jaxlin.results.plain import as_plain, restored
+from jaxlin.results.saved import map_arrays, saved_about, saved_labels, shape_of
 from jaxlin.results.schema import Schema, Tensor, of_map
 from jaxlin.results.sinks import spell_sink_of_map
 from jaxlin.results.tables import (

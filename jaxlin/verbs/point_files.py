@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxlin.errors import JaxlinError, shortened
-from jaxlin.results.base import pandas_module
+from jaxlin.results.frames import pandas_module
 from jaxlin.runtime.files import check_regular
 
 #: What an .npz of several arrays calls its points, and their names.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jaxlin.results.layer import PARTS
+from jaxlin.results.layers_views import lines_of, sinks_of
 from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.results.page.pieces import NUMBERS, View, card, chart, line, number, numbers, scores, tokens_of
 from jaxlin.results.tables import Line, certificate_lines
@@ -32,7 +33,7 @@ def view_of(result: LayersResult) -> View:
         "cards": [card("certificate of all maps", result.holds, _lines(result))],
         "notes": [
             *([] if metric == HIDDEN else [f"{of}{METRICS[metric]}"]),
-            *(sink.plain for sink in result.sinks()),
+            *(sink.plain for sink in sinks_of(result)),
         ],
     }
 
@@ -41,7 +42,7 @@ def _lines(result: LayersResult) -> list[Line]:
     """The certificates in a few lines, and every figure that fails."""
     held = sum(certificate.holds for _, certificate in result.certificates)
     text = f"{held} of {len(result.certificates)} certificates hold"
-    lines = [Line("maps", text, result.holds, "every part of every layer has its own"), *result.lines()]
+    lines = [Line("maps", text, result.holds, "every part of every layer has its own"), *lines_of(result)]
     for name, certificate in result.certificates:
         failed = [entry for entry in certificate_lines(certificate) if not entry.holds]
         lines += [replace(entry, name=f"{name}: {entry.name}") for entry in failed]
