@@ -94,7 +94,7 @@ def choose_method(
         raise JaxlinError(f"`block` is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
-    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
+    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m)
     free = free_bytes() if memory is None else memory
     why = ""
     if method == "auto":
