@@ -6,8 +6,8 @@
 
 Each row runs in a process of its own, so that its peak of memory is its own, and is written as it comes. A
 row is solved twice: the first time with its programs compiled, the second time without; the share of the
-card's rate is of the second, from the arithmetic of its passes. ``--try`` runs the rows with a tiny decoder on
-whatever device there is, to see that they run; its figures go nowhere but to ``--json``.
+card's rate is of the second, from the arithmetic of its passes. ``--try`` runs the rows with a tiny decoder
+on whatever device there is, to see that they run; its figures go nowhere but to ``--json``.
 """
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ def main() -> int:
     if options.one is not None:
         print(json.dumps(measured(ROWS[options.one], tiny=False)))
         return 0
-    chosen = [
-        i for i, row in enumerate(ROWS) if not options.only or options.only in f"{row}, {row.arithmetic}"
-    ]
+    names = [f"{row}, {row.tokens} tokens, {row.arithmetic}" for row in ROWS]
+    chosen = [i for i, name in enumerate(names) if not options.only or options.only in name]
     if not chosen:
         return refuse(f"no row has {options.only!r} in its name: leave `--only` out to see all of them")
     if options.tiny:

@@ -53,11 +53,14 @@ class Examined:
 def layouts(operator: DetachedJacobian, k: int, *, estimates: bool) -> tuple[Layout, Layout]:
     """How the probes of :func:`examine` are sent backwards and forwards, for k triplets.
 
-    ``estimates`` says whether the energy is estimated: without all singular values.
+    ``estimates`` says whether the energy is estimated: where a method does not know all singular values. One
+    that does has all rows, from passes of this many probes: these have as many, and are the same program.
     """
     most = operator.probes_per_pass
-    backward = Layout.of(k + 1 + (ENERGY_PASSES if estimates else 0), most)
-    return backward, Layout.of(k + 3, most, again=True)
+    forward = Layout.of(k + 3, most, again=True)
+    if estimates:
+        return Layout.of(k + 1 + ENERGY_PASSES, most), forward
+    return Layout(k + 1, most, -(-(k + 1) // most)), forward
 
 
 def examine(
