@@ -179,12 +179,12 @@ def plan_here(job: Job, dial: models.Dial, solver: Solver) -> dict[str, Any]:
 def compile_rest(compiler: Compiler, setting: Setting, job: Job, operator: DetachedJacobian) -> None:
     """What a plan of ``svd`` has not: single probes, blocks of ``tokens``, continuations.
 
-    The last two know nothing of dial, policy and length.
+    The last two know nothing of dial and policy, and are compiled with the first setting of a model.
     """
     inputs, outputs = operator.input_shape, operator.output_shape
     compiler("forward", jax.jit(DetachedJacobian.matmat), operator, Shape((1, *inputs), operator.dtype))
     compiler("backward", jax.jit(DetachedJacobian.rmatmat), operator, Shape((1, *outputs), operator.dtype))
-    if setting.dial != STORED or job.policy != "detached":
+    if setting != next(other for other in SETTINGS if other.model == setting.model):
         return
     d = job.config.embed_dim
     blocks, left = Shape((16, d, d), jnp.float32), Shape((16, 10, d), jnp.float32)

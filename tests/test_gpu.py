@@ -1,4 +1,4 @@
-"""What is said of GPUs and of a corpus is what the committed figures say; the script for a GPU runs without one."""
+"""The pages on GPUs and on a corpus hold the committed figures; the script for a GPU runs without one."""
 
 from __future__ import annotations
 
