@@ -33,7 +33,9 @@ class Layout:
     def of(cls, count: int, most: int, *, again: bool = False) -> Layout:
         """At most so many in a call; with ``again`` the first of them also in another, later call."""
         needed = count + again
-        calls = max(math.ceil(needed / most), 1 + again)
+        fewest = max(math.ceil(needed / most), 1 + again)
+        # One call more, where fewer probes are then sent once more.
+        calls = min((fewest, fewest + 1), key=lambda calls: calls * math.ceil(needed / calls))
         return cls(count, math.ceil(needed / calls), calls)
 
     @property

@@ -28,7 +28,7 @@ def check_compilation_cache() -> None:
     it off.
     """
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
-    if not jax.config.read("jax_enable_compilation_cache"):
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
         return
     asked = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not asked:
