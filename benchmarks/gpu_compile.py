@@ -105,6 +105,7 @@ def main() -> None:
     kept: dict[str, Any] = {"k": K, "probes": PROBES, **environment(), "rows": []}
     if options.json is not None and options.json.exists():
         kept["rows"] = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+    kept["jobs"] = [[card.name, str(setting)] for card in CARDS.values() for setting in SETTINGS]
     there = {(row["card"], row["setting"]) for row in kept["rows"]}
     console = Console()
     for card in options.card:
@@ -125,6 +126,8 @@ def main() -> None:
             kept["rows"].append(json.loads(done.stdout.splitlines()[-1]))
             if options.json is not None:
                 write(options.json, kept)
+    if options.json is not None:
+        write(options.json, kept)
     for card in options.card:
         console.print(table_of(CARDS[card].name, [r for r in kept["rows"] if r["card"] == CARDS[card].name]))
 

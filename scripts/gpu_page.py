@@ -32,7 +32,8 @@ def main() -> None:
 
 def rewritten(text: str) -> str:
     """The document with the tables of the figures that are there."""
-    text = put_between(text, "compiled", compiled(json.loads(COMPILED.read_text(encoding="utf-8"))["rows"]))
+    there = json.loads(COMPILED.read_text(encoding="utf-8"))
+    text = put_between(text, "compiled", f"{compiled(there['rows'])}\n{missing(there)}")
     measured_there = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else None
     return put_between(text, "measured", NOTHING if measured_there is None else measured(measured_there))
 
@@ -52,6 +53,22 @@ def compiled(rows: Sequence[Row]) -> str:
     lines = [_program(program, first["planned"]["programs"]) for program in first["programs"]]
     parts.append(f"The programs of the first job, {first['card']}:\n\n{markdown(head, lines)}")
     return "\n".join(parts)
+
+
+def missing(figures: Mapping[str, Any]) -> str:
+    """Which jobs have not been compiled, in a sentence."""
+    there = {(row["card"], row["setting"]) for row in figures["rows"]}
+    left = [(card, setting) for card, setting in figures["jobs"] if (card, setting) not in there]
+    if not left:
+        return f"All {len(figures['jobs'])} jobs are there.\n"
+    by_card = [
+        f"{card}: {'; '.join(setting for other, setting in left if other == card)}"
+        for card in dict.fromkeys(card for card, _ in left)
+    ]
+    return (
+        f"{len(left)} of {len(figures['jobs'])} jobs are left out, and `make gpu-compile` "
+        f"goes on with them. {'. '.join(by_card)}.\n"
+    )
 
 
 def _line(row: Row) -> list[str]:
