@@ -82,7 +82,7 @@ class Compiled:
 
     Attributes:
         name: of the program.
-        seconds: that compiling it took.
+        seconds, cores: that compiling it took, by the wall clock and of busy cores.
         arguments, results, scratch: bytes.
         copies, copied: how many times a pass through the program makes another array of a whole matrix of
             weights (copied, sliced out of a stack, transposed or widened), and the bytes of these arrays.
@@ -92,6 +92,7 @@ class Compiled:
 
     name: str
     seconds: float
+    cores: float = 0
     arguments: int = 0
     results: int = 0
     scratch: int = 0
@@ -115,7 +116,7 @@ class Compiler:
 
     def __call__(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Compiled:
         """Compile a jitted function at arguments of these shapes."""
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.process_time()
         placed = jax.tree.map(
             lambda a: Shape(a.shape, a.dtype, sharding=self._place) if isinstance(a, Shape) else a, arguments
         )
@@ -126,13 +127,14 @@ class Compiler:
             reason = str(error).splitlines()[0][:200]
             self.done.append(Compiled(name, time.perf_counter() - start, failed=reason))
             return self.done[-1]
-        seconds = time.perf_counter() - start
+        seconds, cores = time.perf_counter() - start, time.process_time() - began
         memory, text = program.memory_analysis(), program.as_text()
         copies = list(weight_copies(text, self._matrices))
         self.done.append(
             Compiled(
                 name,
-                seconds,
+                round(seconds, 2),
+                round(cores, 2),
                 memory.argument_size_in_bytes,
                 memory.output_size_in_bytes - memory.alias_size_in_bytes,
                 memory.temp_size_in_bytes,

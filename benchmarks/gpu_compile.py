@@ -45,6 +45,8 @@ from jaxlin.runtime.environment import environment
 
 K, PROBES, CONTINUED = 32, 8, 16
 LONG = 32_768
+#: Bytes with which no plan changes its method.
+ENOUGH = 10**12
 STORED, RECOMPUTED = models.Dial(), models.Dial(gate="recomputed")
 LEAN = models.Dial("queries_keys", "recomputed")
 
@@ -65,21 +67,26 @@ class Setting:
         return f"{self.model}, {self.tokens} tokens, {self.dtype}, {self.precision}, {dial}, {self.policy}"
 
 
-#: One published config a family, then every precision, dial and policy of one, then what has to fit.
+#: The example of the paper, long prompts, one published config a family, then what is left of precisions,
+#: dials and policies, then the largest: a run that is cut off has the first of these.
 SETTINGS = (
-    *(Setting(name) for name in ("gemma-3-4b", "gemma-2-2b", "llama-3.2-3b", "qwen2.5-7b", "qwen3-4b")),
-    *(Setting(name) for name in ("mistral-7b-v0.1", "phi-4-mini", "olmo-2-7b", "smollm2-135m")),
-    *(Setting("gemma-3-4b", precision=name) for name in ("tf32", "bf16x3", "bfloat16")),
+    Setting("gemma-3-4b"),
     Setting("gemma-3-4b", dtype="bfloat16"),
-    Setting("gemma-3-4b", dial=RECOMPUTED),
-    Setting("gemma-3-4b", dial=models.Dial("queries_keys")),
-    Setting("gemma-3-4b", dial=LEAN),
-    Setting("gemma-3-4b", policy="none"),
-    Setting("gemma-3-4b", policy="half"),
     Setting("gemma-3-4b", 4096, "bfloat16", dial=models.Dial("queries_keys")),
     Setting("gemma-3-4b", LONG, "bfloat16", dial=LEAN),
-    Setting("qwen3-14b", 4096, "bfloat16", dial=LEAN),
+    Setting("gemma-3-4b", policy="none"),
+    *(Setting(name) for name in ("llama-3.2-1b", "qwen3-4b", "gemma-2-2b", "phi-4-mini")),
+    *(Setting(name, dtype="bfloat16") for name in ("olmo-2-7b", "mistral-7b-v0.1", "qwen2.5-7b")),
+    *(Setting("gemma-3-4b", precision=name) for name in ("tf32", "bf16x3", "bfloat16")),
+    Setting("gemma-3-4b", 1600, policy="none"),
+    Setting("gemma-3-4b", dial=LEAN),
     Setting("llama-3.1-8b", 4096, "bfloat16", dial=LEAN),
+    Setting("qwen3-14b", 4096, "bfloat16", dial=LEAN),
+    Setting("gemma-3-4b", dial=RECOMPUTED),
+    Setting("gemma-3-4b", dial=models.Dial("queries_keys")),
+    Setting("gemma-3-4b", policy="half"),
+    Setting("gemma-3-12b", dtype="bfloat16"),
+    Setting("smollm2-135m"),
 )
 
 
@@ -93,11 +100,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         card, number = options.one
-        print(json.dumps(measure(SETTINGS[int(number)], CARDS[card])))
+        print(json.dumps(measure(SETTINGS[int(number)], CARDS[card], json.load(sys.stdin))))
         return
     kept: dict[str, Any] = {"k": K, "probes": PROBES, **environment(), "rows": []}
     if options.json is not None and options.json.exists():
         kept["rows"] = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+    kept["jobs"] = [[card.name, str(setting)] for card in CARDS.values() for setting in SETTINGS]
     there = {(row["card"], row["setting"]) for row in kept["rows"]}
     console = Console()
     for card in options.card:
@@ -109,22 +117,38 @@ def main() -> None:
                 continue
             console.print(f"{CARDS[card].name}: {setting}", highlight=False)
             command = [sys.executable, __file__, "--one", card, str(number)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            planned = next((row["planned"] for row in kept["rows"] if row["setting"] == str(setting)), None)
+            done = subprocess.run(
+                command, input=json.dumps(planned), capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 sys.exit(f"{setting} cannot be compiled: {done.stderr[-2000:]}")
             kept["rows"].append(json.loads(done.stdout.splitlines()[-1]))
             if options.json is not None:
-                options.json.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+                write(options.json, kept)
+    if options.json is not None:
+        write(options.json, kept)
     for card in options.card:
         console.print(table_of(CARDS[card].name, [r for r in kept["rows"] if r["card"] == CARDS[card].name]))
 
 
-def measure(setting: Setting, card: Card) -> dict[str, Any]:
-    """Plan the job here, compile all its programs for the card, and say what both have it take."""
+def write(file: Path, kept: dict[str, Any]) -> None:
+    """Put what there is so far in the place of what was there."""
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    new.replace(file)
+
+
+def measure(setting: Setting, card: Card, planned: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Plan the job here, compile all its programs for the card, and say what both have it take.
+
+    ``planned`` is what was planned of the same setting before: it is of this machine, whatever the card.
+    """
     config = models.find_config(setting.model)
     job = Job(config, setting.tokens, setting.dtype, setting.precision, setting.policy)
     solver = Solver(K, "lanczos", 1)
-    planned = forecast(job, setting.dial, solver, memory=card.memory)
+    if planned is None:
+        planned = plan_here(job, setting.dial, solver)
     jax.default_backend = lambda: "gpu"
     jax.clear_caches()
     whole = abstract(job, setting.dial)
@@ -137,16 +161,33 @@ def measure(setting: Setting, card: Card) -> dict[str, Any]:
 
     memory_model.added_bytes = abstraction.added_bytes = added  # type: ignore[assignment]
     compiled = forecast(job, setting.dial, solver, memory=card.memory)
-    compile_rest(compiler, job, whole.operator)
+    compile_rest(compiler, setting, job, whole.operator)
     return row_of(setting, card, planned, compiled, compiler.done)
 
 
-def compile_rest(compiler: Compiler, job: Job, operator: DetachedJacobian) -> None:
-    """What a plan of ``svd`` has not: single probes, blocks of ``tokens``, continuations."""
+def plan_here(job: Job, dial: models.Dial, solver: Solver) -> dict[str, Any]:
+    """What ``jaxlin plan`` says on this machine, a CPU, of all programs and of each: outputs and scratch."""
+    programs: dict[str, int] = {}
+    compile_here = memory_model.added_bytes
+
+    def added(function: Any, *arguments: Any) -> int:
+        programs[_name_of(function)] = compile_here(function, *arguments)
+        return programs[_name_of(function)]
+
+    memory_model.added_bytes = abstraction.added_bytes = added  # type: ignore[assignment]
+    planned = forecast(job, dial, solver, memory=ENOUGH)
+    return {"peak": planned.peak, "bottleneck": planned.bottleneck, "programs": programs}
+
+
+def compile_rest(compiler: Compiler, setting: Setting, job: Job, operator: DetachedJacobian) -> None:
+    """What a plan of ``svd`` has not: single probes, blocks of ``tokens``, continuations.
+
+    The last two know nothing of dial and policy, and are compiled with the first setting of a model.
+    """
     inputs, outputs = operator.input_shape, operator.output_shape
     compiler("forward", jax.jit(DetachedJacobian.matmat), operator, Shape((1, *inputs), operator.dtype))
     compiler("backward", jax.jit(DetachedJacobian.rmatmat), operator, Shape((1, *outputs), operator.dtype))
-    if job.policy != "detached":
+    if setting != next(other for other in SETTINGS if other.model == setting.model):
         return
     d = job.config.embed_dim
     blocks, left = Shape((16, d, d), jnp.float32), Shape((16, 10, d), jnp.float32)
@@ -161,7 +202,7 @@ def compile_rest(compiler: Compiler, job: Job, operator: DetachedJacobian) -> No
 
 
 def row_of(
-    setting: Setting, card: Card, planned: Forecast, compiled: Forecast, programs: list[Compiled]
+    setting: Setting, card: Card, planned: dict[str, Any], compiled: Forecast, programs: list[Compiled]
 ) -> dict[str, Any]:
     """The figures of one setting."""
     config, policy = models.find_config(setting.model), models.POLICIES[setting.policy]
@@ -178,8 +219,9 @@ def row_of(
         "precision": precision,
         "dial": asdict(setting.dial),
         "policy": setting.policy,
-        "peak_planned": planned.peak,
+        "planned": planned,
         "peak_compiled": compiled.peak,
+        "bottleneck": compiled.bottleneck,
         "fits": compiled.peak <= card.memory,
         "arithmetic_seconds": arithmetic,
         "traffic_seconds": read / card.bandwidth,
@@ -207,7 +249,7 @@ def table_of(name: str, rows: list[dict[str, Any]]) -> Table:
             f"{len(programs)}" if not failed else f"not {', '.join(failed)}",
             f"{max(p['seconds'] for p in programs):.0f} s",
             f"{row['peak_compiled'] / GB:.2f} GB",
-            f"{row['peak_compiled'] / row['peak_planned']:.2f} ×",
+            f"{row['peak_compiled'] / row['planned']['peak']:.2f} ×",
             f"{forward['arguments'] / GB:.2f} + {forward['scratch'] / GB:.2f} GB",
             f"{sum(p['copied'] for p in passes) / GB:.1f} GB",
             f"{1e3 * bound:.1f} ms",

@@ -27,6 +27,9 @@ from jaxlin import DetachedJacobian, svd
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers import lanczos, matfree
 from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.examine import layouts
+from jaxlin.solvers.methods import ITERATIVE
+from jaxlin.solvers.recover import recover
 from jaxlin.solvers.result import Request
 from jaxlin.solvers.svd import SOLVERS
 
@@ -85,6 +88,8 @@ def ours_request(job: Job, method: str, tolerance: float | None, progress: Progr
 
 def _ours(operator: DetachedJacobian, method: str, request: Request) -> Found:
     found = next(SOLVERS[method](operator, request))
+    if found.v is None:  # which the certificate's own passes recover
+        return Found(*recover(operator, found.u), found.passes + request.k)
     return Found(np.asarray(found.u), np.asarray(found.s), np.asarray(found.v), found.passes)
 
 
@@ -105,7 +110,8 @@ def certified(job: Job) -> Solve:
 def warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
     """Compile everything a solve will run, the recurrence in every size it may grow to."""
     step = operator.probes_per_pass
-    for b in {1, step, request.k % step or step}:
+    checked = layouts(operator, request.k, estimates=method in ITERATIVE)
+    for b in {1, step, request.k % step or step, *(layout.size for layout in checked)}:
         operator.matmat(jnp.zeros((b, *operator.input_shape), operator.dtype))
         operator.rmatmat(jnp.zeros((b, *operator.output_shape), operator.dtype)).block_until_ready()
     if method == "lanczos":

@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpu_memory import fraction_of, memory_of_gpu
+
 HERE = Path(__file__).parent
 OURS = "ours lanczos"
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -235,26 +237,21 @@ def solve(ask: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def own_errors(chosen: Any, found: Any) -> tuple[float, float]:
     """Without a reference: nothing about σ, and the residual by our own passes in the row's precision."""
-    import jax.numpy as jnp
+    from jaxlin.solvers.examine import examine
+    from jaxlin.solvers.result import Triplets
 
-    from jaxlin.linear.certificate import residuals
-
-    operator = chosen.operator
-    u = jnp.asarray(found.u, operator.dtype).reshape(-1, *operator.output_shape)
-    v = found.v.reshape(-1, *operator.input_shape)
-    residual = residuals(operator, u, jnp.asarray(found.s, operator.dtype), v)
-    return float("nan"), float(residual.max() / found.s[0])
+    triplets = Triplets(found.u, found.s, found.v, found.passes)
+    return float("nan"), float(examine(chosen.operator, triplets, seed=0).residual.max() / found.s[0])
 
 
 def cap_memory(size: str) -> None:
     """Let JAX take so much of the accelerator; said before any process starts it."""
     amount, unit = re.fullmatch(r"([\d.]+)\s*([KMG]B)", size).groups()
-    if shutil.which("nvidia-smi") is None:
+    memory = memory_of_gpu()
+    if memory is None:
         print("--memory: no accelerator whose memory could be capped")
         return
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    total = float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]) * 2**20
-    os.environ["XLA_CLIENT_MEM_FRACTION"] = f"{float(amount) * _UNITS[unit] / total:.4f}"
+    os.environ["XLA_CLIENT_MEM_FRACTION"] = fraction_of(float(amount) * _UNITS[unit], memory)
 
 
 def _parser() -> argparse.ArgumentParser:

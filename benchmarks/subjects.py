@@ -102,7 +102,7 @@ def subject(name: str, tokens: int | None = None) -> Subject:
         prompt = (DEMOS[name].parent / "prompt.txt").read_text().rstrip()
         model = load(name)
         return Subject(name, model.checkpoint.hf_config, model.decoder, model.tokenize(prompt)[:tokens])
-    hf_config = _random_config(name)
+    hf_config = random_config(name)
     config = families.decoder_config(hf_config) if name in SHAPES else models.find_config(name)
     decoder = random_decoder(config)
     length = tokens or (400 if name in SHAPES else 427)
@@ -110,7 +110,8 @@ def subject(name: str, tokens: int | None = None) -> Subject:
     return Subject(name, hf_config, decoder, ids)
 
 
-def _random_config(name: str) -> PreTrainedConfig:
+def random_config(name: str) -> PreTrainedConfig:
+    """A named shape as a config of Hugging Face, or a published config."""
     if name in CONFIGS:
         return AutoConfig.from_pretrained(CONFIGS[name], local_files_only=True)
     sizes: dict[str, Any] = SHAPES[name]

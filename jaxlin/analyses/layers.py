@@ -113,6 +113,17 @@ def part_of(recording: Layered, part: str, layer: int, *, normed: bool = True) -
     return recording.module(layer, part, normed=normed)
 
 
+def network_share(part: str, layer: int, layers: int) -> float:
+    """How much of the whole network one pass of a part goes through; of a module, at most so much."""
+    through = {"cumulative": layer + 1, "rest": layers - layer}.get(part, 1)
+    return through / layers
+
+
+def takes_all_values(method: str, outputs: int) -> bool:
+    """Whether every singular value of a map with so many outputs is taken, by all of its rows."""
+    return method == "auto" and outputs <= _FEW
+
+
 def _decompose(
     whole: DetachedJacobian,
     k: int,
@@ -123,7 +134,7 @@ def _decompose(
 ) -> LayerSVD:
     operator = whole if metric is None else whole.select(target=jnp.asarray(metric))
     k = min(k, *operator.shape)
-    if method == "auto" and operator.shape[0] <= _FEW:
+    if takes_all_values(method, operator.shape[0]):
         method = "gram"
     result = svd(operator, k, method=method, tolerance=tolerance, seed=seed)
     return LayerSVD(

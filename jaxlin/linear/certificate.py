@@ -7,17 +7,18 @@ found the same values, and the energy that the triplets capture leaves room for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxlin.linear.energy import Energy
-from jaxlin.linear.operator import DetachedJacobian
-from jaxlin.runtime.progress import Progress, silent
+from jaxlin.linear.fresh import Layout, send
+from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.vectors import quietly
 
 #: Passes of the checks of the operator: adjoint test, repetition, linearity and reconstruction.
 CHECK_PASSES = 5
@@ -91,23 +92,11 @@ class Certificate:
         return next((check for check in self.checks if check.name == name), None)
 
 
-def residuals(
-    operator: DetachedJacobian,
-    u: Float[Array, "k ..."],
-    s: Float[Array, " k"],
-    v: Float[np.ndarray | Array, "k ..."],
-    progress: Progress = silent,
-) -> Float[Array, " k"]:
-    """√(‖Jv − σu‖² + ‖Jᵀu − σv‖²) of each triplet, from 2k fresh passes."""
-    lengths, step = [], operator.probes_per_pass
-    chunks = zip(operator.blocks(v), operator.blocks(u), operator.blocks(s), strict=True)
-    for number, (right_vectors, left_vectors, values) in enumerate(chunks):
-        progress("checking residuals", number * step, len(s), "triplets")
-        left = misfit(operator.matmat(right_vectors), values, left_vectors)
-        right = misfit(operator.rmatmat(left_vectors), values, right_vectors)
-        lengths.append(jnp.hypot(left, right))
-    progress("checking residuals", len(s), len(s), "triplets")
-    return jnp.concatenate(lengths)
+def misfit_of(image: Shaped[np.ndarray, ...], s: float, expected: Shaped[np.ndarray, ...]) -> float:
+    """‖image − σ·expected‖ of one probe, on the host."""
+    with quietly():
+        difference = wide(image) - np.asarray(s, wide(expected).dtype) * wide(expected)
+        return _norm(difference)
 
 
 @jax.jit
@@ -127,7 +116,8 @@ def certify(
     energy: Energy,
 ) -> Certificate:
     """Put a result's residuals beside the other checks."""
-    relative = np.asarray(_ratio(residual, s[0]))
+    with quietly():
+        relative = np.asarray([_ratio(float(value), float(s[0])) for value in residual])
     return Certificate(
         tolerance=tolerance,
         worst_residual=float(relative.max()),
@@ -142,34 +132,37 @@ def certify(
 def check_operator(operator: DetachedJacobian, seed: int) -> tuple[Check, ...]:
     """Whether forward and backward are a linear map and its transpose: five passes, random probes."""
     u, v = probes_of(operator, seed)
-    # The last in a pass of its own, after the others.
-    images = [*_images(operator, forward_probes(operator, v)), *_images(operator, v[None])]
-    return checks_of(operator, (u, v), images, operator.rmatvec(u))
+    probes = forward_probes(operator, v)
+    layout = Layout.of(len(probes), min(2, operator.probes_per_pass), again=True)
+    images = [image for _, image in send(operator.matmat, lambda i: probes[i], layout)]
+    return checks_of(operator, (u, v), images, operator.rmatvec(jnp.asarray(u)))
 
 
-def _images(operator: DetachedJacobian, probes: Float[Array, "b ..."]) -> list[Float[Array, ...]]:
-    """J of some probes."""
-    return [image for block in operator.blocks(probes) for image in operator.matmat(block)]
-
-
-def probes_of(operator: DetachedJacobian, seed: int) -> tuple[Float[Array, ...], Float[Array, ...]]:
+def probes_of(
+    operator: DetachedJacobian, seed: int
+) -> tuple[Shaped[np.ndarray, ...], Shaped[np.ndarray, ...]]:
     """Random probes of an output and of an input, which is as long as x: neither drowns in their sum."""
-    key_u, key_v = jax.random.split(jax.random.key(seed))
-    u = jax.random.normal(key_u, operator.output_shape, operator.dtype)
-    v = jax.random.normal(key_v, operator.input_shape, operator.dtype)
-    return u, v * (jnp.linalg.norm(_wide(operator.x)) / jnp.linalg.norm(_wide(v))).astype(v.dtype)
+    drawn = np.random.default_rng(seed)
+    u, v = (drawn.standard_normal(shape) for shape in (operator.output_shape, operator.input_shape))
+    with quietly():
+        v *= np.linalg.norm(wide(operator.x)) / np.linalg.norm(v)
+        return u.astype(operator.dtype), v.astype(operator.dtype)
 
 
-def forward_probes(operator: DetachedJacobian, v: Float[Array, ...]) -> Float[Array, "3 ..."]:
+def forward_probes(
+    operator: DetachedJacobian, v: Shaped[np.ndarray, ...]
+) -> tuple[Shaped[np.ndarray, ...], Shaped[np.ndarray, ...], Shaped[np.ndarray, ...]]:
     """What the checks send forwards, before they send v once more in another pass: v, x, their sum."""
-    return jnp.stack([v, operator.x, v + operator.x])
+    x = np.asarray(operator.x)
+    with quietly():
+        return v, x, v + x
 
 
 def checks_of(
     operator: DetachedJacobian,
-    probes: tuple[Float[Array, ...], Float[Array, ...]],
-    images: Sequence[Float[Array, ...]],
-    pulled: Float[Array, ...],
+    probes: tuple[Shaped[np.ndarray, ...], Shaped[np.ndarray, ...]],
+    images: Sequence[Shaped[np.ndarray | Array, ...]],
+    pulled: Shaped[np.ndarray | Array, ...],
 ) -> tuple[Check, ...]:
     """The checks, from what the passes made of the probes.
 
@@ -179,56 +172,66 @@ def checks_of(
         images: J of :func:`forward_probes`, and of v once more.
         pulled: Jᵀ·u.
     """
+    with quietly():
+        return tuple(_checks(operator, probes, images, pulled))
+
+
+def _checks(
+    operator: DetachedJacobian,
+    probes: tuple[Shaped[np.ndarray, ...], Shaped[np.ndarray, ...]],
+    images: Sequence[Shaped[np.ndarray | Array, ...]],
+    pulled: Shaped[np.ndarray | Array, ...],
+) -> Iterator[Check]:
     rounding = min(_ROUNDINGS * operator.unit_roundoff, _AT_MOST)
-    (u, v), (image, of_x, of_sum, again) = probes, images[:4]
-    scale = _norm(image) * _norm(u)
-    checks = [
-        Check(
-            "adjoint",
-            float(_ratio(jnp.abs(_dot(image, u) - _dot(v, pulled)), scale)),
-            rounding,
-            "|⟨Jv, u⟩ − ⟨v, Jᵀu⟩| / (‖Jv‖·‖u‖): the two passes are each other's transpose",
-        ),
-        Check(
-            "repetition",
-            float(_ratio(_norm(again - image), _norm(image))),
-            rounding,
-            "‖Jv − Jv‖ / ‖Jv‖ of the same pass run twice: there is no noise in it",
-        ),
-        Check(
-            "linearity",
-            float(_ratio(_norm(_wide(of_sum) - _wide(of_x) - _wide(image)), _norm(image) + _norm(of_x))),
-            rounding,
-            "‖J(v+x) − Jv − Jx‖ / (‖Jv‖ + ‖Jx‖): the pass is linear",
-        ),
-    ]
+    (u, v), (image, of_x, of_sum, again) = (
+        [wide(probe) for probe in probes],
+        [wide(image) for image in images[:4]],
+    )
+    lengths = _norm(image), _norm(of_x)
+    yield Check(
+        "adjoint",
+        _ratio(abs(_dot(image, u) - _dot(v, wide(pulled))), lengths[0] * _norm(u)),
+        rounding,
+        "|⟨Jv, u⟩ − ⟨v, Jᵀu⟩| / (‖Jv‖·‖u‖): the two passes are each other's transpose",
+    )
+    yield Check(
+        "repetition",
+        _ratio(_norm(again - image), lengths[0]),
+        rounding,
+        "‖Jv − Jv‖ / ‖Jv‖ of the same pass run twice: there is no noise in it",
+    )
+    yield Check(
+        "linearity",
+        _ratio(_norm(of_sum - of_x - image), lengths[0] + lengths[1]),
+        rounding,
+        "‖J(v+x) − Jv − Jx‖ / (‖Jv‖ + ‖Jx‖): the pass is linear",
+    )
     if operator.offset_independent:
-        difference = _wide(of_x) + _wide(operator.offset) - _wide(operator.y)
-        checks.append(
-            Check(
-                "reconstruction",
-                float(_ratio(jnp.linalg.norm(difference), _norm(operator.y))),
-                rounding,
-                "‖J·x + c − y‖ / ‖y‖: the map gives back what the model said",
-            )
+        y = wide(operator.y)
+        yield Check(
+            "reconstruction",
+            _ratio(_norm(of_x + wide(operator.offset) - y), _norm(y)),
+            rounding,
+            "‖J·x + c − y‖ / ‖y‖: the map gives back what the model said",
         )
-    return tuple(checks)
 
 
-def _ratio(error: Array, scale: Array) -> Array:
+def wide(a: Shaped[np.ndarray | Array, ...]) -> Shaped[np.ndarray, " n"]:
+    """Flattened on the host, in float32 or better: sums over a bfloat16 array lose what they should show."""
+    flat = np.asarray(a)
+    return flat.astype(solver_dtype(flat.dtype), copy=False).ravel()
+
+
+def _ratio(error: float, scale: float) -> float:
     """error / scale; 0 / 0, which the zero map gives, is no error."""
-    return error / jnp.where((scale == 0) & (error == 0), 1, scale)
+    return float(np.divide(error, 1.0 if scale == 0 and error == 0 else scale))
 
 
-def _wide(a: Array) -> Array:
-    """Flattened, in float32 or better, because sums over a bfloat16 array lose what they should show."""
-    return a.astype(jnp.promote_types(a.dtype, jnp.float32)).ravel()
+def _norm(a: Shaped[np.ndarray, " n"]) -> float:
+    """In float64: a sum of squares of float32 may be too large."""
+    return float(np.sqrt(_dot(a, a)))
 
 
-def _norm(a: Array) -> Array:
-    length: Array = jnp.linalg.norm(_wide(a))
-    return length
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.vdot(_wide(a), _wide(b), precision=jax.lax.Precision.HIGHEST)
+def _dot(a: Shaped[np.ndarray, " n"], b: Shaped[np.ndarray, " n"]) -> float:
+    """Summed in float64."""
+    return float(np.einsum("n,n->", a, b, dtype=np.float64))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matfree import stochtrace
 
 from jaxlin.linear.operator import DetachedJacobian
 
@@ -42,30 +39,24 @@ def energy_of_spectrum(s: Float[Array, " k"], spectrum: Float[Array, " m"]) -> E
 
 
 def estimate_energy(
-    operator: DetachedJacobian, u: Float[Array, "k ..."], s: Float[Array, " k"], seed: int
+    operator: DetachedJacobian,
+    u: Float[Array | np.ndarray, "k ..."],
+    s: Float[Array | np.ndarray, " k"],
+    seed: int,
 ) -> Energy:
     """From random probes of what the left vectors leave over: 8 passes.
 
-    ‖J‖_F² = Σσ² + ‖(I − UUᵀ)J‖_F², and only the second term is estimated, by Hutchinson's method as
-    matfree.stochtrace has it (deflated as in Hutch++, Meyer et al., arXiv:2010.09649), so that the error
-    bar is of what was not found and shrinks with it.
+    ‖J‖_F² = Σσ² + ‖(I − UUᵀ)J‖_F², and only the second term is estimated, by Hutchinson's method (deflated as
+    in Hutch++, Meyer et al., arXiv:2010.09649), so that the error bar is of what was not found and shrinks
+    with it.
     """
-    precision = s.dtype
-    basis = u.reshape(len(s), -1).astype(precision)
-    length_of = _pulled_length(operator)
-
-    def leftover(probe: Array) -> Array:
-        """As long a vector as Jᵀ(I − UUᵀ)ω: only its length counts, and that is one number."""
-        return length_of(probe - basis.T @ (basis @ probe)).astype(precision)[None]
-
-    like = jnp.zeros(operator.shape[0], precision)
-    estimate = stochtrace.estimator_monte_carlo_mean_and_sem(
-        stochtrace.monte_carlo_frobeniusnorm_squared(),
-        stochtrace.sampler_normal(like, num=ENERGY_PASSES),
-    )
-    with jax.default_matmul_precision("highest"):
-        rest, error = (float(figure) for figure in estimate(leftover, jax.random.key(seed)))
-    return _energy(float(jnp.sum(jnp.square(s))), rest, error)
+    probes = leftover_probes(np.asarray(u).reshape(len(s), -1), seed)
+    lengths = [
+        float(np.linalg.norm(np.asarray(row, np.float64)))
+        for _, chunk in operator.rows(probes)
+        for row in chunk.reshape(len(chunk), -1)
+    ]
+    return energy_of_leftover(np.asarray(s), np.asarray(lengths))
 
 
 def leftover_probes(u: Float[np.ndarray, "k m"], seed: int) -> Float[np.ndarray, "p m"]:
@@ -88,25 +79,3 @@ def _energy(captured: float, rest: float, error: float) -> Energy:
     if total == 0:
         return Energy(1.0, 0.0)
     return Energy(captured / total, captured * error / total**2)
-
-
-def _pulled_length(operator: DetachedJacobian) -> Callable[[Array], Array]:
-    """u ↦ ‖Jᵀu‖; under vmap in passes with several probes, because frozen attention cannot be vmapped."""
-
-    def lengths(u: Float[Array, "b m"]) -> Float[Array, " b"]:
-        pulled = operator.rmatmat(u.astype(operator.dtype).reshape(-1, *operator.output_shape))
-        norms: Array = jnp.linalg.norm(pulled.astype(u.dtype).reshape(len(u), -1), axis=1)
-        return norms
-
-    @jax.custom_batching.custom_vmap
-    def length(u: Array) -> Array:
-        return lengths(u[None])[0]
-
-    @length.def_vmap
-    def _(axis_size: int, in_batched: list[bool], u: Array) -> tuple[Array, bool]:
-        assert in_batched == [True]
-        at_once = operator.probes_per_pass
-        chunks = [lengths(u[start : start + at_once]) for start in range(0, axis_size, at_once)]
-        return jnp.concatenate(chunks), True
-
-    return length

@@ -16,14 +16,13 @@ import jaxlin_models as models
 from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
 
 from jaxlin.errors import JaxlinError, shortened
-from jaxlin.linear.certificate import CHECK_PASSES
-from jaxlin.linear.energy import ENERGY_PASSES
 from jaxlin.linear.operator import solver_dtype
 from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.choose import MethodChoice, choose_method
+from jaxlin.solvers.examine import layouts
 from jaxlin.solvers.methods import ITERATIVE, uses
 
 #: A bound this many times below what is there needs no proof.
@@ -108,8 +107,8 @@ def forecast(
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
     choice = choose_method(operator, k, solver.method, solver.block, given=solver.given, memory=spare)
-    iterative = choice.method in ITERATIVE
-    passes = choice.passes + 2 * k + CHECK_PASSES + (ENERGY_PASSES if iterative else 0)
+    checked = layouts(operator, k, estimates=choice.method in ITERATIVE)
+    passes = choice.passes + sum(layout.passes for layout in checked)
     phases: list[Phase] = []
     if compiled:
         held = right_bytes(operator, k)

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxlin.linear.certificate import misfit
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.solvers.choose import MethodChoice
+from jaxlin.solvers.examine import layouts
 from jaxlin.solvers.lanczos import ROOM, shapes, step
-from jaxlin.solvers.recover import RIGHT_BYTES
+from jaxlin.solvers.methods import ITERATIVE
 
 Shape = jax.ShapeDtypeStruct
 
@@ -83,10 +83,7 @@ def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int) -> li
         kept = shapes(m, n, choice.block, ROOM, wide)
         state = tree_bytes(kept)
         solve = state + added_bytes(_step, operator, kept, 0)
-        if jax.default_backend() == "cpu":  # where the right blocks wait
-            solve += min(RIGHT_BYTES, choice.passes // 2 * n * wide.itemsize)
-        recover = state + right + backward(probes) + _if_narrow(operator, chunk)
-        phases = [Phase("lanczos step", solve), Phase("recovering right vectors", recover)]
+        phases = [Phase("lanczos step", solve)]
     elif choice.method == "matfree":
         phases = [Phase("matfree", choice.bytes_needed + max(forward(1), backward(1)))]
     elif choice.method == "power":
@@ -95,15 +92,15 @@ def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int) -> li
         phases = [Phase("power step", (choice.bytes_needed if right else 0) + passes)]
     else:
         phases = [Phase(choice.method, choice.bytes_needed + backward(probes))]
-    some = Shape((probes, *operator.input_shape), wide)
-    compared = added_bytes(misfit, Shape(some.shape, operator.dtype), Shape((probes,), wide), some)
-    narrow = _if_narrow(operator, chunk // 2)
-    image = probes * n * operator.dtype.itemsize
-    phases += [
-        Phase("checking residuals", state + right + chunk + max(forward(probes) + narrow, backward(probes))),
-        Phase("comparing", state + right + chunk + image + compared),
-        Phase("captured energy", right + backward(probes) + 2 * chunk),
-    ]
+    pulling, checking = layouts(operator, k, estimates=choice.method in ITERATIVE)
+    vector = n * operator.dtype.itemsize
+    on_host = 3 * n * wide.itemsize if right else 0  # of one vector, held against its image
+    back = state + right + backward(pulling.size) + on_host
+    ahead = state + right + forward(checking.size) + on_host
+    if right:  # probes are put together on the host, which is the device
+        ahead += checking.size * vector
+    ahead += checking.size * vector
+    phases += [Phase("pulling left vectors back", back), Phase("checking residuals", ahead)]
     return phases
 
 

@@ -33,10 +33,11 @@ from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.results.labels import prompt_checks
 from jaxlin.results.svd import SVDResult
 from jaxlin.solvers.convergence import PAST_K, Ritz
+from jaxlin.solvers.examine import shaped
 from jaxlin.solvers.lanczos import MARGIN, ROOM, LanczosState, combine, start, step_together
 from jaxlin.solvers.recover import RightBlocks, factorise
 from jaxlin.solvers.result import Triplets
-from jaxlin.solvers.svd import shaped, stagnation, svd
+from jaxlin.solvers.svd import stagnation, svd
 
 #: Steps between two looks at whether a prompt's values have come to rest.
 _LOOK = 2
@@ -122,7 +123,7 @@ class _Fresh:
     s: Float[np.ndarray, " k"]
     v: np.ndarray
     residual: Float[np.ndarray, " k"]
-    probes: tuple[Array, Array]
+    probes: tuple[np.ndarray, np.ndarray]
     images: Array
     again: Array
     pulled: Array
@@ -190,9 +191,9 @@ def _checked(
 ) -> list[_Fresh]:
     """Fresh passes of everything that a certificate looks at: the probes of all maps go together."""
     k = len(found[0].s)
-    triplets = [shaped(operator, each) for operator, each in zip(maps, found, strict=True)]
+    triplets = [shaped(operator, each.u, each.s, each.v) for operator, each in zip(maps, found, strict=True)]
     probes = [probes_of(operator, seed) for operator in maps]
-    sent = [forward_probes(operator, v) for operator, (_, v) in zip(maps, probes, strict=True)]
+    sent = [jnp.stack(forward_probes(operator, v)) for operator, (_, v) in zip(maps, probes, strict=True)]
     forwards = jnp.stack(
         [
             jnp.concatenate([jnp.asarray(v, operator.dtype), others])

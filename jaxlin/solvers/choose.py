@@ -7,6 +7,7 @@ import resource
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import psutil
 
@@ -34,6 +35,13 @@ _BASIS_COPIES = 2
 _STEPS_PER_TRIPLET, _STEPS_BESIDE = 1.5, 16
 #: Steps of power iteration: measured likewise, and they vary much with the gap behind σ_k.
 _POWER_STEPS = 20
+#: Operations a second that are counted on at least, of a CPU and of anything else; and seconds that it takes
+#: to compile the step of left Lanczos, which ``gram`` and ``dense`` do without, measured on two CPU cores.
+_RATE, _RATE_BESIDE, _COMPILING = 2e10, 2e12, 4.0
+#: What a probe costs in a block of eight, as a part of what it costs alone; measured likewise.
+_TOGETHER = 0.5
+#: Operations of the eigenvectors of an m × m matrix, and of J·Jᵀ, as multiples of m³ and n·m².
+_EIGEN, _SUM = 10, 2
 #: Positions that one pass should carry to reach most of the matrix rate.
 _POSITIONS_A_BLOCK, _MOST_PROBES = 256, 8
 
@@ -63,9 +71,10 @@ def choose_method(
 ) -> MethodChoice:
     """Choose a method for the top k of this operator, or check the one asked for.
 
-    The matrix is factorised whole where its m rows cost no more passes than Lanczos would: ``dense`` where
-    it fits into memory, else ``gram``. Otherwise ``lanczos``. A method is chosen only if it uses everything
-    that is given; ``scratch`` alone is for ``gram`` should it be chosen. Looks at shapes alone.
+    The matrix is factorised whole where its m rows cost no more passes than Lanczos would, or less time than
+    to compile its step and run those passes: ``dense`` where it fits into memory, else ``gram``. Otherwise
+    ``lanczos``. A method is chosen only if it uses everything that is given; ``scratch`` alone is for
+    ``gram`` should it be chosen. Looks at shapes alone.
 
     Args:
         operator: the map.
@@ -94,24 +103,28 @@ def choose_method(
         raise JaxlinError(f"`block` is {block} probes: choose 1 ≤ block ≤ {m}")
     itemsize = jnp.dtype(solver_dtype(operator.dtype)).itemsize
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
-    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m) + k
+    lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m)
     free = free_bytes() if memory is None else memory
-    why = ""
+    why = quick = ""
     if method == "auto":
         fits = dense <= min(_DENSE_BYTES, free // 2)
-        method = "lanczos" if lanczos_passes < m else "dense" if fits else "gram"
+        few = lanczos_passes < m
+        whole, stepwise = _seconds(operator, lanczos_passes, block)
+        method = "lanczos" if few and stepwise <= whole else "dense" if fits else "gram"
         if method not in possible:
             method = possible[0]
             why = f"it uses {_spelled(given, 'and')}; "
+        elif few and method != "lanczos":
+            quick = f"; lanczos, about {lanczos_passes} passes, would compile for longer than these take"
     if method == "dense":
         refuse_if_too_large(
             dense, free, f"the dense matrix ({m} × {n})", "method lanczos, which never builds it"
         )
-        return MethodChoice("dense", f"its {m} rows are all there is of the matrix", m, dense, block)
+        return MethodChoice("dense", f"its {m} rows are all there is of the matrix{quick}", m, dense, block)
     if method == "gram":
         return MethodChoice(
             "gram",
-            f"its {m} rows, streamed, give every singular value",
+            f"its {m} rows, streamed, give every singular value{quick}",
             m,
             kept + _GRAM_COPIES * m * m * 8,
             block,
@@ -127,6 +140,21 @@ def choose_method(
         return MethodChoice("power", f"{2 * w} passes a step", passes, w * n * itemsize, block)
     reason = f"{why}about {lanczos_passes} passes where the whole {m} × {n} matrix takes {m}"
     return MethodChoice("lanczos", reason, lanczos_passes, kept, block)
+
+
+def _seconds(operator: DetachedJacobian, passes: int, block: int) -> tuple[float, float]:
+    """At most how long all rows take with what is made of them, and lanczos with its compilation.
+
+    From shapes: a pass takes at most two operations for each number that it could read and each position.
+    """
+    m, n = operator.shape
+    rate = _RATE if jax.default_backend() == "cpu" else _RATE_BESIDE
+    numbers = sum(math.prod(getattr(leaf, "shape", ())) for leaf in jax.tree.leaves(operator.state))
+    positions = operator.input_shape[0] if len(operator.input_shape) > 1 else 1
+    alone = 2 * numbers * positions / rate
+    together = alone * (_TOGETHER if operator.probes_per_pass > 1 else 1)
+    whole = m * together + (_EIGEN * m**3 + _SUM * n * m**2) / rate
+    return whole, _COMPILING + passes * (together if block > 1 else alone)
 
 
 def _methods_for(given: Sequence[str], method: str) -> tuple[str, ...]:

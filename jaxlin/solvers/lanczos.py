@@ -1,9 +1,9 @@
 """Golub-Kahan-Lanczos bidiagonalisation, started and kept on the left.
 
 J is short and very fat, so only its left Krylov vectors are kept and reorthogonalised (one-sided: Simon &
-Zha, SIAM J. Sci. Comput. 21, 2000); the recurrence needs no right block but the last. Device memory is
-O(steps·m) whatever the prompt's length. Where the host has room, the right blocks wait there and give the
-wanted right vectors for nothing; where not, those come from k passes at the end.
+Zha, SIAM J. Sci. Comput. 21, 2000); the recurrence needs no right block but the last. Memory is O(steps·m)
+whatever the prompt's length. The wanted right vectors are what the passes of the certificate make of the left
+ones (:mod:`jaxlin.solvers.examine`).
 
 In blocks of b (Golub, Luk & Overton, ACM TOMS 7, 1981):
 
@@ -29,7 +29,7 @@ from jaxlin.errors import JaxlinError
 from jaxlin.linear.batch import Axes, axes_of
 from jaxlin.linear.operator import DetachedJacobian, Leaf, solver_dtype
 from jaxlin.solvers.convergence import Outlook, Ritz
-from jaxlin.solvers.recover import RightBlocks, factorise, recover, refuse_nonfinite
+from jaxlin.solvers.recover import refuse_nonfinite
 from jaxlin.solvers.result import Request, Triplets
 
 #: Blocks that memory is set aside for at a time.
@@ -75,15 +75,13 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
     b, k, m = request.block, request.k, operator.shape[0]
     state = _restored(operator, request) or start(operator, b, request.seed)
     most = min(math.ceil(m / b), max(request.max_passes // (2 * b), math.ceil(k / b)))
-    aim, passes_beside = MARGIN * request.tolerance, 0
-    kept = RightBlocks(whole=int(state.steps) == 0)
+    aim = MARGIN * request.tolerance
     outlook = Outlook(request, passes_a_step=2 * b)
     while True:
         ritz = _ritz(state, request, operator)
         while not (ritz.meets(aim) or ritz.steps >= most):
             state = step(operator, with_room(state), request.seed)
             steps = int(state.steps)
-            kept.add(state.right)
             refuse_nonfinite(np.asarray(state.diagonal)[steps - 1])
             if request.store is not None:
                 request.store.save(steps, vars(state))
@@ -91,12 +89,7 @@ def lanczos_svd(operator: DetachedJacobian, request: Request) -> Iterator[Triple
                 ritz = _ritz(state, request, operator)
             outlook.tell(ritz, steps, aim)
         q = combine(state.basis, ritz.left)
-        if kept.whole:
-            u, s, v = factorise(q, kept.combined(ritz.right * ritz.s))
-        else:
-            u, s, v = recover(operator, q, request.progress)
-            passes_beside += k
-        yield Triplets(u, s, v, 2 * b * ritz.steps + passes_beside, moved=ritz.moved)
+        yield Triplets(q, ritz.s, None, 2 * b * ritz.steps, moved=ritz.moved)
         aim *= _HARDER
         if ritz.steps >= most or aim < ritz.floor:
             return

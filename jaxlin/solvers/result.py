@@ -17,13 +17,15 @@ from jaxlin.runtime.progress import Progress, silent
 class Triplets:
     """What a method hands over: flat vectors, falling values, and the passes they cost.
 
+    Where ``v`` is None, ``u`` are orthonormal left vectors whose span is what counts, and ``s`` their values
+    as the method sees them: what the passes of the certificate make of ``u`` becomes the triplets.
     ``spectrum`` holds every singular value where the method knows them all; ``moved`` is, for an iterative
     method, by how much its values still changed over its last steps, as a multiple of σ₁.
     """
 
     u: Float[Array | np.ndarray, "k m"]
     s: Float[Array | np.ndarray, " k"]
-    v: Float[Array | np.ndarray, "k n"]
+    v: Float[Array | np.ndarray, "k n"] | None
     passes: int
     spectrum: Float[Array | np.ndarray, " r"] | None = None
     moved: float | None = None

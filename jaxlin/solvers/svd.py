@@ -12,19 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
 
 from jaxlin.errors import JaxlinError
-from jaxlin.linear.certificate import CHECK_PASSES, Check, certify, check_operator, residuals
-from jaxlin.linear.energy import ENERGY_PASSES, energy_of_spectrum, estimate_energy
-from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.certificate import Check, certify
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.results.labels import prompt_checks
 from jaxlin.results.svd import SVDResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.choose import choose_method
 from jaxlin.solvers.dense import dense_svd
+from jaxlin.solvers.examine import Examined, examine
 from jaxlin.solvers.gram import gram_svd
 from jaxlin.solvers.lanczos import lanczos_svd
 from jaxlin.solvers.matfree import matfree_svd
@@ -92,34 +90,29 @@ def svd(
     most = 2 * sum(operator.shape) if max_passes is None else max_passes
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
-    u, s, v, residual, triplets, passes = _solve(bare, chosen.method, request)
-    checks = [*check_operator(bare, seed), *prompt_checks(operator.labels)]
+    found, triplets, passes = _solve(bare, chosen.method, request)
+    s, checks = found.s, [*found.checks, *prompt_checks(operator.labels)]
     if triplets.moved is not None:
         checks.append(stagnation(triplets.moved, tolerance))
     if verify_seed is not None:
-        again = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
-        passes += again[-1]
-        difference = float(jnp.abs(again[1] - s).max() / s[0])
+        again, _, more = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
+        passes += more
+        difference = float(jnp.abs(again.s - s).max() / s[0])
         checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
-    if triplets.spectrum is None:
-        energy = estimate_energy(bare, u, s, seed)
-        passes += ENERGY_PASSES
-    else:
-        energy = energy_of_spectrum(s, jnp.asarray(triplets.spectrum))
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return SVDResult(
-        U=u,
+        U=found.u,
         s=s,
-        V=v,
-        residuals=residual,
+        V=found.v,
+        residuals=found.residual,
         spectrum=triplets.spectrum,
         method=chosen.method,
-        passes=passes + CHECK_PASSES,
+        passes=passes,
         seconds=time.perf_counter() - started,
         seed=seed,
-        certificate=certify(s, residual, tolerance, tuple(checks), energy),
+        certificate=certify(s, found.residual, tolerance, tuple(checks), found.energy),
         x=operator.x,
         y=operator.y,
         offset=operator.offset,
@@ -132,37 +125,17 @@ def stagnation(moved: float, tolerance: float) -> Check:
     return Check("stagnation", moved, tolerance, "largest change of a σ/σ₁ over the last steps")
 
 
-def _solve(
-    operator: DetachedJacobian, method: str, request: Request
-) -> tuple[Array, Array, np.ndarray, Array, Triplets, int]:
-    """u, s, v and residuals of the first candidate that meets the tolerance; the candidate; all passes."""
-    k, checked = request.k, 0
+def _solve(operator: DetachedJacobian, method: str, request: Request) -> tuple[Examined, Triplets, int]:
+    """The first candidate that meets the tolerance, as it is and as examined; all passes."""
+    checked = 0
     for triplets in SOLVERS[method](operator, request):
-        u, s, v = shaped(operator, triplets)
-        residual = residuals(operator, u, s, v, request.progress)
-        if not bool(jnp.isfinite(residual).all()):
+        found = examine(operator, triplets, request.seed, request.progress)
+        if not bool(jnp.isfinite(found.residual).all()):
             raise JaxlinError(
                 "the operator's passes return NaN, infinity, or numbers whose squares are infinite: check "
                 "the weights, or use a wider dtype"
             )
-        checked += 2 * k
-        if bool((residual <= request.tolerance * s[0]).all()):
+        checked += found.passes
+        if bool((found.residual <= request.tolerance * found.s[0]).all()):
             break
-    return u, s, v, residual, triplets, triplets.passes + checked
-
-
-def shaped(operator: DetachedJacobian, triplets: Triplets) -> tuple[Array, Array, np.ndarray]:
-    """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
-    precision = solver_dtype(operator.dtype)
-    u = np.asarray(triplets.u, precision)
-    overlap = u @ np.asarray(operator.y, precision).ravel()
-    sign = np.where(overlap < 0, -1, 1).astype(precision)[:, None]
-    v = np.asarray(triplets.v, precision)
-    if not v.flags.writeable:  # the device's own; those on the host are large, and nobody else's
-        v = v.copy()
-    v *= sign
-    return (
-        jnp.asarray((u * sign).reshape(-1, *operator.output_shape)),
-        jnp.asarray(triplets.s, precision),
-        v.reshape(-1, *operator.input_shape),
-    )
+    return found, triplets, triplets.passes + checked

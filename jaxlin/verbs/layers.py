@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxlin.analyses.layers import check_parts
+from jaxlin.analyses.layers import check_parts, network_share, takes_all_values
 from jaxlin.analyses.layers import layers as analyse
 from jaxlin.errors import JaxlinError
 from jaxlin.planning.budget import Solver
@@ -24,6 +24,7 @@ from jaxlin.verbs.mapping import (
     names_in,
     notes_of,
     plan_map,
+    rows_of,
     stream_of,
 )
 from jaxlin.verbs.options import Layers
@@ -62,9 +63,30 @@ def plan(
     _check(options)
     check_parts(names_in(options.parts))
     _layers_in(model, options)
-    solver = Solver(min(options.k, model.config.embed_dim), options.method)
+    rows = rows_of(options.metric, model.config)
+    outputs = model.config.embed_dim if rows is None else rows
+    method = "gram" if takes_all_values(options.method, outputs) else options.method
+    solver = Solver(min(options.k, model.config.embed_dim), method)
     beside = stream_of(model, len(ids))
-    return plan_map(model, ids, options, solver, progress, metric=options.metric, beside=beside, known=known)
+    planned = plan_map(
+        model, ids, options, solver, progress, metric=options.metric, beside=beside, known=known
+    )
+    progress("planning", 1, 1, cost_in_words(model, options, planned))
+    return planned
+
+
+def cost_in_words(model: Model, options: Layers, planned: PlannedMap) -> str:
+    """How many maps there will be and what they will take, from the plan of a map of the whole network."""
+    count, a_map = model.config.num_layers, planned.forecast.passes
+    at = _layers_in(model, options)
+    parts = dict.fromkeys(names_in(options.parts))
+    shares = [network_share(part, i, count) for part in parts for i in (range(count) if at is None else at)]
+    whole = a_map * sum(shares)
+    work = planned.forecast.flops / a_map * whole
+    return (
+        f"{len(shares)} maps of about {a_map} passes each, which together are at most the work of "
+        f"{whole:,.0f} passes of the whole network, {work / 1e12:.2g} Tflop"
+    )
 
 
 def make(

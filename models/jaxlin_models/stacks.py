@@ -120,8 +120,13 @@ def over_layers(
 
 def at_layer(apply: Callable[[Any, Any], Any], arrays: Any, layer: Layer, x: Any) -> Any:
     """``apply(a layer's arrays, x)``, of the layer of this number."""
-    if isinstance(layer, int) or not are_apart(arrays):
+    if not are_apart(arrays):
         return apply(from_stack(_taken(arrays, layer)), x)
+    if isinstance(layer, int):
+        # What of a layer is computed again depends on nothing that was before: without this the compiler does
+        # it for all layers at once, and for both directions of a step together, and holds it meanwhile.
+        taken, x = jax.lax.optimization_barrier((_taken(arrays, layer), x))
+        return apply(from_stack(taken), x)
     leaves = jax.tree.leaves(arrays, is_leaf=_is_apart)
     count = next(len(leaf) for leaf in leaves if isinstance(leaf, Apart))
     choices = [lambda x, i=i: apply(from_stack(_taken(arrays, i)), x) for i in range(count)]

@@ -8,6 +8,7 @@ Each table stands between ``<!-- NAME: start -->`` and ``<!-- NAME: end -->``, N
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,10 @@ import steering
 from common import Row, Table
 
 ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(ROOT / "scripts"))
+
+from marked import put_between  # noqa: E402
+
 DOCUMENT = ROOT / "docs" / "findings.md"
 ROWS = ROOT / "benchmarks" / "findings"
 #: What makes the tables of a study of the rows of each model.
@@ -43,12 +48,7 @@ def rewritten(text: str) -> str:
             continue
         models = json.loads(file.read_text(encoding="utf-8"))["models"]
         found = {model: list(each["rows"].values()) for model, each in models.items()}
-        marks = f"<!-- {name}: start -->\n", f"<!-- {name}: end -->"
-        before, start, rest = text.partition(marks[0])
-        _, end, after = rest.partition(marks[1])
-        if not (start and end):
-            raise ValueError(f"{DOCUMENT} needs a line {marks[0].strip()} and a line {marks[1]}")
-        text = f"{before}{start}\n{chr(10).join(table.markdown() for table in tables(found))}\n{end}{after}"
+        text = put_between(text, name, "\n".join(table.markdown() for table in tables(found)))
     return text
 
 
