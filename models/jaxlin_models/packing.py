@@ -1,0 +1,155 @@
+"""A decoder's weights in codes: which of them there are, their shapes, and how they are filled from tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxlin_models.decoder import LOGICAL_AXES, Weights
+from jaxlin_models.errors import ModelError
+from jaxlin_models.mixed import Mixed
+from jaxlin_models.packed import Codes, Form, Packed, pack, packed_shape
+
+#: Parameters with a row for each token, which a checkpoint has as we do.
+TABLES = ("embedding", "head")
+#: Rows of a table that are taken apart at once.
+_ROWS_AT_ONCE = 16384
+
+#: Key of a parameter -> how each layer of it is written, or the one table; None where it is not in codes.
+Forms = Mapping[str, tuple[Form | None, ...]]
+
+
+@runtime_checkable
+class Quantised(Protocol):
+    """Tensors of which some are in codes, by the names of stock transformers; ``owner`` says whose."""
+
+    owner: str
+
+    def form(self, name: str) -> Form | None:
+        """How a tensor is written; None where it is not in codes."""
+
+    def codes(self, name: str, rows: slice) -> Codes:
+        """Some rows of one that is, its parts [rows, inputs]."""
+
+
+def forms_in(tensors: Quantised, names: Mapping[str, Sequence[str]]) -> Forms:
+    """How parameters are written that stand, layer by layer, under these names.
+
+    Raises:
+        ModelError: none of the layers' matrices is in codes.
+    """
+    forms = {key: tuple(map(tensors.form, each)) for key, each in names.items() if _can_be_packed(key)}
+    forms = {key: each for key, each in forms.items() if any(each)}
+    if not any(key.startswith("layers.") for key in forms):
+        raise ModelError(
+            f"{tensors.owner} has no layer whose weights are quantised, so none can stay so; use `weights` "
+            f"unpacked"
+        )
+    return forms
+
+
+def packed_shapes(weights: Weights, forms: Forms) -> Weights:
+    """A decoder's weights in shapes, those in codes as they are held."""
+    flat = []
+    for path, variable in nnx.to_flat_state(weights):
+        key, whole = key_of(path), variable[...]
+        if key in forms:
+            variable = variable.replace(shape_of(key, forms[key], whole.shape, whole.dtype))
+        flat.append((path, variable))
+    return nnx.from_flat_state(flat)
+
+
+def shape_of(key: str, forms: Sequence[Form | None], shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+    """A parameter in codes, in shapes: a table, a stack of layers of one form, or of several.
+
+    Args:
+        key: of the parameter.
+        forms: of its layers, or of the table.
+        shape, dtype: of its numbers.
+    """
+    lead, inputs, outputs = _axes(key, shape)
+    kinds = list(dict.fromkeys(forms))
+    if len(kinds) == 1 and kinds[0] is not None:
+        return packed_shape(kinds[0], lead, inputs, outputs, dtype)
+    stacks: list[Any] = []
+    places = []
+    for kind in kinds:
+        many = (sum(form == kind for form in forms),)
+        plain = jax.ShapeDtypeStruct((*many, *inputs, *outputs), dtype)
+        stacks.append(plain if kind is None else packed_shape(kind, many, inputs, outputs, dtype))
+    for layer, form in enumerate(forms):
+        places.append((kinds.index(form), sum(other == form for other in forms[:layer])))
+    return Mixed(tuple(stacks), tuple(places))
+
+
+def fill(
+    key: str,
+    forms: Sequence[Form | None],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    empty: Callable[[tuple[int, ...], DTypeLike], np.ndarray],
+    codes: Callable[[int, slice], Codes],
+    plain: Callable[[int], np.ndarray],
+) -> Packed | Mixed:
+    """The same with its values, in arrays of NumPy; holds one layer, or some rows of a table, beside it.
+
+    Args:
+        key, forms, shape, dtype: as in :func:`shape_of`.
+        empty: makes an array.
+        codes: some rows of a layer, or of the table, whose number is 0; each part [rows, inputs].
+        plain: the numbers of a layer that is not in codes, as they are computed with.
+    """
+    held = jax.tree.map(lambda a: empty(a.shape, a.dtype), shape_of(key, forms, shape, dtype))
+    _, inputs, outputs = _axes(key, shape)
+
+    def write(place: int | slice, stack: Any, value: Any) -> None:
+        for whole, part in zip(jax.tree.leaves(stack), jax.tree.leaves(value), strict=True):
+            whole[place] = part
+
+    if key in TABLES:
+        for start in range(0, shape[0], _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, shape[0]))
+            table = _turned(codes(0, rows), lambda part: part[..., None])
+            write(rows, held, pack(table, inputs, outputs, dtype))
+        return held
+    for layer, form in enumerate(forms):
+        which, place = held.places[layer] if isinstance(held, Mixed) else (0, layer)
+        stack = held.stacks[which] if isinstance(held, Mixed) else held
+        if form is None:
+            write(place, stack, plain(layer))
+        else:
+            kernel = _turned(codes(layer, slice(None)), lambda part: np.ascontiguousarray(part.T))
+            write(place, stack, pack(kernel, inputs, outputs, dtype))
+    return held
+
+
+def key_of(path: tuple[Hashable, ...]) -> str:
+    """A parameter's name, with points between."""
+    return ".".join(str(part) for part in path)
+
+
+def inputs_of(key: str, ndim: int) -> int:
+    """How many of a layer's axes of a kernel are inputs, which stand first: one side is always embed."""
+    return 1 if LOGICAL_AXES[key][1] == "embed" else ndim - 1
+
+
+def _axes(key: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Axes before a matrix, its inputs, its outputs."""
+    if key in TABLES:
+        return shape[:1], shape[1:], ()
+    inputs = 1 + inputs_of(key, len(shape) - 1)
+    return shape[:1], shape[1:inputs], shape[inputs:]
+
+
+def _can_be_packed(key: str) -> bool:
+    return key in TABLES or key.endswith("kernel")
+
+
+def _turned(codes: Codes, turn: Callable[[np.ndarray], np.ndarray]) -> Codes:
+    parts = (codes.codes, codes.scales, codes.minima, codes.factors, codes.minimum_factors)
+    return Codes(codes.form, *(None if part is None else turn(part) for part in parts))
