@@ -15,7 +15,7 @@ the numbers of one group stand below each other, and those that are computed wit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,12 @@ class Codes:
     factors: np.ndarray | None = None
     minimum_factors: np.ndarray | None = None
 
+    def turned(self, turn: Callable[[np.ndarray], np.ndarray]) -> Codes:
+        """The same with every part turned."""
+        beside = (self.minima, self.factors, self.minimum_factors)
+        turned = [None if part is None else turn(part) for part in beside]
+        return Codes(self.form, turn(self.codes), turn(self.scales), *turned)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,7 +133,7 @@ class Packed:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(unpacked(self), dtype)
 
-    def numbers(self) -> Float[Array, "..."]:
+    def numbers(self) -> Float[Array, ...]:
         """The numbers, in float32 before they are rounded to their dtype."""
         form = self.form
         q = _fields(self.codes, form.code)
@@ -138,14 +144,14 @@ class Packed:
             values = _plus(values, self._of_groups(self.minima, self.minimum_factors, code))
         return values.reshape(self.shape).astype(self.dtype)
 
-    def _of_groups(self, whole: Array, factors: Sequence[Array], code: Code | None) -> Float[Array, "..."]:
+    def _of_groups(self, whole: Array, factors: Sequence[Array], code: Code | None) -> Float[Array, ...]:
         """s or m of every group."""
         halves = jax.lax.bitcast_convert_type(whole, jnp.float16).astype(jnp.float32)
         return halves if code is None else _times(_fields(factors, code), halves)
 
 
 @jax.jit
-def unpacked(packed: Packed) -> Float[Array, "..."]:
+def unpacked(packed: Packed) -> Float[Array, ...]:
     """The numbers, in one program that keeps nothing between."""
     return packed.numbers()
 
@@ -232,7 +238,7 @@ def _fields(planes: Sequence[Array], code: Code) -> Float[Array, "*lead n o"]:
     whole: Any = None
     shift = 0
     for width, plane in zip(code.widths, planes, strict=True):
-        places = np.arange(0, _BYTE, width, np.uint8)[:, None]
+        places = np.arange(0, _BYTE, width).astype(np.uint8)[:, None]
         part = (plane[..., :, None, :] >> places) & np.uint8(2**width - 1)
         part = part.reshape(*plane.shape[:-2], -1, plane.shape[-1]) << np.uint8(shift)
         whole = part if whole is None else whole | part
@@ -240,7 +246,7 @@ def _fields(planes: Sequence[Array], code: Code) -> Float[Array, "*lead n o"]:
     return _centred(whole, code.zero)
 
 
-def _centred(codes: Int[Array, "..."], zero: int) -> Float[Array, "..."]:
+def _centred(codes: Int[Array, ...], zero: int) -> Float[Array, ...]:
     return codes.astype(jnp.float32) - np.float32(zero) if zero else codes.astype(jnp.float32)
 
 

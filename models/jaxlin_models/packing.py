@@ -1,4 +1,4 @@
-"""A decoder's weights in codes: which of them there are, their shapes, and how they are filled from tensors."""
+"""A decoder's weights in codes: which of them there are, their shapes, and how they are filled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jaxlin_models.aligned import aligned
 from jaxlin_models.decoder import LOGICAL_AXES, Weights
 from jaxlin_models.errors import ModelError
 from jaxlin_models.mixed import Mixed
@@ -26,9 +27,10 @@ Forms = Mapping[str, tuple[Form | None, ...]]
 
 @runtime_checkable
 class Quantised(Protocol):
-    """Tensors of which some are in codes, by the names of stock transformers; ``owner`` says whose."""
+    """Tensors of which some are in codes, see :class:`jaxlin_models.tensors.Tensors`."""
 
     owner: str
+    remedy: str
 
     def form(self, name: str) -> Form | None:
         """How a tensor is written; None where it is not in codes."""
@@ -92,20 +94,33 @@ def fill(
     forms: Sequence[Form | None],
     shape: tuple[int, ...],
     dtype: DTypeLike,
-    empty: Callable[[tuple[int, ...], DTypeLike], np.ndarray],
-    codes: Callable[[int, slice], Codes],
-    plain: Callable[[int], np.ndarray],
+    tensors: Quantised,
+    names: Sequence[str],
+    rows: slice,
+    plain: Callable[[str], np.ndarray],
 ) -> Packed | Mixed:
     """The same with its values, in arrays of NumPy; holds one layer, or some rows of a table, beside it.
 
     Args:
         key, forms, shape, dtype: as in :func:`shape_of`.
-        empty: makes an array.
-        codes: some rows of a layer, or of the table, whose number is 0; each part [rows, inputs].
-        plain: the numbers of a layer that is not in codes, as they are computed with.
+        tensors: where the codes are.
+        names, rows: of the tensor of each layer, or of the table.
+        plain: the numbers of a tensor that is not in codes, as they are computed with.
+
+    Raises:
+        ModelError: scales that are not finite.
     """
-    held = jax.tree.map(lambda a: empty(a.shape, a.dtype), shape_of(key, forms, shape, dtype))
+    held: Packed | Mixed = jax.tree.map(
+        lambda a: aligned(a.shape, a.dtype), shape_of(key, forms, shape, dtype)
+    )
     _, inputs, outputs = _axes(key, shape)
+
+    def packed(name: str, rows: slice, turn: Callable[[np.ndarray], np.ndarray]) -> Packed:
+        codes = tensors.codes(name, rows)
+        for halves in (codes.scales, codes.minima):
+            if halves is not None and not np.isfinite(halves.view(np.float16)).all():
+                raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
+        return pack(codes.turned(turn), inputs, outputs, dtype)
 
     def write(place: int | slice, stack: Any, value: Any) -> None:
         for whole, part in zip(jax.tree.leaves(stack), jax.tree.leaves(value), strict=True):
@@ -113,18 +128,13 @@ def fill(
 
     if key in TABLES:
         for start in range(0, shape[0], _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, shape[0]))
-            table = _turned(codes(0, rows), lambda part: part[..., None])
-            write(rows, held, pack(table, inputs, outputs, dtype))
+            some = slice(start, min(start + _ROWS_AT_ONCE, shape[0]))
+            write(some, held, packed(names[0], some, lambda part: part[..., None]))
         return held
-    for layer, form in enumerate(forms):
+    for layer, (name, form) in enumerate(zip(names, forms, strict=True)):
         which, place = held.places[layer] if isinstance(held, Mixed) else (0, layer)
         stack = held.stacks[which] if isinstance(held, Mixed) else held
-        if form is None:
-            write(place, stack, plain(layer))
-        else:
-            kernel = _turned(codes(layer, slice(None)), lambda part: np.ascontiguousarray(part.T))
-            write(place, stack, pack(kernel, inputs, outputs, dtype))
+        write(place, stack, plain(name) if form is None else packed(name, rows, np.transpose))
     return held
 
 
@@ -148,8 +158,3 @@ def _axes(key: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int,
 
 def _can_be_packed(key: str) -> bool:
     return key in TABLES or key.endswith("kernel")
-
-
-def _turned(codes: Codes, turn: Callable[[np.ndarray], np.ndarray]) -> Codes:
-    parts = (codes.codes, codes.scales, codes.minima, codes.factors, codes.minimum_factors)
-    return Codes(codes.form, *(None if part is None else turn(part) for part in parts))

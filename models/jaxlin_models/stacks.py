@@ -7,8 +7,8 @@ before it was used; written out over stacks it took one compilation a layer. Apa
 equal layers share their kernels: ``benchmarks/gpu_compile.py`` counts both.
 
 In a stack arrays may also be in another form (:mod:`jaxlin_models.bits`, :mod:`jaxlin_models.packed`) and in
-another memory (:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from one,
-or recorded into one, passes here.
+another memory (:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from
+one, or recorded into one, passes here.
 """
 
 from __future__ import annotations

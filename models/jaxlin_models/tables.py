@@ -1,4 +1,4 @@
-"""Tables with a row for each token, the embeddings and the head: arrays, or packed and read some rows at a time."""
+"""Tables with a row for each token, the embeddings and the head: arrays, or packed and read by rows."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxlin_models import families
+from jaxlin_models.aligned import aligned
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.decoder import Decoder, abstract_decoder
@@ -22,7 +24,7 @@ from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
-from jaxlin_models.packed import Codes, Form
+from jaxlin_models.packed import Form
 from jaxlin_models.packing import TABLES, Forms, Quantised, fill, forms_in, inputs_of, key_of
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.stacks import apart, keeps_apart
@@ -31,8 +33,6 @@ from jaxlin_models.tensors import Tensors, files_of, tensors_of
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
-#: Bytes; XLA's own for CPU buffers.
-_ALIGNMENT = 64
 
 #: (stage, done, total, note)
 Progress = Callable[[str, int, int, str], None]
@@ -65,8 +65,8 @@ def load_decoder(
         precision: how they are multiplied, see :mod:`jaxlin_models.precision`; as they are stored if None.
         offload: keep the weights of the layers in the host's memory, see :mod:`jaxlin_models.offload`;
             embeddings, head and final norm are on the device all the same.
-        packed: keep what is quantised in codes, see :mod:`jaxlin_models.packed`; ``dtype`` is then that of the
-            numbers that are computed of them, and of all else.
+        packed: keep what is quantised in codes, see :mod:`jaxlin_models.packed`; ``dtype`` is then that of
+            the numbers that are computed of them, and of all else.
         progress: called as (stage, done, total, note) for each parameter.
         tell: told of a second set of weights in the folder, and of a head where the config has none.
 
@@ -255,7 +255,8 @@ def packed_forms(checkpoint: Checkpoint) -> Forms:
 def _forms(tensors: Tensors, places: Mapping[str, _Place]) -> Forms:
     if not isinstance(tensors, Quantised):
         raise ModelError(
-            f"the weights of {tensors.owner} are not quantised, so they cannot stay so; use `weights` unpacked"
+            f"the weights of {tensors.owner} are not quantised, so they cannot stay so; use `weights` "
+            f"unpacked"
         )
     return forms_in(tensors, {key: place.names for key, place in places.items()})
 
@@ -269,47 +270,14 @@ def _load(
     forms: Sequence[Form | None] | None = None,
 ) -> Any:
     if forms is not None and isinstance(tensors, Quantised):
-        return _load_packed(key, place, shape, dtype, tensors, forms)
+        one = partial(_from_stock, key, rows=place.rows, shape=shape[1:], dtype=dtype, tensors=tensors)
+        return fill(key, forms, shape, dtype, tensors, place.names, place.rows, one)
     if not place.stacked:
         return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
-    stacked = _aligned(shape, dtype)
+    stacked = aligned(shape, dtype)
     for layer, name in enumerate(place.names):
         stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
     return stacked
-
-
-def _load_packed(
-    key: str,
-    place: _Place,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    tensors: Any,
-    forms: Sequence[Form | None],
-) -> Any:
-    def codes(layer: int, rows: slice) -> Codes:
-        name = place.names[layer]
-        taken: Codes = tensors.codes(name, rows if key in TABLES else place.rows)
-        halves = (taken.scales, taken.minima)
-        if not all(np.isfinite(part.view(np.float16)).all() for part in halves if part is not None):
-            raise ModelError(_not_finite(name, dtype, tensors))
-        return taken
-
-    def plain(layer: int) -> np.ndarray:
-        return _from_stock(key, place.names[layer], place.rows, shape[1:], dtype, tensors)
-
-    return fill(key, forms, shape, dtype, _aligned, codes, plain)
-
-
-def _not_finite(name: str, dtype: np.dtype, tensors: Tensors) -> str:
-    return f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}"
-
-
-def _aligned(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """An uninitialised array that XLA takes over on CPUs as it is; it would copy one from ``np.empty``."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _from_stock(
@@ -318,7 +286,7 @@ def _from_stock(
     with np.errstate(over="ignore"):  # what overflows is refused below
         value = tensors.read(name, rows).astype(dtype, copy=False)
     if not np.isfinite(value).all():
-        raise ModelError(_not_finite(name, dtype, tensors))
+        raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
     return (value.T if key.endswith("kernel") else value).reshape(shape)
 
 

@@ -46,9 +46,7 @@ def take_apart(kind: str, rows: np.ndarray, size: int) -> Codes:
         size: bytes of a block.
     """
     blocks = rows.reshape(len(rows), -1, size)
-    parts = _APART[kind](blocks)
-    flat = [None if part is None else part.reshape(len(rows), -1) for part in parts]
-    return Codes(FORMS[kind], *flat)
+    return Codes(FORMS[kind], *_APART[kind](blocks)).turned(lambda part: part.reshape(len(rows), -1))
 
 
 #: Codes, scales, minima, factors, factors of minima.
@@ -106,8 +104,8 @@ def _fields(raw: np.ndarray, width: int, run: int | None = None) -> np.ndarray:
     A run is all bytes if not given.
     """
     runs = raw.reshape(*raw.shape[:-1], -1, 1, raw.shape[-1] if run is None else run)
-    places = np.arange(0, 8, width, np.uint8)[:, None]
-    fields = (runs >> places) & np.uint8(2**width - 1)
+    places = np.arange(0, 8, width).astype(np.uint8)[:, None]
+    fields: np.ndarray = (runs >> places) & np.uint8(2**width - 1)
     return fields.reshape(*raw.shape[:-1], -1)
 
 
