@@ -15,6 +15,7 @@ from .dial import Dial
 from .errors import ModelError
 from .flops import pass_flops, record_flops
 from .generation import Addition, generate
+from .packing import packed_shapes
 from .precision import PRECISIONS, algorithm, choose_precision, unit_roundoff, working_dtype
 from .recorded import replay, replay_transpose
 from .residual import Stream, stream
@@ -22,7 +23,7 @@ from .second_path import second_logits, second_logits_of_many
 from .stacks import apart, keeps_apart
 from .tensors import StateTensors, weights_hash
 from .tokenizer_files import has_tokenizer, load_codec
-from .weights import decoder_of, load_decoder
+from .weights import decoder_of, load_decoder, packed_forms
 
 __all__ = [
     "POLICIES",
@@ -53,6 +54,8 @@ __all__ = [
     "keeps_apart",
     "load_codec",
     "load_decoder",
+    "packed_forms",
+    "packed_shapes",
     "pass_flops",
     "record",
     "record_flops",

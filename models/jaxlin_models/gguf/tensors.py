@@ -77,9 +77,9 @@ class GgufTensors:
         return values - values.dtype.type(1) if self._is_offset(name) else values
 
     def form(self, name: str) -> Form | None:
-        """How the codes of a matrix are written; None of what is no matrix, or stored as floats."""
-        place = self._place[name]
-        return FORMS.get(place.storage.name) if len(place.shape) == 2 else None
+        """How the codes of a matrix are written; None of what is no matrix, stored as floats, or missing."""
+        place = self._place.get(name)
+        return None if place is None or len(place.shape) != 2 else FORMS.get(place.storage.name)
 
     def codes(self, name: str, rows: slice) -> Codes:
         """Some rows of a matrix in codes, which :meth:`read` gives as numbers."""
