@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,17 +43,19 @@ class Quantised(Protocol):
 def forms_in(tensors: Quantised, names: Mapping[str, Sequence[str]]) -> Forms:
     """How parameters are written that stand, layer by layer, under these names.
 
-    Raises:
-        ModelError: none of the layers' matrices is in codes.
+    Nothing if no layer is in codes.
     """
-    forms = {key: tuple(map(tensors.form, each)) for key, each in names.items() if _can_be_packed(key)}
+    forms = {key: tuple(map(tensors.form, each)) for key, each in names.items() if is_kernel_or_table(key)}
     forms = {key: each for key, each in forms.items() if any(each)}
-    if not any(key.startswith("layers.") for key in forms):
-        raise ModelError(
-            f"{tensors.owner} has no layer whose weights are quantised, so none can stay so; use `weights` "
-            f"unpacked"
-        )
-    return forms
+    return forms if any(key.startswith("layers.") for key in forms) else {}
+
+
+def refuse_unquantised(owner: str) -> NoReturn:
+    """:class:`ModelError` that says why the weights of a model cannot stay quantised."""
+    raise ModelError(
+        f"the layers of {owner} are not quantised, so they cannot stay so; use `weights` unpacked, or a GGUF "
+        f"file of quantised weights"
+    )
 
 
 def packed_shapes(weights: Weights, forms: Forms) -> Weights:
@@ -156,5 +159,11 @@ def _axes(key: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int,
     return shape[:1], shape[1:inputs], shape[inputs:]
 
 
-def _can_be_packed(key: str) -> bool:
+def fan_in(key: str, shape: tuple[int, ...]) -> int:
+    """How many numbers a product with a parameter of this shape sums over."""
+    return math.prod(_axes(key, shape)[1])
+
+
+def is_kernel_or_table(key: str) -> bool:
+    """Whether a parameter is multiplied by, so that GGUF quantises it."""
     return key in TABLES or key.endswith("kernel")

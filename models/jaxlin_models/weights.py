@@ -25,7 +25,16 @@ from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
 from jaxlin_models.packed import Form
-from jaxlin_models.packing import TABLES, Forms, Quantised, fill, forms_in, inputs_of, key_of
+from jaxlin_models.packing import (
+    TABLES,
+    Forms,
+    Quantised,
+    fill,
+    forms_in,
+    inputs_of,
+    key_of,
+    refuse_unquantised,
+)
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.stacks import apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
@@ -130,6 +139,8 @@ def decoder_of(
     used = {name for place in places.values() for name in place.names}
     refuse_leftover(tensors.dtypes(), used | {names["head"]}, config.num_layers, tensors.owner)
     forms = _forms(tensors, places) if packed else {}
+    if packed and not forms:
+        refuse_unquantised(tensors.owner)
     filled = []
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
@@ -241,9 +252,10 @@ def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> 
 def packed_forms(checkpoint: Checkpoint) -> Forms:
     """How a checkpoint's parameters are written, those that are in codes, by what its files' headers say.
 
-    Raises:
-        ModelError: none of the layers is quantised, or a tensor is missing.
+    Nothing if no layer is quantised.
     """
+    if checkpoint.gguf is None:  # the weights of a hub id may not be here yet
+        return {}
     tensors = tensors_of(checkpoint)
     names = _names_in(tensors, checkpoint.hf_config)
     config, names = _with_head(checkpoint.config, names, tensors, lambda _: None)
@@ -253,12 +265,8 @@ def packed_forms(checkpoint: Checkpoint) -> Forms:
 
 
 def _forms(tensors: Tensors, places: Mapping[str, _Place]) -> Forms:
-    if not isinstance(tensors, Quantised):
-        raise ModelError(
-            f"the weights of {tensors.owner} are not quantised, so they cannot stay so; use `weights` "
-            f"unpacked"
-        )
-    return forms_in(tensors, {key: place.names for key, place in places.items()})
+    names = {key: place.names for key, place in places.items()}
+    return forms_in(tensors, names) if isinstance(tensors, Quantised) else {}
 
 
 def _load(
