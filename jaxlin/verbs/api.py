@@ -51,8 +51,8 @@ def load(
         progress: told which parameter is being loaded.
 
     Raises:
-        JaxlinError: nothing that can be loaded, an unknown dtype, offload or weights, ``packed`` where nothing
-            is quantised, or settings that a model in memory cannot take.
+        JaxlinError: nothing that can be loaded, an unknown dtype, offload or weights, ``packed`` where
+            nothing is quantised, or settings that a model in memory cannot take.
     """
     return loading.load(
         source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, weights=weights,

@@ -309,7 +309,8 @@ class Plan(Verb, verb="plan"):
             group="memory",
             choices=WEIGHTS,
             help="whether weights stay quantised: packed (those of a GGUF file as they are, of a config by "
-            "name as in files of Q4_K_M), unpacked, or auto (a GGUF file's where they would not fit otherwise)",
+            "name as in files of Q4_K_M), unpacked, or auto (a GGUF file's where they would not fit "
+            "otherwise)",
         ),
     ] = "auto"
     attention: Annotated[

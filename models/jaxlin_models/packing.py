@@ -62,9 +62,9 @@ def packed_shapes(weights: Weights, forms: Forms) -> Weights:
     """A decoder's weights in shapes, those in codes as they are held."""
     flat = []
     for path, variable in nnx.to_flat_state(weights):
-        key, whole = key_of(path), variable[...]
+        key = key_of(path)
         if key in forms:
-            variable = variable.replace(shape_of(key, forms[key], whole.shape, whole.dtype))
+            variable = variable.replace(shape_of(key, forms[key], variable.shape, variable.dtype))
         flat.append((path, variable))
     return nnx.from_flat_state(flat)
 
