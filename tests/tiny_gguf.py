@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,14 @@ MODELS: Mapping[str, TinyGguf] = {
 }  # fmt: skip
 
 
-def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) -> Arrays:
+def write_gguf(name: str, path: Path, *, plain: bool = False, first: int = 0, **changes: Any) -> Arrays:
     """Write a model; returns its tensors as transformers has them, as they are after quantisation.
 
     Args:
         name: in ``MODELS``.
         path: of the file.
         plain: all tensors in float32.
+        first: which of the types the first matrix has, the embeddings.
         changes: of the metadata; None takes a key away. ``__`` stands for a point.
     """
     tiny = MODELS[name]
@@ -153,7 +154,7 @@ def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) ->
     ).items():
         if value is not None:
             add(writer, key, value)
-    small, large = cycle(SMALL_BLOCKS), cycle(LARGE_BLOCKS)
+    small, large = islice(cycle(SMALL_BLOCKS), first, None), cycle(LARGE_BLOCKS)
     rng = np.random.default_rng(3)
     known: Arrays = {}
     config = tiny.checkpoint.config()
