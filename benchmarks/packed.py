@@ -57,15 +57,22 @@ def memory_of(name: str, weights: str, dtype: str) -> dict[str, int]:
     v = jnp.ones((1, *operator.input_shape), operator.dtype)
     jax.block_until_ready(BACKWARD(operator, FORWARD(operator, v)))
     return {
-        "weights": model.held_bytes,
+        "weights_bytes": model.held_bytes,
         "loaded": loaded - before,
         "passes": peak_bytes() - before,
     }
 
 
-def in_another_process(name: str, weights: str, dtype: str) -> dict[str, int]:
+def ways() -> list[dict[str, str]]:
+    """Each model in each way."""
+    return [
+        {"model": model, "weights": weights, "dtype": dtype} for model in MODELS for weights, dtype in WAYS
+    ]
+
+
+def in_another_process(model: str, weights: str, dtype: str) -> dict[str, int]:
     """The same of a process that does nothing else."""
-    command = [sys.executable, __file__, "--alone", name, weights, dtype]
+    command = [sys.executable, __file__, "--alone", model, weights, dtype]
     found: dict[str, int] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return found
 
@@ -94,7 +101,8 @@ def passes_of(loaded: Mapping[Way, Model], tokens: int, probes: int, rounds: int
             difference = np.abs(given[weights, dtype] - expected).max() / np.abs(expected).max()
             rows.append(
                 {
-                    "model": loaded[weights, dtype].name, "tokens": tokens, "probes": probes, "pass": direction,
+                    "model": loaded[weights, dtype].name, "tokens": tokens,
+                    "probes": probes, "pass": direction,
                     "weights": weights, "dtype": dtype,
                     "seconds": statistics.median(ours),
                     "ratio": statistics.median(a / b for a, b in zip(ours, base, strict=True)),
@@ -102,6 +110,17 @@ def passes_of(loaded: Mapping[Way, Model], tokens: int, probes: int, rounds: int
                     "difference": float(difference),
                 }
             )  # fmt: skip
+    return rows
+
+
+def timed(tokens: list[int], probes: list[int], rounds: int) -> list[dict[str, Any]]:
+    """All passes of both models."""
+    rows = []
+    for name in MODELS:
+        loaded = {way: jaxlin.load(name, weights=way[0], dtype=way[1]) for way in WAYS}
+        for length in tokens:
+            for count in probes:
+                rows += passes_of(loaded, length, count, rounds)
     return rows
 
 
@@ -118,14 +137,14 @@ def show(found: dict[str, Any]) -> None:
     """All of it as tables."""
     console = Console(width=140)
     held = Table("model", "weights", "held, MB", "peak after loading, MB", "peak after passes, MB")
-    for row in found["memory"]:
+    for row in found.get("memory", ()):
         sizes = [f"{row[name] / 1e6:,.0f}" for name in ("weights_bytes", "loaded", "passes")]
         held.add_row(row["model"], f"{row['weights']}, {row['dtype']}", *sizes)
     console.print(held)
     timed = Table(
         "model", "tokens", "probes", "pass", "weights", "seconds", "ratio", "scratch, MB", "difference"
     )
-    for row in found["passes"]:
+    for row in found.get("passes", ()):
         timed.add_row(
             row["model"], str(row["tokens"]), str(row["probes"]), row["pass"],
             f"{row['weights']}, {row['dtype']}", f"{row['seconds']:.3f}", f"{row['ratio']:.2f}",
@@ -133,7 +152,7 @@ def show(found: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(timed)
     planned = Table("memory", "model", "tokens", "stored", "weights, GB", "peak, GB", "setting")
-    for row in found["plans"]:
+    for row in found.get("plans", ()):
         peak = f"{row['peak_bytes'] / 1e9:.1f}" if row["fits"] else "does not fit"
         planned.add_row(
             row["memory"], row["model"], str(row["tokens"]), f"{row['weights']}, {row['dtype']}",
@@ -155,27 +174,27 @@ def main() -> None:
         "--planned", type=int, nargs="+", default=[400, 4096], help="lengths that are planned"
     )
     parser.add_argument("--json", type=Path, help="where to save all figures")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=["memory", "plans", "passes"],
+        help="what to measure; the rest stays in the file",
+    )
     given = parser.parse_args()
     if given.alone is not None:
         print(json.dumps(memory_of(*given.alone)))
         return
-    memory = []
-    for name in MODELS:
-        for weights, dtype in WAYS:
-            sizes = in_another_process(name, weights, dtype)
-            row = {"model": name, "weights": weights, "dtype": dtype, "weights_bytes": sizes.pop("weights")}
-            memory.append(row | sizes)
-    found = {"environment": environment(), "memory": memory}
-    found["plans"] = plans(given.planned, ["40GB", "80GB"])
-    found["passes"] = []
-    for name in MODELS:
-        loaded = {way: jaxlin.load(name, weights=way[0], dtype=way[1]) for way in WAYS}
-        for tokens in given.tokens:
-            for probes in given.probes:
-                found["passes"] += passes_of(loaded, tokens, probes, given.rounds)
+    found = json.loads(given.json.read_text()) if given.json is not None and given.json.exists() else {}
+    measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "memory": lambda: [{**way, **in_another_process(**way)} for way in ways()],
+        "plans": lambda: plans(given.planned, ["40GB", "80GB"]),
+        "passes": lambda: timed(given.tokens, given.probes, given.rounds),
+    }
+    for part in given.parts:
+        found |= {"environment": environment(), part: measure[part]()}
+        if given.json is not None:
+            given.json.write_text(json.dumps(found, indent=1) + "\n")
     show(found)
-    if given.json is not None:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
