@@ -93,7 +93,7 @@ def test_codes_give_the_dequantised_numbers_bit_by_bit(name: str):
 
 
 def test_decoders_hold_the_same_numbers(load: Load):
-    """Of all types, whatever was done to rows: q and k of llama are in another order, Phi 3 has q, k, v in one."""
+    """Of all types, whatever was done to rows: q and k of llama in another order, q, k, v of Phi 3 in one."""
     forms: set[str] = set()
     found: set[type] = set()
     for name in ("llama", "phi3"):
