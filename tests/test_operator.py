@@ -305,6 +305,7 @@ def test_what_a_model_says_of_itself(tiny_model):
         "weights_sha256": stored.weights_sha256,
         "dtype": "float32",
         "precision": "float32",
+        "weights": "unpacked",
         "offload": "none",
         "matmul_algorithm": algorithm("float32", "cpu"),
     }

@@ -6,7 +6,7 @@ transformers' own form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -137,13 +137,22 @@ MODELS: Mapping[str, TinyGguf] = {
 }  # fmt: skip
 
 
-def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) -> Arrays:
+def write_gguf(
+    name: str,
+    path: Path,
+    *,
+    plain: bool = False,
+    small: Sequence[Type] = SMALL_BLOCKS,
+    large: Sequence[Type] = LARGE_BLOCKS,
+    **changes: Any,
+) -> Arrays:
     """Write a model; returns its tensors as transformers has them, as they are after quantisation.
 
     Args:
         name: in ``MODELS``.
         path: of the file.
         plain: all tensors in float32.
+        small, large: the types of matrices, in turn; large ones of rows of a multiple of 256.
         changes: of the metadata; None takes a key away. ``__`` stands for a point.
     """
     tiny = MODELS[name]
@@ -153,14 +162,14 @@ def write_gguf(name: str, path: Path, *, plain: bool = False, **changes: Any) ->
     ).items():
         if value is not None:
             add(writer, key, value)
-    small, large = cycle(SMALL_BLOCKS), cycle(LARGE_BLOCKS)
+    smaller, larger = cycle(small), cycle(large)
     rng = np.random.default_rng(3)
     known: Arrays = {}
     config = tiny.checkpoint.config()
     for stock, file_name, value in _converted(tiny):
         kind = Type.F32
         if value.ndim == 2 and not plain:
-            kind = next(large if value.shape[-1] % 256 == 0 else small)
+            kind = next(larger if value.shape[-1] % 256 == 0 else smaller)
         raw = _blocks(value.shape, kind, rng) if kind in _SCALES else gguf.quantize(value, kind)
         writer.add_tensor(file_name, raw, raw_dtype=kind)
         known[stock] = unconverted(tiny.architecture, stock, gguf.dequantize(raw, kind), config)

@@ -6,6 +6,7 @@ What a :class:`jaxlin.results.labels.Reader` computes with; results show what it
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxlin.results.labels import TokenScore
+
+#: An array [vocab, d], or what gives rows of one by slices.
+Table = Any
 
 #: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
 ROWS_AT_ONCE = 16384
@@ -49,7 +53,7 @@ def _spell(text: Callable[[int], str], ids: Array, values: Array) -> tuple[Token
 
 def nearest_tokens(
     blocks: Float[Array | np.ndarray, "k p d"],
-    vocabulary: Float[Array, "vocab d"],
+    vocabulary: Table,
     count: int,
     text: Callable[[int], str],
 ) -> list[list[tuple[TokenScore, ...]]]:
@@ -57,7 +61,7 @@ def nearest_tokens(
 
     Args:
         blocks: of right vectors, one for each direction and position.
-        vocabulary: every token's embedding, to any scale.
+        vocabulary: every token's embedding, to any scale; it is read some thousand rows at a time.
         count: how many tokens of each.
         text: a token's spelling.
     """
@@ -68,7 +72,7 @@ def nearest_tokens(
 
 
 def _nearest(
-    blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"], count: int
+    blocks: Float[Array, "k p d"], vocabulary: Table, count: int
 ) -> tuple[Float[Array, "k p n"], Int[Array, "k p n"]]:
     """Cosines and ids of the nearest rows of the vocabulary, some thousand rows at a time."""
     cosines, ids = [], []

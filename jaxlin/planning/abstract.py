@@ -7,7 +7,7 @@ The functions of :mod:`jaxlin.prompts.operators` and :mod:`jaxlin.linear.operato
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ class Job:
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
         offload: as in :func:`jaxlin.prompts.load`; where a dial is given, it says it of the coefficients.
+        forms: how weights are written that stay quantised; none do if None.
 
     Raises:
         JaxlinError: an offload that is none, or not for this policy.
@@ -49,6 +50,7 @@ class Job:
     span: int | None = None
     targets: int | None = None
     offload: str = "none"
+    forms: models.Forms | None = None
 
     def __post_init__(self) -> None:
         check_offload(self.offload, linear=models.POLICIES[self.policy].linear)
@@ -153,11 +155,19 @@ def weight_bytes(job: Job) -> int:
     return device_bytes(_weights(job)[1])
 
 
+def layer_bytes(job: Job) -> int:
+    """Bytes of one layer's weights as they are computed with."""
+    layers = jax.tree.leaves(_weights(replace(job, forms=None))[1]["layers"])
+    return tree_bytes(layers) // max(1, job.config.num_layers)
+
+
 def _weights(job: Job) -> tuple[Any, Any, str]:
     """The decoder's graph, its weights in shapes, and its precision."""
     precision = models.choose_precision(job.dtype, job.precision)
     graphdef, weights = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision)
     weights = shapes_of(weights)
+    if job.forms is not None:
+        weights = models.packed_shapes(weights, job.forms)
     if job.offload == "all":
         weights = nnx.State({**weights, "layers": to_host(weights["layers"])})
     elif models.keeps_apart():

@@ -17,7 +17,7 @@ from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import solver_dtype
-from jaxlin.planning.abstract import Abstract, Job, abstract, weight_bytes
+from jaxlin.planning.abstract import Abstract, Job, abstract, layer_bytes, weight_bytes
 from jaxlin.planning.memory import Phase, right_bytes, solve_phases
 from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.runtime.sizes import spell_size
@@ -229,7 +229,7 @@ def refusal(job: Job, smallest: Forecast, memory: int) -> str:
 
 
 def _too_heavy(job: Job, weights: int, memory: int) -> str:
-    narrow = weights * 2 // jnp.dtype(job.dtype).itemsize
+    narrow = weight_bytes(replace(job, dtype="bfloat16", precision=None))
     ways_out = []
     if narrow < min(memory, weights):
         ways_out = [f"use `dtype` bfloat16, in which they take {spell_size(narrow)}"]
@@ -299,6 +299,7 @@ def _bound(job: Job, dial: models.Dial, shapes: Abstract, choice: MethodChoice, 
         activations += 4 * config.num_heads * job.length**2 * wide
     held = shapes.weights + shapes.coefficients
     a_layer = 4 * (held + shapes.host) // max(1, config.num_layers)  # two of them fetched, if offloaded
+    a_layer += 0 if job.forms is None else 4 * layer_bytes(job)
     table = 2 * config.vocab_size * config.embed_dim * wide
     if job.policy == "none":
         activations *= config.num_layers

@@ -96,6 +96,7 @@ def plan_job(
     span: int | None = None,
     targets: int | None = None,
     offload: str = "none",
+    forms: models.Forms | None = None,
     solver: Solver,
     memory: int | str | None = None,
     attention: str | None = None,
@@ -112,6 +113,7 @@ def plan_job(
         policy: one of :data:`jaxlin_models.POLICIES`.
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
+        forms: how weights are written that stay quantised; none do if None.
         solver: what is asked of the solver.
         memory: what may be used, in bytes or like ``40GB``; what is free if that is less, or if None.
         attention, gate: settings of the dial that are not to be chosen.
@@ -124,11 +126,17 @@ def plan_job(
     """
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    job = Job(config, length, dtype, precision, policy, span=span, targets=targets, offload=offload)
-    usable = free_bytes() + held
-    if memory is not None:
-        usable = min(usable, parse_size(memory) if isinstance(memory, str) else memory)
+    job = Job(config, length, dtype, precision, policy, span, targets, offload, forms)
+    usable = usable_bytes(memory, held)
     return choose(job, solver, max(0, usable - beside), attention=attention, gate=gate)
+
+
+def usable_bytes(memory: int | str | None, held: int = 0) -> int:
+    """What may be used, as in :func:`plan_job`."""
+    usable = free_bytes() + held
+    if memory is None:
+        return usable
+    return min(usable, parse_size(memory) if isinstance(memory, str) else memory)
 
 
 def in_words(expected: Forecast, policy: str) -> str:

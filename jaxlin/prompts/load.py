@@ -11,6 +11,7 @@ from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.device import tell_of_idle_gpu
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
+from jaxlin.runtime.weights import check_weights
 
 if TYPE_CHECKING:
     from jaxlin_models import Decoder
@@ -32,6 +33,7 @@ def load(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    weights: str = "auto",
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -48,6 +50,7 @@ def load(
         precision=precision,
         tokenizer=tokenizer,
         offload=offload,
+        weights=weights,
         progress=progress,
         kind=kind,
     )
@@ -62,6 +65,7 @@ def locate(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    weights: str = "auto",
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -84,16 +88,20 @@ def locate(
         offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
             ``all`` (the layers' weights as well).
+        weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
+            dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
+            alone would not fit otherwise).
         progress: told which parameter is being loaded.
         kind: the class of what is returned, :class:`jaxlin.prompts.model.Model` itself if not given.
 
     Raises:
-        JaxlinError: nothing that can be loaded, unknown dtype or offload; dtype, precision or offloaded
-            weights for a decoder.
+        JaxlinError: nothing that can be loaded, unknown dtype, offload or weights; dtype, precision or
+            offloaded weights for a decoder.
         models.ModelError: the checkpoint cannot be found, its architecture is not supported, or dtype and
-            precision do not go together.
+            precision do not go together; ``packed`` where nothing is quantised.
     """
     check_offload(offload)
+    check_weights(weights)
     tell_of_idle_gpu()
     import jaxlin_models as models
 
@@ -109,6 +117,8 @@ def locate(
                 "the weights of a decoder in memory cannot be offloaded: choose `offload` coefficients "
                 "or none"
             )
+        if weights == "packed":
+            models.refuse_unquantised("a decoder in memory")
         model = make(InMemory.of(source), tokenizer, offload)
         _ = model.decoder  # it is here already, and so it counts as held
         return cast("AnyModel", model)
@@ -120,14 +130,16 @@ def locate(
         jax.config.update("jax_enable_x64", True)
     try:
         chosen = models.choose_precision(dtype, precision)
-        origin = _origin(source, dtype, chosen, offload == "all", progress)
+        origin = _origin(source, dtype, chosen, offload == "all", weights, progress)
     except BaseException:
         jax.config.update("jax_enable_x64", before)
         raise
     return cast("AnyModel", make(origin, tokenizer, offload, precision))
 
 
-def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Progress) -> Source:
+def _origin(
+    source: Any, dtype: str, precision: str, offload: bool, weights: str, progress: Progress
+) -> Source:
     """What is to be loaded, as files or as a torch model."""
     import jaxlin_models as models
     from jaxlin_models.huggingface import PreTrainedConfig
@@ -137,7 +149,9 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
-        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress)
+        if weights == "packed" and not models.packed_forms(checkpoint):
+            models.refuse_unquantised(name)
+        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress, weights)
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
@@ -146,6 +160,8 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
         )
     owner = f"this {type(source).__name__}"
     ours = models.config_of(config, owner)
+    if weights == "packed":
+        models.refuse_unquantised(owner)
     name = config.name_or_path or type(source).__name__
-    weights = models.StateTensors(source.state_dict(), owner)
-    return FromTorch(name, ours, dtype, precision, weights, config, offload, progress)
+    tensors = models.StateTensors(source.state_dict(), owner)
+    return FromTorch(name, ours, dtype, precision, tensors, config, offload, progress)

@@ -96,6 +96,7 @@ class Model(Readout):
             "weights_sha256": self.weights_sha256,
             "dtype": source.dtype,
             "precision": source.precision,
+            "weights": "unpacked" if source.forms() is None else "packed",
             "offload": self.offload,
             "matmul_algorithm": models.algorithm(source.precision, jax.default_backend()),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def prediction_check(
 def _another_path(model: Model, prompts: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, str]]:
     """Logits [vocab] after the tokens of each prompt, and by what path."""
     decoder = model.decoder
-    weights = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(decoder.layers)))
+    weights = sum(math.prod(leaf[...].shape) for _, leaf in nnx.to_flat_state(nnx.state(decoder.layers)))
     if jax.default_backend() == "cpu" or 2 * weights * sum(map(len, prompts)) <= _SMALL:
         recomputed = model.source.recomputed(prompts)
         if recomputed is not None:

@@ -12,6 +12,7 @@ import jaxlin_models as models
 import numpy as np
 from flax import nnx
 from jaxlin_models.decoder import Graph, Weights
+from jaxlin_models.tables import Table
 from jaxtyping import Array, Float
 
 from jaxlin.analyses.decoding import best_outputs, nearest_tokens
@@ -78,8 +79,11 @@ class Readout(Text):
         capped = self.config.final_logit_softcap is not None
         return row * jnp.where(raw == 0, 1, logit / raw) if capped else row
 
-    def vocabulary(self) -> Float[Array, "vocab d"]:
-        """Every token's embedding as the checkpoint has it, before Gemma's scaling."""
+    def vocabulary(self) -> Table:
+        """Every token's embedding as the checkpoint has it, before Gemma's scaling [vocab, d].
+
+        A packed one is read by slices; ``np.asarray`` makes all of it.
+        """
         return self.decoder.embedding[...]
 
     def outputs(

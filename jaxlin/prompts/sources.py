@@ -17,8 +17,10 @@ import numpy as np
 from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
+from jaxlin.prompts.stored import chosen_forms
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.stderr import tell
+from jaxlin.solvers.choose import free_bytes
 
 #: Unknown keys of a config.json that are named.
 _KEYS_NAMED, _LONGEST = 5, 300
@@ -64,6 +66,18 @@ class Source(ABC):
         """The files; None where there are none."""
         return None
 
+    def forms(self, memory: int | None = None) -> models.Forms | None:
+        """How the weights are written that stay quantised; None where none do.
+
+        Args:
+            memory: bytes that may be used, where it was left open whether they do and nothing decided it
+                before; what is free if None.
+
+        Raises:
+            models.ModelError: they are to stay quantised, and none is.
+        """
+        return None
+
     @property
     def bos(self) -> int | None:
         """The id that texts begin with by its config; None where that says nothing, or several."""
@@ -91,6 +105,7 @@ class Files(Source):
     located: models.Checkpoint
     offload: bool = False
     progress: Progress = silent
+    weights: str = "unpacked"
 
     @property
     def checkpoint(self) -> models.Checkpoint:
@@ -118,6 +133,7 @@ class Files(Source):
             jnp.dtype(self.dtype),
             precision=self.precision,
             offload=self.offload,
+            packed=self.forms() is not None,
             progress=self.progress,
             tell=notes.append,
         )
@@ -125,6 +141,16 @@ class Files(Source):
         for note in (*_on_unknown(checkpoint), *notes):
             tell(note)
         return decoder
+
+    def forms(self, memory: int | None = None) -> models.Forms | None:
+        """How the weights are written that stay quantised, decided once; arguments and errors as above."""
+        if "_forms" not in self.__dict__:
+            usable = free_bytes() if memory is None else memory
+            self.__dict__["_forms"] = chosen_forms(
+                self.located, self.weights, jnp.dtype(self.dtype), usable, offload=self.offload
+            )
+        forms: models.Forms | None = self.__dict__["_forms"]
+        return forms
 
     def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Logits after these tokens, from the files."""

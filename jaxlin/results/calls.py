@@ -36,7 +36,12 @@ def python_calls(
 
 def loading(summary: Mapping[str, Any]) -> str:
     """``jaxlin.load`` of the model that a summary names."""
-    defaults: dict[str, Any] = {"dtype": "float32", "precision": summary.get("dtype"), "offload": "none"}
+    defaults: dict[str, Any] = {
+        "dtype": "float32",
+        "precision": summary.get("dtype"),
+        "weights": "unpacked",
+        "offload": "none",
+    }
     return f"jaxlin.load({arguments(repr(summary['model']), **given(summary, **defaults))})"
 
 

@@ -30,7 +30,9 @@ class PlannedJob:
 
     Attributes:
         model, tokens: what was asked about.
-        dtype: how the weights are stored.
+        dtype: how the weights are stored, or what is computed of them where they are packed.
+        weights: ``unpacked``; ``packed``, as their file is quantised; or that and a mixture of types that was
+            taken for granted.
         fits: whether the job fits.
         refusal: why not, and what to do; None where it fits.
         attention, gate, block, offload: the setting of the memory dial.
@@ -48,6 +50,7 @@ class PlannedJob:
     model: str
     tokens: int
     dtype: str
+    weights: str
     fits: bool
     refusal: str | None
     attention: str
@@ -74,7 +77,7 @@ class PlannedJob:
         return [
             self.model,
             f"{self.tokens:,}",
-            self.dtype,
+            self.dtype if self.weights == "unpacked" else f"{self.dtype}, {self.weights}",
             self.attention,
             self.gate,
             self.method,

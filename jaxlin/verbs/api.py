@@ -27,6 +27,7 @@ def load(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    weights: str = "auto",
     progress: Progress = silent,
 ) -> Model:
     """Load a checkpoint, or take a model that is in memory.
@@ -44,15 +45,18 @@ def load(
             comes without one takes prompts as token ids.
         offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers) or ``all`` (the layers' weights too).
+        weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
+            dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
+            alone would not fit otherwise).
         progress: told which parameter is being loaded.
 
     Raises:
-        JaxlinError: nothing that can be loaded, an unknown dtype or offload, or settings that a model in
-            memory cannot take.
+        JaxlinError: nothing that can be loaded, an unknown dtype, offload or weights, ``packed`` where
+            nothing is quantised, or settings that a model in memory cannot take.
     """
     return loading.load(
-        source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, progress=progress,
-        kind=Model,
+        source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, weights=weights,
+        progress=progress, kind=Model,
     )  # fmt: skip
 
 
@@ -73,12 +77,13 @@ def compare(
             first.
         progress: told what is happening.
         options: those of the flags of ``jaxlin compare``: ``k``, ``tol``, ``span``, ``memory``, ``out`` …;
-            and ``dtype``, ``precision``, ``offload`` for models given by name.
+            and ``dtype``, ``precision``, ``offload``, ``weights`` for models given by name.
 
     Raises:
         JaxlinError: a request that cannot be met.
     """
-    loaded_by = {name: options.pop(name) for name in ("dtype", "precision", "offload") if name in options}
+    settings = ("dtype", "precision", "offload", "weights")
+    loaded_by = {name: options.pop(name) for name in settings if name in options}
     asked = Compare.of(policies=policies, **options)
     return comparing.compare(models, prompt, asked, progress, **loaded_by)
 

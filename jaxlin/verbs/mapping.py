@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.planning.budget import Forecast, Solver
-from jaxlin.planning.job import Places, choose_places, in_words, plan_job, stream_bytes
+from jaxlin.planning.job import Places, choose_places, in_words, plan_job, stream_bytes, usable_bytes
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.target import LogitTarget
@@ -239,6 +239,7 @@ def _memory(model: Model, options: Mapped) -> dict[str, Any]:
         "dtype": model.dtype_name,
         "precision": model.precision,
         "offload": model.offload,
+        "forms": model.source.forms(usable_bytes(options.memory, model.held_bytes)),
         "held": model.held_bytes,
         "memory": options.memory,
         "attention": options.attention,

@@ -24,6 +24,7 @@ from jaxlin.verbs.shared import (
     GATE,
     OFFLOADS,
     PRECISIONS,
+    WEIGHTS,
     Compared,
     Frozen,
     Kept,
@@ -302,6 +303,16 @@ class Plan(Verb, verb="plan"):
             "all (the layers' weights as well)",
         ),
     ] = "none"
+    weights: Annotated[
+        str,
+        Option(
+            group="memory",
+            choices=WEIGHTS,
+            help="whether weights stay quantised: packed (those of a GGUF file as they are, of a config by "
+            "name as in files of Q4_K_M), unpacked, or auto (a GGUF file's where they would not fit "
+            "otherwise)",
+        ),
+    ] = "auto"
     attention: Annotated[
         str | None,
         Option(

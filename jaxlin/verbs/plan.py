@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import jax
 from jaxlin_models import DecoderConfig, find_config
 
-from jaxlin.planning.abstract import Job
+from jaxlin.planning.abstract import Job, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.planning.stored import UNPACKED, Stored, stored
 from jaxlin.results.plan import PlannedJob, PlanResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.sizes import parse_size
@@ -31,6 +32,7 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     if options.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     configs = {name: find_config(name) for name in names}
+    held = {name: stored(name, config, options.weights) for name, config in configs.items()}
     for name, config in configs.items():
         for length in lengths:
             check_length(config, length, name)
@@ -38,34 +40,42 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     jobs: list[PlannedJob] = []
     for name, length in asked:
         progress("compiling", len(jobs), len(asked), f"{name} at {length} tokens")
-        jobs.append(plan_one(name, configs[name], length, options, memory))
+        jobs.append(plan_one(name, configs[name], length, options, memory, held[name]))
     progress("compiling", len(jobs), len(asked), "done")
     return PlanResult(memory, jax.default_backend(), tuple(jobs))
 
 
-def plan_one(name: str, config: DecoderConfig, length: int, options: Plan, memory: int) -> PlannedJob:
+def plan_one(
+    name: str, config: DecoderConfig, length: int, options: Plan, memory: int, held: Stored
+) -> PlannedJob:
     """The first dtype and setting of the dial that fits, or the smallest that was tried."""
     solver = Solver(options.k, options.method)
     misfits = []
     for dtype in _TRIED if options.dtype is None else (options.dtype,):
         job = Job(config, length, dtype, options.precision, offload=options.offload)
+        packed = held.forms is not None and (held.at_once or weight_bytes(job) > memory)
+        job = replace(job, forms=held.forms) if packed else job
+        weights = held.name if packed else UNPACKED
         tried = list(
             forecasts(
                 job, solver, memory, attention=options.attention, gate=options.gate, always_compile=True
             )
         )
         if tried[-1].peak <= memory:
-            return _job(name, length, dtype, tried[-1], None)
+            return _job(name, length, dtype, weights, tried[-1], None)
         smallest = min(tried, key=lambda forecast: forecast.peak)
-        misfits.append(_job(name, length, dtype, smallest, refusal(job, smallest, memory)))
+        misfits.append(_job(name, length, dtype, weights, smallest, refusal(job, smallest, memory)))
     return misfits[-1]
 
 
-def _job(name: str, length: int, dtype: str, forecast: Forecast, refusal: str | None) -> PlannedJob:
+def _job(
+    name: str, length: int, dtype: str, weights: str, forecast: Forecast, refusal: str | None
+) -> PlannedJob:
     return PlannedJob(
         model=name,
         tokens=length,
         dtype=dtype,
+        weights=weights,
         fits=refusal is None,
         refusal=refusal,
         **asdict(forecast.dial),

@@ -14,6 +14,7 @@ DTYPES = ("float32", "float64", "bfloat16")
 PRECISIONS = ("float32", "tf32", "bf16x3", "bfloat16", "float64")
 POLICIES = ("detached", "detached-gate", "half", "none")
 OFFLOADS = ("none", "coefficients", "all")
+WEIGHTS = ("auto", "packed", "unpacked")
 ATTENTION, GATE = ("probabilities", "queries_keys"), ("stored", "recomputed")
 #: The largest seed.
 SEEDS = 2**32 - 1
@@ -75,6 +76,16 @@ class Stored(Options):
             "or all (the layers' weights as well)",
         ),
     ] = "none"
+    weights: Annotated[
+        str,
+        Option(
+            group="memory",
+            choices=WEIGHTS,
+            help="whether quantised weights of a GGUF file stay so in memory: packed (a layer is dequantised "
+            "inside a pass, when it is used), unpacked, or auto (packed where the weights alone would not "
+            "fit otherwise)",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,6 +120,11 @@ def find_config(name: str) -> DecoderConfig:
     return read_config(directory)[1]
 
 
+def is_config_alone(name: str) -> bool:
+    """Whether ``name`` calls one of :data:`CONFIGS`, of which nothing but the config is here."""
+    return name in CONFIGS and not os.path.isdir(name)
+
+
 def _in_gguf(name: str, path: Path) -> Checkpoint:
     model = read_gguf(path)
     return Checkpoint(name, path.parent, None, model.hf_config, model.config, model.unknown_keys, model)

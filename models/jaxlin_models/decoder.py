@@ -28,9 +28,10 @@ from jaxlin_models.config import LAYER_TYPES, DecoderConfig
 from jaxlin_models.detach import DETACHED, Coefficient, FreezePolicy, Mode, Plain, Record
 from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
-from jaxlin_models.precision import choose_precision, contract, working_dtype
+from jaxlin_models.precision import choose_precision, working_dtype
 from jaxlin_models.rope import rotary_table
 from jaxlin_models.stacks import over_layers, to_stack
+from jaxlin_models.tables import scores, some_rows
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
 
@@ -250,13 +251,12 @@ class Decoder(nnx.Module):
     def head_slice(self, start: int, count: int) -> Float[Array, "n d"]:
         """``count`` rows of the head from row ``start`` on, copied as they lie."""
         table = self.embedding if self.head is None else self.head
-        rows: Array = jax.lax.dynamic_slice_in_dim(table[...], start, count)
-        return rows
+        return some_rows(table[...], start, count)
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head
-        logits = contract("...d,vd->...v", hidden, table[...], self.precision)
+        logits = scores(hidden, table[...], self.precision)
         return soft_cap(logits, self.config.final_logit_softcap)
 
     def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:

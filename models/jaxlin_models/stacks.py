@@ -6,9 +6,9 @@ is written out. Compiled for an A100, the loop over stacks copied every weight o
 before it was used; written out over stacks it took one compilation a layer. Apart, nothing is copied and
 equal layers share their kernels: ``benchmarks/gpu_compile.py`` counts both.
 
-In a stack arrays may also be in another form (:mod:`jaxlin_models.bits`) and in another memory
-(:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from one, or recorded
-into one, passes here.
+In a stack arrays may also be in another form (:mod:`jaxlin_models.bits`, :mod:`jaxlin_models.packed`) and in
+another memory (:mod:`jaxlin_models.offload`) than a layer can compute with. Every array that is taken from
+one, or recorded into one, passes here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxlin_models.bits import from_bits, to_bits
+from jaxlin_models.mixed import Mixed, is_mixed
 from jaxlin_models.offload import to_device, to_host
+from jaxlin_models.packed import Packed, is_packed
 
 Tree = TypeVar("Tree", bound=PyTree)
 Carry = TypeVar("Carry")
@@ -73,13 +75,13 @@ def keeps_apart() -> bool:
 
 def apart(tree: Tree) -> Tree:
     """Every stack of a pytree, or its shape, as one array a layer."""
-    separate: Tree = jax.tree.map(lambda a: Apart(_slices(a)), tree)
+    separate: Tree = jax.tree.map(lambda a: Apart(_slices(a)), tree, is_leaf=_is_in_codes)
     return separate
 
 
 def are_apart(tree: PyTree) -> bool:
     """Whether a pytree holds layers that are apart."""
-    return any(isinstance(leaf, Apart) for leaf in jax.tree.leaves(tree, is_leaf=_is_apart))
+    return _holds(_is_apart, tree)
 
 
 def stacked(tree: Tree) -> Tree:
@@ -104,16 +106,23 @@ def over_layers(
     Returns:
         the last carry; what was kept, apart where any of the arrays was.
     """
+
+    def apply(carry: Carry, index: Array, taken: Any) -> tuple[Carry, Any]:
+        return step(carry, index, from_stack(taken))
+
+    def apply_at(carry: Carry, index: Array) -> tuple[Carry, Any]:
+        return step(carry, index, from_stack(_taken(arrays, index)))
+
+    if _holds(_is_in_codes, arrays):
+        # A derivative would keep every layer's numbers for its way back: there they are computed again.
+        apply, apply_at = jax.checkpoint(apply), jax.checkpoint(apply_at)
     if not are_apart(arrays):
-
-        def scanned(carry: Carry, layer: tuple[Array, Any]) -> tuple[Carry, Any]:
-            index, taken = layer
-            return step(carry, index, from_stack(taken))
-
-        return jax.lax.scan(scanned, carry, (jnp.arange(count), arrays))
+        if _holds(is_mixed, arrays):
+            return jax.lax.scan(apply_at, carry, jnp.arange(count))
+        return jax.lax.scan(lambda carry, layer: apply(carry, *layer), carry, (jnp.arange(count), arrays))
     kept = []
     for i in range(count):
-        carry, one = step(carry, jnp.asarray(i), from_stack(_taken(arrays, i)))
+        carry, one = apply(carry, jnp.asarray(i), _taken(arrays, i))
         kept.append(one)
     return carry, jax.tree.map(lambda *layers: Apart(layers), *kept)
 
@@ -145,7 +154,10 @@ def loop(first: Layer, last: Layer, body: Callable[[Layer, Any], Any], x: Any, a
 def from_stack(tree: Tree) -> Tree:
     """Traced arrays of one layer as they are computed with: on the device, in their own dtype."""
     on_device: Tree = to_device(tree)
-    return from_bits(on_device)
+    numbers: Tree = jax.tree.map(
+        lambda a: a.numbers() if isinstance(a, Packed) else a, on_device, is_leaf=is_packed
+    )
+    return from_bits(numbers)
 
 
 def to_stack(tree: Tree, *, offload: bool = False) -> Tree:
@@ -159,17 +171,45 @@ def _taken(arrays: Tree, layer: Layer) -> Tree:
     """The arrays of one layer, as they are stored."""
 
     def take(a: Any) -> Any:
-        return a[layer] if isinstance(a, Apart) else jax.lax.dynamic_index_in_dim(a, layer, keepdims=False)
+        if isinstance(a, Mixed) and not isinstance(layer, int):
+            return _switched(a, layer)
+        if isinstance(a, Apart | Mixed):
+            return a[layer]
+        return jax.lax.dynamic_index_in_dim(a, layer, keepdims=False)
 
-    taken: Tree = jax.tree.map(take, arrays, is_leaf=_is_apart)
+    taken: Tree = jax.tree.map(take, arrays, is_leaf=lambda node: _is_apart(node) or is_mixed(node))
     return taken
 
 
+def _switched(mixed: Mixed, layer: Layer) -> Array:
+    """The numbers of the layer of a traced number, which does not tell what form they are in."""
+    which, place = (jnp.asarray(column)[layer] for column in zip(*mixed.places, strict=True))
+    choices = [lambda place, stack=stack: from_stack(_taken(stack, place)) for stack in mixed.stacks]
+    numbers: Array = jax.lax.switch(which, choices, place)
+    return numbers
+
+
 def _slices(a: Any) -> Iterator[Any]:
-    if isinstance(a, jax.ShapeDtypeStruct):
-        return (jax.ShapeDtypeStruct(a.shape[1:], a.dtype, sharding=a.sharding) for _ in range(a.shape[0]))
-    return (a[i] for i in range(a.shape[0]))
+    """The layers of a stack one by one, or their shapes."""
+    if isinstance(a, Mixed):
+        layers = [list(_slices(stack)) for stack in a.stacks]
+        return (layers[which][place] for which, place in a.places)
+    return (jax.tree.map(lambda part, i=i: _slice(part, i), a) for i in range(a.shape[0]))
+
+
+def _slice(part: Any, i: int) -> Any:
+    if isinstance(part, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(part.shape[1:], part.dtype, sharding=part.sharding)
+    return part[i]
+
+
+def _holds(is_such: Callable[[Any], bool], tree: PyTree) -> bool:
+    return any(map(is_such, jax.tree.leaves(tree, is_leaf=is_such)))
 
 
 def _is_apart(node: Any) -> bool:
     return isinstance(node, Apart)
+
+
+def _is_in_codes(node: Any) -> bool:
+    return is_packed(node) or is_mixed(node)

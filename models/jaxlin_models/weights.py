@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,32 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxlin_models import families
+from jaxlin_models.aligned import aligned
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
-from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
+from jaxlin_models.decoder import Decoder, abstract_decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
+from jaxlin_models.packed import Form
+from jaxlin_models.packing import (
+    TABLES,
+    Forms,
+    Quantised,
+    fill,
+    forms_in,
+    inputs_of,
+    key_of,
+    refuse_unquantised,
+)
 from jaxlin_models.quantised import refuse_quantised_tensors
-from jaxlin_models.stacks import Apart, keeps_apart
+from jaxlin_models.stacks import apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
 #: Where stock transformers puts the text decoder: text-only, multimodal (5.x and 4.x), bare.
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
-#: Parameters with a row for each token, which the checkpoint has as we do.
-_TABLES = ("embedding", "head")
-#: Bytes; XLA's own for CPU buffers.
-_ALIGNMENT = 64
 
 #: (stage, done, total, note)
 Progress = Callable[[str, int, int, str], None]
@@ -51,6 +60,7 @@ def load_decoder(
     *,
     precision: str | None = None,
     offload: bool = False,
+    packed: bool = False,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -64,13 +74,15 @@ def load_decoder(
         precision: how they are multiplied, see :mod:`jaxlin_models.precision`; as they are stored if None.
         offload: keep the weights of the layers in the host's memory, see :mod:`jaxlin_models.offload`;
             embeddings, head and final norm are on the device all the same.
+        packed: keep what is quantised in codes, see :mod:`jaxlin_models.packed`; ``dtype`` is then that of
+            the numbers that are computed of them, and of all else.
         progress: called as (stage, done, total, note) for each parameter.
         tell: told of a second set of weights in the folder, and of a head where the config has none.
 
     Raises:
         ModelError: files missing, truncated or pickled; a tensor missing, misshaped, not floating,
             not finite, or without a place in the model; an unknown dtype or precision, or two that do not
-            go together.
+            go together; ``packed`` where nothing is quantised.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
     files = None if checkpoint.gguf is not None else files_of(checkpoint)
@@ -87,6 +99,7 @@ def load_decoder(
         dtype,
         precision=precision,
         offload=offload,
+        packed=packed,
         progress=progress,
         tell=tell,
     )
@@ -100,6 +113,7 @@ def decoder_of(
     *,
     precision: str | None = None,
     offload: bool = False,
+    packed: bool = False,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -109,14 +123,14 @@ def decoder_of(
         config: sizes and settings, as :func:`families.decoder_config` makes them of ``hf_config``.
         hf_config: says under which names the tensors are.
         tensors: in files or in memory.
-        dtype, precision, offload, progress, tell: as there.
+        dtype, precision, offload, packed, progress, tell: as there.
     """
     refuse_quantised_tensors(tensors.dtypes(), tensors.owner)
     names = _names_in(tensors, hf_config)
     _check_last_layer(names, config.num_layers, tensors)
     config, names = _with_head(config, names, tensors, tell)
     graphdef, state = abstract_decoder(config, np.dtype(dtype), precision)
-    flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
+    flat = [(path, key_of(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
     places = _places(names, shapes)
     for place in places.values():
@@ -124,11 +138,14 @@ def decoder_of(
             tensors.check(name, place.tensor)
     used = {name for place in places.values() for name in place.names}
     refuse_leftover(tensors.dtypes(), used | {names["head"]}, config.num_layers, tensors.owner)
+    forms = _forms(tensors, places) if packed else {}
+    if packed and not forms:
+        refuse_unquantised(tensors.owner)
     filled = []
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
             progress("loading weights", done, len(flat), key)
-        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors)
+        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors, forms.get(key))
         put = _putter(offload) if places[key].stacked else jax.device_put
         filled.append((path, variable.replace(put(value))))
     if progress is not None:
@@ -136,23 +153,23 @@ def decoder_of(
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
 
-def _putter(offload: bool) -> Callable[[np.ndarray], Any]:
+def _putter(offload: bool) -> Callable[[Any], Any]:
     """Where a stack of layers goes, and in what form."""
     if offload:
         return to_host
-    return (lambda stack: Apart(map(jax.device_put, stack))) if keeps_apart() else jax.device_put
+    return (lambda stack: jax.device_put(apart(stack))) if keeps_apart() else jax.device_put
 
 
 def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, np.ndarray]:
     """The decoder's weights under the names and in the layout of stock transformers."""
     names = _full_names(families.weight_names(hf_config), "model.", "lm_head.weight")
-    values = {_key(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
+    values = {key_of(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
     tensors: dict[str, np.ndarray] = {}
     for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
         layers = values[key] if place.stacked else values[key][None]
         for name, value in zip(place.names, layers, strict=True):
             whole = tensors.setdefault(name, np.empty(place.tensor, value.dtype))
-            whole[place.rows] = value if key in _TABLES else _to_stock(key, value)
+            whole[place.rows] = value if key in TABLES else _to_stock(key, value)
     return tensors
 
 
@@ -232,25 +249,43 @@ def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> 
     return places
 
 
-def _key(path: tuple[Hashable, ...]) -> str:
-    return ".".join(str(part) for part in path)
+def packed_forms(checkpoint: Checkpoint) -> Forms:
+    """How a checkpoint's parameters are written, those that are in codes, by what its files' headers say.
+
+    Nothing if no layer is quantised.
+    """
+    if checkpoint.gguf is None:  # the weights of a hub id may not be here yet
+        return {}
+    tensors = tensors_of(checkpoint)
+    names = _names_in(tensors, checkpoint.hf_config)
+    config, names = _with_head(checkpoint.config, names, tensors, lambda _: None)
+    _, state = abstract_decoder(config, np.dtype(np.float32))
+    shapes = {key_of(path): variable.shape for path, variable in nnx.to_flat_state(state)}
+    return _forms(tensors, _places(names, shapes))
 
 
-def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors) -> np.ndarray:
+def _forms(tensors: Tensors, places: Mapping[str, _Place]) -> Forms:
+    names = {key: place.names for key, place in places.items()}
+    return forms_in(tensors, names) if isinstance(tensors, Quantised) else {}
+
+
+def _load(
+    key: str,
+    place: _Place,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    tensors: Tensors,
+    forms: Sequence[Form | None] | None = None,
+) -> Any:
+    if forms is not None and isinstance(tensors, Quantised):
+        one = partial(_from_stock, key, rows=place.rows, shape=shape[1:], dtype=dtype, tensors=tensors)
+        return fill(key, forms, shape, dtype, tensors, place.names, place.rows, one)
     if not place.stacked:
         return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
-    stacked = _aligned(shape, dtype)
+    stacked = aligned(shape, dtype)
     for layer, name in enumerate(place.names):
         stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
     return stacked
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array that XLA takes over on CPUs as it is; it would copy one from ``np.empty``."""
-    size = math.prod(shape) * dtype.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _from_stock(
@@ -272,12 +307,12 @@ def _to_stock(key: str, value: np.ndarray) -> np.ndarray:
 
 def _stock_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of one layer's tensor in the checkpoint, from the shape of ours."""
-    if key in _TABLES:
+    if key in TABLES:
         return shape
     return _stock_matrix(key, shape) if key.endswith("kernel") else (math.prod(shape),)
 
 
 def _stock_matrix(key: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """[outputs, inputs] of a torch ``nn.Linear`` from [inputs…, outputs…]: one side is always embed."""
-    inputs = 1 if LOGICAL_AXES[key][1] == "embed" else len(shape) - 1
+    inputs = inputs_of(key, len(shape))
     return math.prod(shape[inputs:]), math.prod(shape[:inputs])

@@ -49,16 +49,24 @@ class Place:
         """How many rows there are; a tensor of one axis is one row."""
         return math.prod(self.shape[:-1])
 
-    def read(self, rows: slice | np.ndarray) -> np.ndarray:
-        """The numbers of some rows, by their slice or their numbers; of a tensor of one axis, some numbers.
+    def raw(self) -> np.ndarray:
+        """The bytes [rows, bytes of a row], in the file.
 
         Raises:
             ModelError: the file was changed since its header was read.
         """
         try:
-            raw = np.memmap(self.path, np.uint8, "r", self.offset, (self.rows, self.row_bytes))
+            return np.memmap(self.path, np.uint8, "r", self.offset, (self.rows, self.row_bytes))
         except (OSError, ValueError) as error:
             raise ModelError(f"{self.path} was changed while it was read; fetch it again") from error
+
+    def read(self, rows: slice | np.ndarray) -> np.ndarray:
+        """The numbers of some rows, by their slice or their numbers; of a tensor of one axis, some numbers.
+
+        Raises:
+            ModelError: as :meth:`raw`.
+        """
+        raw = self.raw()
         if len(self.shape) == 1:
             return self.storage.values(raw)[0, rows].copy()
         chosen = np.arange(self.rows)[rows]

@@ -11,9 +11,11 @@ from jaxlin_models import families
 from jaxlin_models.compared import equal_rows
 from jaxlin_models.errors import ModelError
 from jaxlin_models.gguf.architectures import Architecture
+from jaxlin_models.gguf.codes import FORMS, take_apart
 from jaxlin_models.gguf.header import Place
 from jaxlin_models.gguf.parts import GgufFiles
 from jaxlin_models.huggingface import PreTrainedConfig
+from jaxlin_models.packed import Codes, Form
 
 _PREFIX, _HEAD = "model.", "lm_head.weight"
 
@@ -73,6 +75,18 @@ class GgufTensors:
             return place.read(_pairs_of_halves(place, heads)[rows])
         values = place.read(rows)
         return values - values.dtype.type(1) if self._is_offset(name) else values
+
+    def form(self, name: str) -> Form | None:
+        """How the codes of a matrix are written; None of what is no matrix, stored as floats, or missing."""
+        place = self._place.get(name)
+        return None if place is None or len(place.shape) != 2 else FORMS.get(place.storage.name)
+
+    def codes(self, name: str, rows: slice) -> Codes:
+        """Some rows of a matrix in codes, which :meth:`read` gives as numbers."""
+        place = self._place[name]
+        heads = self._turned(name)
+        chosen = _pairs_of_halves(place, heads)[rows] if heads else rows
+        return take_apart(place.storage.name, np.ascontiguousarray(place.raw()[chosen]), place.storage.bytes)
 
     def _turned(self, name: str) -> int:
         """The heads whose rows were reordered in a tensor; 0 where none were."""
