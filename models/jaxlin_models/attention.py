@@ -9,7 +9,7 @@ with the tangent in the place of the values, its transpose applies Pᵀ).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ from jaxlin_models.detach import Mode, Plain
 from jaxlin_models.modules import Leaf, Linear, RMSNorm, at_least_float32, soft_cap
 from jaxlin_models.precision import contract
 from jaxlin_models.rope import rotate
+from jaxlin_models.sharding import WHOLE, Layout, laid
 
 
 @jax.tree_util.register_dataclass
@@ -51,9 +52,17 @@ class Attention(nnx.Module):
     kind: ClassVar[str] = "softmax_attention"
 
     def __init__(
-        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike, precision: str
+        self,
+        config: DecoderConfig,
+        *,
+        site: str,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+        precision: str,
+        layout: Layout | None = None,
     ) -> None:
         self.site = site
+        self.layout = layout
         self.precision = precision
         self.scale = config.query_scale
         self.softcap = config.attention_softcap
@@ -81,6 +90,8 @@ class Attention(nnx.Module):
     ) -> Float[Array, "... t heads h"]:
         """What every head reads: P·V, before the output projection that sums over heads."""
 
+        x = laid(self.layout, x, WHOLE, WHOLE)  # backwards, where what comes out of each device is summed
+
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":
                 return self.queries_keys(x, positions, mode.dial.block)
@@ -92,6 +103,7 @@ class Attention(nnx.Module):
             mixed = blockwise.mix(frozen, values)
         else:
             mixed = _mix(frozen, values, self.precision)
+        mixed = laid(self.layout, mixed, "kv_heads", "group", "head_dim")
         return mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])
 
     def probabilities(
@@ -107,12 +119,13 @@ class Attention(nnx.Module):
         scores = soft_cap(at_least_float32(scores) * self.scale, self.softcap)
         distance = positions.start + jnp.arange(x.shape[-2])[:, None] - jnp.arange(key.shape[-3])
         visible = (distance >= 0) & (distance < positions.reach)
-        return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
+        found = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
+        return laid(self.layout, found, "kv_heads", "group", WHOLE, WHOLE)
 
     def queries_keys(self, x: Float[Array, "t d"], positions: Positions, block: int) -> QueriesKeys:
         """The same probabilities as what they come from, for blocks of at most ``block`` positions."""
         query, key = self.rotated(x, positions)
-        return blockwise.freeze(
+        frozen = blockwise.freeze(
             query,
             key,
             positions.reach,
@@ -121,6 +134,12 @@ class Attention(nnx.Module):
             softcap=self.softcap,
             precision=self.precision,
             storage=self.value.dtype,
+        )
+        return replace(
+            frozen,
+            query=laid(self.layout, frozen.query, "kv_heads", "group", WHOLE),
+            key=laid(self.layout, frozen.key, "kv_heads", WHOLE, WHOLE),
+            logsumexp=laid(self.layout, frozen.logsumexp, "kv_heads", "group"),
         )
 
     def rotated(

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
 from jaxlin_models.offload import to_host
 from jaxlin_models.quantised import refuse_quantised_tensors
+from jaxlin_models.sharding import Layout
+from jaxlin_models.slices import Index, all_of, run, spread
 from jaxlin_models.stacks import Apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
@@ -51,6 +54,7 @@ def load_decoder(
     *,
     precision: str | None = None,
     offload: bool = False,
+    layout: Layout | None = None,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -64,6 +68,8 @@ def load_decoder(
         precision: how they are multiplied, see :mod:`jaxlin_models.precision`; as they are stored if None.
         offload: keep the weights of the layers in the host's memory, see :mod:`jaxlin_models.offload`;
             embeddings, head and final norm are on the device all the same.
+        layout: the devices to spread them over, and how; each is given its slices of every tensor, and
+            nothing else is read.
         progress: called as (stage, done, total, note) for each parameter.
         tell: told of a second set of weights in the folder, and of a head where the config has none.
 
@@ -87,6 +93,7 @@ def load_decoder(
         dtype,
         precision=precision,
         offload=offload,
+        layout=layout,
         progress=progress,
         tell=tell,
     )
@@ -100,6 +107,7 @@ def decoder_of(
     *,
     precision: str | None = None,
     offload: bool = False,
+    layout: Layout | None = None,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -109,13 +117,13 @@ def decoder_of(
         config: sizes and settings, as :func:`families.decoder_config` makes them of ``hf_config``.
         hf_config: says under which names the tensors are.
         tensors: in files or in memory.
-        dtype, precision, offload, progress, tell: as there.
+        dtype, precision, offload, layout, progress, tell: as there.
     """
     refuse_quantised_tensors(tensors.dtypes(), tensors.owner)
     names = _names_in(tensors, hf_config)
     _check_last_layer(names, config.num_layers, tensors)
     config, names = _with_head(config, names, tensors, tell)
-    graphdef, state = abstract_decoder(config, np.dtype(dtype), precision)
+    graphdef, state = abstract_decoder(config, np.dtype(dtype), precision, layout)
     flat = [(path, _key(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
     places = _places(names, shapes)
@@ -128,9 +136,14 @@ def decoder_of(
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
             progress("loading weights", done, len(flat), key)
-        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors)
-        put = _putter(offload) if places[key].stacked else jax.device_put
-        filled.append((path, variable.replace(put(value))))
+        place, shape = places[key], variable.shape
+        load = partial(_load, key, place, shape, np.dtype(dtype), tensors)
+        if layout is None:
+            put = _putter(offload) if place.stacked else jax.device_put
+            value = put(load(all_of(shape)))
+        else:
+            value = spread(layout, LOGICAL_AXES[key], shape, load, offload=offload and place.stacked)
+        filled.append((path, variable.replace(value)))
     if progress is not None:
         progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
@@ -236,12 +249,16 @@ def _key(path: tuple[Hashable, ...]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _load(key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors) -> np.ndarray:
+def _load(
+    key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors, index: Index
+) -> np.ndarray:
+    """The part of a parameter of this shape that the index says."""
     if not place.stacked:
-        return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
-    stacked = _aligned(shape, dtype)
-    for layer, name in enumerate(place.names):
-        stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
+        return _from_stock(key, place.names[0], place, shape, index, dtype, tensors)
+    layers, within = range(shape[0])[index[0]], index[1:]
+    stacked = _aligned((len(layers), *_sizes(within)), dtype)
+    for row, layer in enumerate(layers):
+        stacked[row] = _from_stock(key, place.names[layer], place, shape[1:], within, dtype, tensors)
     return stacked
 
 
@@ -254,13 +271,21 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _from_stock(
-    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors
+    key: str,
+    name: str,
+    place: _Place,
+    shape: tuple[int, ...],
+    index: Index,
+    dtype: np.dtype,
+    tensors: Tensors,
 ) -> np.ndarray:
+    rows, columns = _stock_part(key, shape, index)
+    rows = slice(place.rows.start + rows.start, place.rows.start + rows.stop)
     with np.errstate(over="ignore"):  # what overflows is refused below
-        value = tensors.read(name, rows).astype(dtype, copy=False)
+        value = tensors.read(name, rows, columns).astype(dtype, copy=False)
     if not np.isfinite(value).all():
         raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
-    return (value.T if key.endswith("kernel") else value).reshape(shape)
+    return (value.T if key.endswith("kernel") else value).reshape(_sizes(index))
 
 
 def _to_stock(key: str, value: np.ndarray) -> np.ndarray:
@@ -279,5 +304,23 @@ def _stock_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _stock_matrix(key: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """[outputs, inputs] of a torch ``nn.Linear`` from [inputs…, outputs…]: one side is always embed."""
-    inputs = 1 if LOGICAL_AXES[key][1] == "embed" else len(shape) - 1
+    inputs = _input_axes(key, shape)
     return math.prod(shape[inputs:]), math.prod(shape[:inputs])
+
+
+def _input_axes(key: str, shape: tuple[int, ...]) -> int:
+    return 1 if LOGICAL_AXES[key][1] == "embed" else len(shape) - 1
+
+
+def _stock_part(key: str, shape: tuple[int, ...], index: Index) -> tuple[slice, slice]:
+    """Rows and columns of one layer's tensor in the checkpoint, from a part of ours."""
+    if key in _TABLES:
+        return index[0], index[1]
+    if not key.endswith("kernel"):
+        return run(index, shape), slice(None)
+    inputs = _input_axes(key, shape)
+    return run(index[inputs:], shape[inputs:]), run(index[:inputs], shape[:inputs])
+
+
+def _sizes(index: Index) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in index)
