@@ -45,5 +45,6 @@ def _many(parsed: Parsed) -> int:
 def model_of(load: Load, progress: Progress) -> Model:
     """The model that a command is about; its weights are read when they are first needed."""
     return locate(
-        load.model, dtype=load.dtype, precision=load.precision, offload=load.offload, progress=progress
-    )
+        load.model, dtype=load.dtype, precision=load.precision, offload=load.offload, mesh=load.mesh,
+        progress=progress,
+    )  # fmt: skip

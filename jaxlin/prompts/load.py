@@ -9,11 +9,13 @@ import jax
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.device import tell_of_idle_gpu
+from jaxlin.runtime.mesh import MeshSize, devices_for, parse_mesh
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from jaxlin_models import Decoder
+    from jaxlin_models import Decoder, DecoderConfig
+    from jaxlin_models.sharding import Layout
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from typing_extensions import TypeVar
 
@@ -32,6 +34,7 @@ def load(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    mesh: str | None = None,
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -48,6 +51,7 @@ def load(
         precision=precision,
         tokenizer=tokenizer,
         offload=offload,
+        mesh=mesh,
         progress=progress,
         kind=kind,
     )
@@ -62,6 +66,7 @@ def locate(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    mesh: str | None = None,
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -84,12 +89,14 @@ def locate(
         offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers, where no dial says otherwise) or
             ``all`` (the layers' weights as well).
+        mesh: several devices to spread a checkpoint over, like ``tensor=4`` (its weights and coefficients)
+            or ``data=2,tensor=4`` (and the probes of a pass); one device if not given.
         progress: told which parameter is being loaded.
         kind: the class of what is returned, :class:`jaxlin.prompts.model.Model` itself if not given.
 
     Raises:
         JaxlinError: nothing that can be loaded, unknown dtype or offload; dtype, precision or offloaded
-            weights for a decoder.
+            weights for a decoder; a mesh that there are not enough devices for, or for a model in memory.
         models.ModelError: the checkpoint cannot be found, its architecture is not supported, or dtype and
             precision do not go together.
     """
@@ -109,6 +116,7 @@ def locate(
                 "the weights of a decoder in memory cannot be offloaded: choose `offload` coefficients "
                 "or none"
             )
+        _check_in_files(mesh)
         model = make(InMemory.of(source), tokenizer, offload)
         _ = model.decoder  # it is here already, and so it counts as held
         return cast("AnyModel", model)
@@ -120,14 +128,17 @@ def locate(
         jax.config.update("jax_enable_x64", True)
     try:
         chosen = models.choose_precision(dtype, precision)
-        origin = _origin(source, dtype, chosen, offload == "all", progress)
+        size = None if mesh is None else parse_mesh(mesh)
+        origin = _origin(source, dtype, chosen, offload == "all", size, progress)
     except BaseException:
         jax.config.update("jax_enable_x64", before)
         raise
     return cast("AnyModel", make(origin, tokenizer, offload, precision))
 
 
-def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Progress) -> Source:
+def _origin(
+    source: Any, dtype: str, precision: str, offload: bool, mesh: MeshSize | None, progress: Progress
+) -> Source:
     """What is to be loaded, as files or as a torch model."""
     import jaxlin_models as models
     from jaxlin_models.huggingface import PreTrainedConfig
@@ -137,15 +148,38 @@ def _origin(source: Any, dtype: str, precision: str, offload: bool, progress: Pr
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
-        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress)
+        layout = None if mesh is None else layout_of(checkpoint.config, mesh)
+        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, layout, progress)
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
             f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a "
             f"models.Decoder or a Hugging Face model, or use jaxlin.linearize on any function"
         )
+    _check_in_files(mesh)
     owner = f"this {type(source).__name__}"
     ours = models.config_of(config, owner)
     name = config.name_or_path or type(source).__name__
     weights = models.StateTensors(source.state_dict(), owner)
     return FromTorch(name, ours, dtype, precision, weights, config, offload, progress)
+
+
+def layout_of(config: DecoderConfig, size: MeshSize) -> Layout:
+    """How a decoder lies on a mesh of this size.
+
+    Raises:
+        JaxlinError: there are not enough devices.
+        models.ModelError: its heads or widths cannot be divided so.
+    """
+    from jaxlin_models.sharding import Layout
+
+    return Layout.of(config, devices_for(size), data=size.data, tensor=size.tensor)
+
+
+def _check_in_files(mesh: object) -> None:
+    """Refuse a mesh for a model that is in memory already, on devices of its own."""
+    if mesh is not None:
+        raise JaxlinError(
+            "a `mesh` is for a checkpoint, which is read slice by slice: save the model and give its folder, "
+            "or leave `mesh` out"
+        )

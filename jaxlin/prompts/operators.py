@@ -54,7 +54,7 @@ class Forward:
     def __call__(self, state: PassState, v: Array) -> Array:
         decoder = nnx.merge(self.graphdef, state.weights)
         position = LAST if state.position is None else state.position
-        v = divided(decoder.layout, v)
+        v = v if v.ndim == 2 else divided(decoder.layout, v)  # one input alone has no axis of probes
         y = models.replay(
             decoder, state.recorded, v, position, state.layers, self.which, biases=self.biases
         )

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
+from jaxlin_models.sharding import Layout
 from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
@@ -65,6 +66,11 @@ class Source(ABC):
         return None
 
     @property
+    def spread(self) -> Layout | None:
+        """How it lies on several devices; None where it is on one."""
+        return None
+
+    @property
     def bos(self) -> int | None:
         """The id that texts begin with by its config; None where that says nothing, or several."""
         return None
@@ -90,12 +96,18 @@ class Files(Source):
 
     located: models.Checkpoint
     offload: bool = False
+    layout: Layout | None = None
     progress: Progress = silent
 
     @property
     def checkpoint(self) -> models.Checkpoint:
         """The files."""
         return self.located
+
+    @property
+    def spread(self) -> Layout | None:
+        """As it was asked for."""
+        return self.layout
 
     def read(self) -> models.Decoder:
         """The decoder; downloads the weights of a hub id first.
@@ -118,6 +130,7 @@ class Files(Source):
             jnp.dtype(self.dtype),
             precision=self.precision,
             offload=self.offload,
+            layout=self.layout,
             progress=self.progress,
             tell=notes.append,
         )

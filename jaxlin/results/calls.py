@@ -36,7 +36,9 @@ def python_calls(
 
 def loading(summary: Mapping[str, Any]) -> str:
     """``jaxlin.load`` of the model that a summary names."""
-    defaults: dict[str, Any] = {"dtype": "float32", "precision": summary.get("dtype"), "offload": "none"}
+    defaults: dict[str, Any] = {
+        "dtype": "float32", "precision": summary.get("dtype"), "offload": "none", "mesh": None
+    }  # fmt: skip
     return f"jaxlin.load({arguments(repr(summary['model']), **given(summary, **defaults))})"
 
 

@@ -31,6 +31,7 @@ COMMON: Mapping[str, Any] = {
     "dtype": str,
     "precision": str,
     "offload": str,
+    "mesh": str,
     "matmul_algorithm": str,
     "seed": int,
     "tokens": int,

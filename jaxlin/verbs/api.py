@@ -27,6 +27,7 @@ def load(
     precision: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
+    mesh: str | None = None,
     progress: Progress = silent,
 ) -> Model:
     """Load a checkpoint, or take a model that is in memory.
@@ -44,6 +45,8 @@ def load(
             comes without one takes prompts as token ids.
         offload: what stays in the host's memory and is copied to the device layer by layer in every pass:
             ``none``, ``coefficients`` (what is recorded of the layers) or ``all`` (the layers' weights too).
+        mesh: several devices to spread a checkpoint over, like ``tensor=4`` or ``data=2,tensor=4``; one
+            device if not given. See the page on scale.
         progress: told which parameter is being loaded.
 
     Raises:
@@ -51,8 +54,8 @@ def load(
             memory cannot take.
     """
     return loading.load(
-        source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, progress=progress,
-        kind=Model,
+        source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, mesh=mesh,
+        progress=progress, kind=Model,
     )  # fmt: skip
 
 
@@ -73,12 +76,13 @@ def compare(
             first.
         progress: told what is happening.
         options: those of the flags of ``jaxlin compare``: ``k``, ``tol``, ``span``, ``memory``, ``out`` …;
-            and ``dtype``, ``precision``, ``offload`` for models given by name.
+            and ``dtype``, ``precision``, ``offload``, ``mesh`` for models given by name.
 
     Raises:
         JaxlinError: a request that cannot be met.
     """
-    loaded_by = {name: options.pop(name) for name in ("dtype", "precision", "offload") if name in options}
+    loading = ("dtype", "precision", "offload", "mesh")
+    loaded_by = {name: options.pop(name) for name in loading if name in options}
     asked = Compare.of(policies=policies, **options)
     return comparing.compare(models, prompt, asked, progress, **loaded_by)
 

@@ -19,6 +19,16 @@ ATTENTION, GATE = ("probabilities", "queries_keys"), ("stored", "recomputed")
 SEEDS = 2**32 - 1
 
 
+def spread_over() -> Option:
+    """Several devices."""
+    return Option(
+        group="memory",
+        metavar="tensor=4",
+        help="several devices to spread a model over, like tensor=4 (each holds a part of the weights) or "
+        "data=2,tensor=4 (and the probes of a pass go to two such groups); one device by default",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Screen(Options):
     """How a command shows what it does."""
@@ -75,6 +85,7 @@ class Stored(Options):
             "or all (the layers' weights as well)",
         ),
     ] = "none"
+    mesh: Annotated[str | None, spread_over()] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ with the tangent in the place of the values, its transpose applies Pᵀ).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -119,13 +119,12 @@ class Attention(nnx.Module):
         scores = soft_cap(at_least_float32(scores) * self.scale, self.softcap)
         distance = positions.start + jnp.arange(x.shape[-2])[:, None] - jnp.arange(key.shape[-3])
         visible = (distance >= 0) & (distance < positions.reach)
-        found = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
-        return laid(self.layout, found, "kv_heads", "group", WHOLE, WHOLE)
+        return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1).astype(self.value.dtype)
 
     def queries_keys(self, x: Float[Array, "t d"], positions: Positions, block: int) -> QueriesKeys:
         """The same probabilities as what they come from, for blocks of at most ``block`` positions."""
         query, key = self.rotated(x, positions)
-        frozen = blockwise.freeze(
+        return blockwise.freeze(
             query,
             key,
             positions.reach,
@@ -134,12 +133,6 @@ class Attention(nnx.Module):
             softcap=self.softcap,
             precision=self.precision,
             storage=self.value.dtype,
-        )
-        return replace(
-            frozen,
-            query=laid(self.layout, frozen.query, "kv_heads", "group", WHOLE),
-            key=laid(self.layout, frozen.key, "kv_heads", WHOLE, WHOLE),
-            logsumexp=laid(self.layout, frozen.logsumexp, "kv_heads", "group"),
         )
 
     def rotated(

@@ -30,7 +30,7 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, contract, working_dtype
 from jaxlin_models.rope import rotary_table
-from jaxlin_models.sharding import WHOLE, Layout, laid, whole
+from jaxlin_models.sharding import WHOLE, Layout, laid, laid_coefficients, whole
 from jaxlin_models.stacks import over_layers, to_stack
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
@@ -247,7 +247,8 @@ class Decoder(nnx.Module):
             params, recorded = layer
             mode = mode_for(recorded)
             x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
-            return x, to_stack(mode.kept, offload=mode.dial.offload)
+            kept = laid_coefficients(self.layout, mode.kept)
+            return x, to_stack(kept, offload=mode.dial.offload)
 
         x, kept = over_layers(step, x, (params, recorded["layers"]), self.config.num_layers)
         x = enter(x, jnp.asarray(self.config.num_layers))

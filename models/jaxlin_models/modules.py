@@ -167,7 +167,7 @@ class GatedMLP(nnx.Module):
         def compute() -> Array | GateInput:
             if mode.dial.gate == "recomputed":
                 return GateInput(x.astype(self.gate.dtype))
-            return laid(self.layout, self._factor(x, name, share).astype(self.gate.dtype), "mlp")
+            return self._factor(x, name, share).astype(self.gate.dtype)
 
         frozen = mode.coefficient(self.kind, self.site, name, compute)
         factor = self._factor(frozen.hidden, name, share) if isinstance(frozen, GateInput) else frozen

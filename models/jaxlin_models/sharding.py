@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
@@ -39,8 +40,22 @@ RULES: Mapping[str, str | tuple[str, ...]] = {
     "mlp": TENSOR,
     "columns": TENSOR,
 }
-#: The axes of arrays that are no weights, by what they are called here.
+#: An axis that is not divided.
 WHOLE = "whole"
+
+#: What is recorded of a layer, by its name and that of the array in it -> its last axes. All else is whole.
+COEFFICIENT_AXES: Mapping[str, tuple[str, ...]] = {
+    "attention.probabilities": ("kv_heads", "group", WHOLE, WHOLE),
+    "attention.probabilities.query": ("kv_heads", "group", WHOLE),
+    "attention.probabilities.key": ("kv_heads", WHOLE, WHOLE),
+    "attention.probabilities.logsumexp": ("kv_heads", "group"),
+    "attention.key": ("kv_heads", WHOLE),
+    "attention.value": ("kv_heads", WHOLE),
+    "mlp.gate": ("mlp",),
+    "mlp.gated_up": ("mlp",),
+}
+
+Tree = TypeVar("Tree", bound=PyTree)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,11 @@ class Layout:
         grid = np.asarray(devices[: data * tensor]).reshape(data, *parts)
         return cls(Mesh(grid, (DATA, KV, GROUP)))
 
+    def __str__(self) -> str:
+        data, kv, group = (self.mesh.shape[axis] for axis in (DATA, KV, GROUP))
+        sizes = {"data": data, "tensor": kv * group}
+        return ",".join(f"{name}={size}" for name, size in sizes.items() if size > 1) or "tensor=1"
+
     @property
     def whole(self) -> NamedSharding:
         """Of an array that every device holds."""
@@ -99,9 +119,40 @@ def laid(
     return _lay(x, NamedSharding(layout.mesh, spec))
 
 
+def laid_coefficients(layout: Layout | None, kept: Tree) -> Tree:
+    """What is kept of one layer, traced, laid by :data:`COEFFICIENT_AXES`."""
+    if layout is None:
+        return kept
+    lay: Tree = jax.tree_util.tree_map_with_path(lambda path, a: laid(layout, a, *_axes_of(path, a)), kept)
+    return lay
+
+
+def coefficient_sharding(layout: Layout, path: tuple[Any, ...], shape: Any) -> NamedSharding:
+    """Of an array of the coefficients of all layers, or of one of them, by where it is in their pytree."""
+    axes = _axes_of(path, shape)
+    in_front = (None,) * (len(shape.shape) - len(axes))
+    return NamedSharding(layout.mesh, PartitionSpec(*in_front, *(RULES.get(name) for name in axes)))
+
+
+def _axes_of(path: tuple[Any, ...], array: Any) -> tuple[str, ...]:
+    """The last axes of a coefficient, by its names in a pytree."""
+    names = [getattr(key, "name", getattr(key, "key", None)) for key in path]
+    name = ".".join(each for each in names if isinstance(each, str) and each not in ("layers", "final"))
+    axes = COEFFICIENT_AXES.get(name)
+    return (WHOLE,) * min(len(array.shape), 1) if axes is None else axes
+
+
 def whole(layout: Layout | None, x: Shaped[Array, ...]) -> Shaped[Array, ...]:
     """An array, traced or not, as every device is to hold it."""
     return x if layout is None else _lay(x, layout.whole)
+
+
+def held_by_one(array: Any) -> int:
+    """Bytes that one device holds of an array, or of one of this shape."""
+    shape = array.shape
+    if isinstance(array.sharding, NamedSharding):
+        shape = array.sharding.shard_shape(shape)
+    return math.prod(shape) * array.dtype.itemsize
 
 
 def divided(layout: Layout | None, v: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
