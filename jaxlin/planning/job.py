@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jaxlin_models as models
 import numpy as np
+from jaxlin_models.sharding import Layout
 from jaxtyping import Int
 
 from jaxlin.errors import JaxlinError
@@ -96,6 +97,7 @@ def plan_job(
     span: int | None = None,
     targets: int | None = None,
     offload: str = "none",
+    layout: Layout | None = None,
     solver: Solver,
     memory: int | str | None = None,
     attention: str | None = None,
@@ -109,6 +111,7 @@ def plan_job(
         config: of the decoder.
         length: positions of the prompt, up to the output's.
         dtype, precision, offload: as in :func:`jaxlin.load`. float64 switches ``jax_enable_x64`` on.
+        layout: how it lies on several devices; ``memory`` and ``held`` are then those of one of them.
         policy: one of :data:`jaxlin_models.POLICIES`.
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
@@ -124,11 +127,20 @@ def plan_job(
     """
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    job = Job(config, length, dtype, precision, policy, span=span, targets=targets, offload=offload)
-    usable = free_bytes() + held
+    job = Job(
+        config, length, dtype, precision, policy, span=span, targets=targets, offload=offload, layout=layout
+    )
+    usable = free_bytes() // sharing_memory(layout) + held
     if memory is not None:
         usable = min(usable, parse_size(memory) if isinstance(memory, str) else memory)
     return choose(job, solver, max(0, usable - beside), attention=attention, gate=gate)
+
+
+def sharing_memory(layout: Layout | None) -> int:
+    """How many devices of a mesh have one memory between them: on a CPU those of this process."""
+    if layout is None or jax.default_backend() != "cpu":
+        return 1
+    return len(layout.mesh.local_devices)
 
 
 def in_words(expected: Forecast, policy: str) -> str:

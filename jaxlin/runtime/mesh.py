@@ -11,7 +11,8 @@ import jax
 from jaxlin.errors import JaxlinError, shortened
 
 #: What a mesh may have: devices that share the probes of a pass, and devices that share the weights.
-AXES = ("data", "tensor")
+DATA, TENSOR = "data", "tensor"
+AXES = (DATA, TENSOR)
 _PART = re.compile(r"(?P<name>\w+)=(?P<size>[0-9]{1,6})")
 
 
@@ -64,7 +65,7 @@ def devices_for(size: MeshSize) -> Sequence[jax.Device]:
     several = jax.process_count() > 1
     if size.count > len(there) or (several and size.count < len(there)):
         here = f"{len(there)} ({there[0].platform}{f', of {jax.process_count()} processes' if several else ''})"
-        hint = "choose a smaller one" if size.count > len(there) else f"use all of them"
+        hint = "choose a smaller one" if size.count > len(there) else "use all of them"
         if there[0].platform == "cpu" and not several:
             hint += ", or set XLA_FLAGS=--xla_force_host_platform_device_count to try it on a CPU"
         raise JaxlinError(f"the `mesh` {size} takes {size.count} devices and there are {here}: {hint}")

@@ -239,6 +239,7 @@ def _memory(model: Model, options: Mapped) -> dict[str, Any]:
         "dtype": model.dtype_name,
         "precision": model.precision,
         "offload": model.offload,
+        "layout": model.source.spread,
         "held": model.held_bytes,
         "memory": options.memory,
         "attention": options.attention,

@@ -30,7 +30,7 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, contract, working_dtype
 from jaxlin_models.rope import rotary_table
-from jaxlin_models.sharding import WHOLE, Layout, laid, laid_coefficients, whole
+from jaxlin_models.sharding import WHOLE, Layout, by_columns, laid, laid_coefficients, whole
 from jaxlin_models.stacks import over_layers, to_stack
 
 Recorded = Mapping[str, Mapping[str, Coefficient]]
@@ -270,7 +270,8 @@ class Decoder(nnx.Module):
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head
-        logits = laid(self.layout, contract("...d,vd->...v", hidden, table[...], self.precision), WHOLE)
+        hidden = by_columns(self.layout, hidden)
+        logits = whole(self.layout, contract("...d,vd->...v", hidden, table[...], self.precision))
         return soft_cap(logits, self.config.final_logit_softcap)
 
     def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:

@@ -147,6 +147,14 @@ def whole(layout: Layout | None, x: Shaped[Array, ...]) -> Shaped[Array, ...]:
     return x if layout is None else _lay(x, layout.whole)
 
 
+def by_columns(layout: Layout | None, x: Shaped[Array, "... d"]) -> Shaped[Array, "... d"]:
+    """Hidden states, traced or not, divided as the tables are, so that a product with one sums over devices."""
+    if layout is None:
+        return x
+    spec = PartitionSpec(*(None,) * (x.ndim - 1), RULES["columns"])
+    return _lay(x, NamedSharding(layout.mesh, spec))
+
+
 def held_by_one(array: Any) -> int:
     """Bytes that one device holds of an array, or of one of this shape."""
     shape = array.shape
@@ -160,6 +168,7 @@ def divided(layout: Layout | None, v: Shaped[Array, "b ..."]) -> Shaped[Array, "
     if layout is None:
         return v
     even = len(v) % layout.mesh.shape[DATA] == 0
+    v = whole(layout, v)  # what is done with them elsewhere is not divided for that
     return _lay(v, NamedSharding(layout.mesh, PartitionSpec(DATA if even else None)))
 
 
