@@ -125,8 +125,11 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
     try:
         from jaxlin.runtime.compilation_cache import check_compilation_cache
         from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
+        from jaxlin.runtime.mesh import make_room, parse_mesh
     except ValueError as error:
         raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
+    if verb == "plan" and parsed.get("mesh") is not None:  # nothing runs on them
+        make_room(max(parse_mesh(mesh).count for mesh in parsed.get("mesh")))
     if device is not None:
         use_device(device)
     if computes:

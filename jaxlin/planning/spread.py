@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jaxlin_models as models
-from flax import nnx
 from jaxlin_models.decoder import LOGICAL_AXES, Weights
 from jaxlin_models.sharding import Layout, coefficient_sharding
 from jaxlin_models.stacks import Apart
@@ -19,19 +18,18 @@ _Shape = jax.ShapeDtypeStruct
 
 def spread_weights(layout: Layout, weights: Weights, *, offload: bool) -> Weights:
     """The shapes of a decoder's weights as :func:`jaxlin_models.slices.spread` puts them."""
-    placed = []
-    for path, variable in nnx.to_flat_state(weights):
-        axes = LOGICAL_AXES[".".join(map(str, path))]
-        shape: Any = variable[...]
+
+    def place(path: Any, shape: Any) -> Any:
+        axes = LOGICAL_AXES[".".join(str(key.key) for key in path if hasattr(key, "key"))]
         stacked = axes[0] == "layer"
         if stacked and models.keeps_apart() and not offload:
             sharding = layout.sharding(axes[1:])
-            value: Any = Apart(_Shape(each.shape, each.dtype, sharding=sharding) for each in models.apart(shape))
-        else:
-            kind = "pinned_host" if offload and stacked else None
-            value = _Shape(shape.shape, shape.dtype, sharding=layout.sharding(axes, memory_kind=kind))
-        placed.append((path, variable.replace(value)))
-    return nnx.from_flat_state(placed)
+            return Apart(_Shape(each.shape, each.dtype, sharding=sharding) for each in models.apart(shape))
+        kind = "pinned_host" if offload and stacked else None
+        return _Shape(shape.shape, shape.dtype, sharding=layout.sharding(axes, memory_kind=kind))
+
+    placed: Weights = jax.tree_util.tree_map_with_path(place, weights)
+    return placed
 
 
 def spread_operator(layout: Layout | None, operator: DetachedJacobian) -> DetachedJacobian:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +15,8 @@ from jaxlin.errors import JaxlinError, shortened
 #: What a mesh may have: devices that share the probes of a pass, and devices that share the weights.
 DATA, TENSOR = "data", "tensor"
 AXES = (DATA, TENSOR)
+#: The flag of XLA that makes a CPU several devices.
+_FORCED = "xla_force_host_platform_device_count"
 _PART = re.compile(r"(?P<name>\w+)=(?P<size>[0-9]{1,6})")
 
 
@@ -67,6 +71,17 @@ def devices_for(size: MeshSize) -> Sequence[jax.Device]:
         here = f"{len(there)} ({there[0].platform}{f', of {jax.process_count()} processes' if several else ''})"
         hint = "choose a smaller one" if size.count > len(there) else "use all of them"
         if there[0].platform == "cpu" and not several:
-            hint += ", or set XLA_FLAGS=--xla_force_host_platform_device_count to try it on a CPU"
+            hint += f", or set XLA_FLAGS=--{_FORCED}={size.count} to try it on a CPU"
         raise JaxlinError(f"the `mesh` {size} takes {size.count} devices and there are {here}: {hint}")
     return there[: size.count]
+
+
+def make_room(count: int) -> None:
+    """Let JAX have so many devices on a CPU, for programs that are compiled and never run.
+
+    Only before JAX has begun; later there are as many as there are, which :func:`devices_for` says.
+    """
+    if count == 1 or _FORCED in os.environ.get("XLA_FLAGS", ""):
+        return
+    with suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)

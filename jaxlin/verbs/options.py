@@ -302,6 +302,15 @@ class Plan(Verb, verb="plan"):
             "all (the layers' weights as well)",
         ),
     ] = "none"
+    mesh: Annotated[
+        tuple[str, ...] | str | None,
+        Option(
+            group="memory",
+            metavar="tensor=4",
+            help="several devices to spread a model over, like tensor=4 or data=2,tensor=4, one mesh or more: "
+            "all bytes are then those of one device, and `memory` is that of one; one device by default",
+        ),
+    ] = None
     attention: Annotated[
         str | None,
         Option(

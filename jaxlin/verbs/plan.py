@@ -6,10 +6,13 @@ from dataclasses import asdict
 
 import jax
 from jaxlin_models import DecoderConfig, find_config
+from jaxlin_models.sharding import Layout
 
 from jaxlin.planning.abstract import Job
 from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
+from jaxlin.prompts.load import layout_of
 from jaxlin.results.plan import PlannedJob, PlanResult
+from jaxlin.runtime.mesh import make_room, parse_mesh
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.sizes import parse_size
 from jaxlin.solvers.choose import free_bytes
@@ -27,6 +30,9 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     """
     lengths = (options.tokens,) if isinstance(options.tokens, int) else options.tokens
     names = (options.model,) if isinstance(options.model, str) else options.model
+    meshes = (options.mesh,) if isinstance(options.mesh, str) else options.mesh or (None,)
+    sizes = {mesh: None if mesh is None else parse_mesh(mesh) for mesh in meshes}
+    make_room(max((size.count for size in sizes.values() if size is not None), default=1))
     memory = free_bytes() if options.memory is None else parse_size(options.memory)
     if options.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -34,38 +40,51 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     for name, config in configs.items():
         for length in lengths:
             check_length(config, length, name)
-    asked = [(name, length) for name in configs for length in lengths]
+    layouts = {
+        (name, mesh): None if size is None else layout_of(config, size)
+        for name, config in configs.items()
+        for mesh, size in sizes.items()
+    }
+    asked = [(name, length, mesh) for name in configs for length in lengths for mesh in sizes]
     jobs: list[PlannedJob] = []
-    for name, length in asked:
+    for name, length, mesh in asked:
         progress("compiling", len(jobs), len(asked), f"{name} at {length} tokens")
-        jobs.append(plan_one(name, configs[name], length, options, memory))
+        jobs.append(plan_one(name, configs[name], length, options, memory, layouts[name, mesh]))
     progress("compiling", len(jobs), len(asked), "done")
     return PlanResult(memory, jax.default_backend(), tuple(jobs))
 
 
-def plan_one(name: str, config: DecoderConfig, length: int, options: Plan, memory: int) -> PlannedJob:
+def plan_one(
+    name: str,
+    config: DecoderConfig,
+    length: int,
+    options: Plan,
+    memory: int,
+    layout: Layout | None = None,
+) -> PlannedJob:
     """The first dtype and setting of the dial that fits, or the smallest that was tried."""
     solver = Solver(options.k, options.method)
     misfits = []
     for dtype in _TRIED if options.dtype is None else (options.dtype,):
-        job = Job(config, length, dtype, options.precision, offload=options.offload)
+        job = Job(config, length, dtype, options.precision, offload=options.offload, layout=layout)
         tried = list(
             forecasts(
                 job, solver, memory, attention=options.attention, gate=options.gate, always_compile=True
             )
         )
         if tried[-1].peak <= memory:
-            return _job(name, length, dtype, tried[-1], None)
+            return _job(job, name, tried[-1], None)
         smallest = min(tried, key=lambda forecast: forecast.peak)
-        misfits.append(_job(name, length, dtype, smallest, refusal(job, smallest, memory)))
+        misfits.append(_job(job, name, smallest, refusal(job, smallest, memory)))
     return misfits[-1]
 
 
-def _job(name: str, length: int, dtype: str, forecast: Forecast, refusal: str | None) -> PlannedJob:
+def _job(job: Job, name: str, forecast: Forecast, refusal: str | None) -> PlannedJob:
     return PlannedJob(
         model=name,
-        tokens=length,
-        dtype=dtype,
+        tokens=job.length,
+        dtype=job.dtype,
+        mesh=None if job.layout is None else str(job.layout),
         fits=refusal is None,
         refusal=refusal,
         **asdict(forecast.dial),

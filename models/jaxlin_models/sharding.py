@@ -157,9 +157,9 @@ def by_columns(layout: Layout | None, x: Shaped[Array, "... d"]) -> Shaped[Array
 
 def held_by_one(array: Any) -> int:
     """Bytes that one device holds of an array, or of one of this shape."""
-    shape = array.shape
-    if isinstance(array.sharding, NamedSharding):
-        shape = array.sharding.shard_shape(shape)
+    shape, sharding = array.shape, getattr(array, "sharding", None)
+    if isinstance(sharding, NamedSharding):
+        shape = sharding.shard_shape(shape)
     return math.prod(shape) * array.dtype.itemsize
 
 
