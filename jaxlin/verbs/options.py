@@ -339,6 +339,36 @@ class Plan(Verb, verb="plan"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convert(Verb, verb="convert"):
+    """A checkpoint for many devices: its weights as Orbax stores them, read straight onto any mesh.
+
+    The folder is then a model like any other, with the hash of its source; changed files are refused. It needs
+    `pip install "jaxlin[orbax]"`, and memory of the host for all weights.
+
+    Example: jaxlin convert --model meta-llama/Llama-3.1-8B --out models/llama-8b --dtype bfloat16
+    """
+
+    beside = (Screen,)
+
+    model: Annotated[
+        str,
+        Option(group="prompt", metavar="MODEL", help="directory or hub id org/name@revision with safetensors"),
+    ]
+    out: Annotated[Path, Option(group="output", metavar="FOLDER", help="an empty or new folder")]
+    dtype: Annotated[
+        str, Option(group="memory", choices=DTYPES, help="how weights are stored, and later loaded")
+    ] = "float32"
+    progress: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=("auto", "lines", "none"),
+            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Models(Verb, verb="models"):
     """What can be loaded and planned for by name, and which architectures are supported.
 

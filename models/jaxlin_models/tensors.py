@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
 from jaxlin_models.compared import equal_rows
+from jaxlin_models.converted import check
 from jaxlin_models.errors import ModelError
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.weight_files import WeightFiles, weight_files
@@ -61,7 +62,13 @@ def files_of(checkpoint: Checkpoint) -> WeightFiles:
 
 
 def weights_hash(checkpoint: Checkpoint) -> str:
-    """sha256 over the names and contents of the files with the checkpoint's weights, as hex."""
+    """sha256 over the names and contents of the files with the checkpoint's weights, as hex.
+
+    Of a converted checkpoint it is that of its source.
+    """
+    if checkpoint.converted is not None:
+        check(checkpoint.directory, checkpoint.converted)
+        return checkpoint.converted.source_sha256
     paths = files_of(checkpoint).paths if checkpoint.gguf is None else checkpoint.gguf.files.paths
     total = hashlib.sha256()
     for path in paths:

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxlin_models import families
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
+from jaxlin_models.converted import restore
 from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
@@ -79,6 +80,11 @@ def load_decoder(
             go together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
+    if checkpoint.converted is not None:
+        return restore(
+            checkpoint.directory, checkpoint.converted, checkpoint.config, np.dtype(dtype),
+            precision=precision, offload=offload, layout=layout, progress=progress,
+        )  # fmt: skip
     files = None if checkpoint.gguf is not None else files_of(checkpoint)
     if files is not None and files.aside:
         more = f" and {len(files.aside) - 1} more" if len(files.aside) > 1 else ""
