@@ -11,6 +11,7 @@ import re
 import sys
 import unittest.mock
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,6 +34,8 @@ from jaxlin.prompts.model import Model
 from jaxlin.prompts.operators import record
 from jaxlin.prompts.readout import score
 from jaxlin.solvers.lanczos import _step, start
+from jaxlin.verbs.convert import convert
+from jaxlin.verbs.options import Convert
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
 BLOCKS = {"attention": "queries_keys", "block": 4}
@@ -138,7 +141,7 @@ def batch(one: Callable[[], Model], on: Callable[[str], Model]) -> list[Any]:
     """Two prompts whose passes go together: over ``data`` each part has one of them."""
     prompts = (IDS, IDS[::-1])
     ours, theirs = (OperatorBatch.of([m.jacobian(p) for p in prompts]) for m in (on("data=2,tensor=4"), one()))
-    u = jax.random.normal(jax.random.key(0), (2, 1, *theirs.maps.output_shape[-1:]), theirs.maps.dtype)
+    u = jax.random.normal(jax.random.key(0), (2, 1, one().config.embed_dim), theirs.maps.dtype)
     gate = ours.maps.state.recorded["layers"]["mlp.gate"]
     return [error(ours.rmatmat(u), theirs.rmatmat(u)), list(gate.shape), list(gate.addressable_shards[0].data.shape)]
 
@@ -176,7 +179,16 @@ def apart(directory: str, expected: Model) -> float:
     return apart_of(model.jacobian(IDS), expected.jacobian(IDS))
 
 
-def main(checkpoint: str, file: str) -> Mapping[str, Any]:
+def restored(checkpoint: str, folder: str, expected: Model) -> float:
+    """Converted, and restored onto a mesh."""
+    convert(Convert(model=checkpoint, out=Path(folder), dtype="float64"))
+    model = jaxlin.load(folder, dtype="float64", mesh="tensor=4")
+    assert model.weights_sha256 == expected.weights_sha256
+    return apart_of(model.jacobian(IDS), expected.jacobian(IDS))
+
+
+def main(checkpoint: str, file: str, orbax: str, *only: str) -> Mapping[str, Any]:
+    """All checks, or those alone: of a checkpoint, a GGUF file, and a folder for the checkpoint converted."""
     loaded: dict[str | None, Model] = {}
 
     def on(mesh: str | None) -> Model:
@@ -187,18 +199,21 @@ def main(checkpoint: str, file: str) -> Mapping[str, Any]:
     def one() -> Model:
         return on(None)
 
-    found: dict[str, Any] = {"maps": dict(maps(one, on))}
-    narrow = jaxlin.load(checkpoint, dtype="bfloat16", mesh="data=2,tensor=4")
-    found["collectives"] = {
-        name: collectives(lowered.compile()) for name, lowered in programs(narrow)
+    def narrow() -> Model:
+        return jaxlin.load(checkpoint, dtype="bfloat16", mesh="data=2,tensor=4")
+
+    checks: Mapping[str, Callable[[], Any]] = {
+        "maps": lambda: dict(maps(one, on)),
+        "collectives": lambda: {name: collectives(made.compile()) for name, made in programs(narrow())},
+        "placed": lambda: placed(narrow()),
+        "answers": lambda: dict(answers(one, on)),
+        "batch": lambda: batch(one, on),
+        "apart": lambda: apart(checkpoint, one()),
+        "safetensors": lambda: reads(checkpoint, FileTensors, "data=2,tensor=4"),
+        "gguf": lambda: reads(file, GgufTensors, "tensor=4"),
+        "converted": lambda: restored(checkpoint, orbax, one()),
     }
-    found["placed"] = placed(narrow)
-    found["answers"] = dict(answers(one, on))
-    found["batch"] = batch(one, on)
-    found["apart"] = apart(checkpoint, one())
-    found["safetensors"] = reads(checkpoint, FileTensors, "data=2,tensor=4")
-    found["gguf"] = reads(file, GgufTensors, "tensor=4")
-    return found
+    return {name: check() for name, check in checks.items() if not only or name in only}
 
 
 if __name__ == "__main__":

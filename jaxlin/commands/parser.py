@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from jaxlin.commands.stdout import say
@@ -54,6 +54,14 @@ class Parsed:
         return next(
             (getattr(options, name) for options in self._options.values() if hasattr(options, name)), None
         )
+
+    def without_progress(self) -> Parsed:
+        """The same, for a process that shows none."""
+        quiet: dict[type[Options], Options] = {
+            kind: replace(options, progress="none") if hasattr(options, "progress") else options  # type: ignore[type-var]
+            for kind, options in self._options.items()
+        }
+        return Parsed(quiet)
 
     @property
     def verb(self) -> Any:

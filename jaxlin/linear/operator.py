@@ -48,7 +48,16 @@ def beside(x: Any, arrays: PyTree) -> PyTree:
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, arrays)))
     if traced or not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
         return arrays
-    return jax.device_put(arrays, NamedSharding(sharding.mesh, PartitionSpec()))
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.tree.map(lambda a: _put(a, whole), arrays)
+
+
+def _put(a: Array, whole: NamedSharding) -> Array:
+    if whole.is_fully_addressable or not a.is_fully_addressable:
+        placed: Array = jax.device_put(a, whole)
+        return placed
+    own = np.asarray(a)  # every process has the same, and puts it on its own devices
+    return jax.make_array_from_callback(own.shape, whole, lambda index: own[index])
 
 
 def probes_at(positions: int) -> int:

@@ -100,6 +100,21 @@ class Load(Stored):
             help="directory, hub id org/name@revision, or demo-llama, demo-gemma, demo-qwen",
         ),
     ]
+    coordinator: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            metavar="HOST:PORT",
+            help="of a `mesh` over several processes or hosts, each started with the same command: where "
+            "process 0 is, or slurm for the rest of this from SLURM's variables",
+        ),
+    ] = None
+    process_id: Annotated[
+        int | None, Option(group="memory", least=0, help="with `coordinator`: the number of this process, from 0")
+    ] = None
+    num_processes: Annotated[
+        int | None, Option(group="memory", least=1, help="with `coordinator`: how many processes there are")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
