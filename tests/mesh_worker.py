@@ -49,7 +49,9 @@ CASES: tuple[tuple[Dial, str, str], ...] = (
     (Dial(**BLOCKS), "detached", "data=2,tensor=4"),
     (Dial(**BLOCKS, gate="recomputed", offload=True), "detached", "data=4,tensor=2"),
 )
-_COLLECTIVE = re.compile(r"= (\(?[^=]*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)")
+_COLLECTIVE = re.compile(
+    r"= (\(?[^=]*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)"
+)
 _SHAPE = re.compile(r"\w+\[([0-9,]*)\]")
 
 
@@ -140,10 +142,16 @@ def answers(one: Callable[[], Model], on: Callable[[str], Model]) -> Iterator[tu
 def batch(one: Callable[[], Model], on: Callable[[str], Model]) -> list[Any]:
     """Two prompts whose passes go together: over ``data`` each part has one of them."""
     prompts = (IDS, IDS[::-1])
-    ours, theirs = (OperatorBatch.of([m.jacobian(p) for p in prompts]) for m in (on("data=2,tensor=4"), one()))
+    ours, theirs = (
+        OperatorBatch.of([m.jacobian(p) for p in prompts]) for m in (on("data=2,tensor=4"), one())
+    )
     u = jax.random.normal(jax.random.key(0), (2, 1, one().config.embed_dim), theirs.maps.dtype)
     gate = ours.maps.state.recorded["layers"]["mlp.gate"]
-    return [error(ours.rmatmat(u), theirs.rmatmat(u)), list(gate.shape), list(gate.addressable_shards[0].data.shape)]
+    return [
+        error(ours.rmatmat(u), theirs.rmatmat(u)),
+        list(gate.shape),
+        list(gate.addressable_shards[0].data.shape),
+    ]
 
 
 def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:

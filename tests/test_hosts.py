@@ -113,9 +113,7 @@ def test_slurm_says_who_is_who(
     # JAX makes the coordinator's port of the job's number: one between 61,440 and 65,535.
     job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "4"}
     job["SLURM_STEP_NUM_TASKS"] = "4"
-    started += [
-        start(words, 1, {**job, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}) for i in range(4)
-    ]
+    started += [start(words, 1, {**job, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}) for i in range(4)]
     (code, shown, told), *others = ended(started)
     assert (code, told) == (0, "")
     assert others == [(0, "", "")] * 3

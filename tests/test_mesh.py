@@ -111,7 +111,9 @@ def test_every_large_array_is_divided(found: Mapping[str, Any]):
     """Over four devices: tables, attention and MLP by four; kv heads, of which there are two, by two."""
     for name, (whole, part) in found["placed"].items():
         by = 1
-        if any(word in name for word in ("mlp']", "embedding", "['head']", "query", "output']['kernel", "prob")):
+        if any(
+            word in name for word in ("mlp']", "embedding", "['head']", "query", "output']['kernel", "prob")
+        ):
             by = 4
         elif any(word in name for word in ("['key']", "['value']")):
             by = 2

@@ -36,7 +36,9 @@ def spread_operator(layout: Layout | None, operator: DetachedJacobian) -> Detach
     """The shapes of an operator whose weights are spread: of its coefficients by their names, the rest whole."""
     if layout is None:
         return operator
-    x, y, offset = (_Shape(a.shape, a.dtype, sharding=layout.whole) for a in (operator.x, operator.y, operator.offset))
+    x, y, offset = (
+        _Shape(a.shape, a.dtype, sharding=layout.whole) for a in (operator.x, operator.y, operator.offset)
+    )
     operator = replace(operator, x=x, y=y, offset=offset)
     if not hasattr(operator.state, "recorded"):
         return operator

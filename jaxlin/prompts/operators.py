@@ -55,9 +55,7 @@ class Forward:
         decoder = nnx.merge(self.graphdef, state.weights)
         position = LAST if state.position is None else state.position
         v = v if v.ndim == 2 else divided(decoder.layout, v)  # one input alone has no axis of probes
-        y = models.replay(
-            decoder, state.recorded, v, position, state.layers, self.which, biases=self.biases
-        )
+        y = models.replay(decoder, state.recorded, v, position, state.layers, self.which, biases=self.biases)
         return whole(decoder.layout, y)
 
 

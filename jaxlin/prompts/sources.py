@@ -141,7 +141,9 @@ class Files(Source):
 
     def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray] | None:
         """Logits after these tokens, from the files; None where they hold no tensors of transformers'."""
-        return None if self.located.converted is not None else _second(self, tensors_of(self.located), prompts)
+        return (
+            None if self.located.converted is not None else _second(self, tensors_of(self.located), prompts)
+        )
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files, which are read for it once."""

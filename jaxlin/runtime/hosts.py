@@ -26,7 +26,16 @@ HEARTBEAT_SECONDS = 30
 #: So long processes wait for each other at the start.
 _START_SECONDS = 300
 #: What the collectives say when another end is gone.
-_LOST = ("Gloo", "gloo", "onnection", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "eartbeat", "coordination service")
+_LOST = (
+    "Gloo",
+    "gloo",
+    "onnection",
+    "NCCL",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "eartbeat",
+    "coordination service",
+)
 
 _Value = TypeVar("_Value")
 

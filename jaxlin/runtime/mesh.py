@@ -28,7 +28,10 @@ class MeshSize:
     tensor: int = 1
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={getattr(self, name)}" for name in AXES if getattr(self, name) > 1) or "tensor=1"
+        return (
+            ",".join(f"{name}={getattr(self, name)}" for name in AXES if getattr(self, name) > 1)
+            or "tensor=1"
+        )
 
     @property
     def count(self) -> int:
@@ -68,7 +71,9 @@ def devices_for(size: MeshSize) -> Sequence[jax.Device]:
     there = jax.devices()
     several = jax.process_count() > 1
     if size.count > len(there) or (several and size.count < len(there)):
-        here = f"{len(there)} ({there[0].platform}{f', of {jax.process_count()} processes' if several else ''})"
+        here = (
+            f"{len(there)} ({there[0].platform}{f', of {jax.process_count()} processes' if several else ''})"
+        )
         hint = "choose a smaller one" if size.count > len(there) else "use all of them"
         if there[0].platform == "cpu" and not several:
             hint += f", or set XLA_FLAGS=--{_FORCED}={size.count} to try it on a CPU"

@@ -352,7 +352,9 @@ class Convert(Verb, verb="convert"):
 
     model: Annotated[
         str,
-        Option(group="prompt", metavar="MODEL", help="directory or hub id org/name@revision with safetensors"),
+        Option(
+            group="prompt", metavar="MODEL", help="directory or hub id org/name@revision with safetensors"
+        ),
     ]
     out: Annotated[Path, Option(group="output", metavar="FOLDER", help="an empty or new folder")]
     dtype: Annotated[

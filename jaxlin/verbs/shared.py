@@ -110,7 +110,8 @@ class Load(Stored):
         ),
     ] = None
     process_id: Annotated[
-        int | None, Option(group="memory", least=0, help="with `coordinator`: the number of this process, from 0")
+        int | None,
+        Option(group="memory", least=0, help="with `coordinator`: the number of this process, from 0"),
     ] = None
     num_processes: Annotated[
         int | None, Option(group="memory", least=1, help="with `coordinator`: how many processes there are")

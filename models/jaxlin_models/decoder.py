@@ -88,7 +88,9 @@ class Block(nnx.Module):
         self.layout = layout
         norm = partial(RMSNorm, (config.embed_dim,), config, dtype=dtype)
         self.attention_norm = norm(site="attention_norm") if config.pre_norms else None
-        self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype, precision=precision, layout=layout)
+        self.attention = Attention(
+            config, site="attention", rngs=rngs, dtype=dtype, precision=precision, layout=layout
+        )
         self.attention_post_norm = norm(site="attention_post_norm") if config.post_norms else None
         self.mlp_norm = norm(site="mlp_norm") if config.pre_norms else None
         self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype, precision=precision, layout=layout)

@@ -105,9 +105,7 @@ class Layout:
         return NamedSharding(self.mesh, spec, memory_kind=memory_kind)
 
 
-def laid(
-    layout: Layout | None, x: Shaped[Array, ...], *axes: str
-) -> Shaped[Array, ...]:
+def laid(layout: Layout | None, x: Shaped[Array, ...], *axes: str) -> Shaped[Array, ...]:
     """A traced array whose last axes are these, laid so; those in front of them as they come.
 
     Without a layout nothing joins the program.
