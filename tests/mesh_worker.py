@@ -155,7 +155,7 @@ def batch(one: Callable[[], Model], on: Callable[[str], Model]) -> list[Any]:
 
 
 def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:
-    """How much of a checkpoint is read at once and in all; and how far its weights are from those of one device."""
+    """How much of a checkpoint is read at once and in all; how far its weights are from those of one device."""
     sizes: list[int] = []
     read = kind.read
 
@@ -181,7 +181,7 @@ def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:
 
 def apart(directory: str, expected: Model) -> float:
     """With an array for each layer, as on a GPU."""
-    with unittest.mock.patch.object(jaxlin_models.slices, "keeps_apart", lambda: True):
+    with unittest.mock.patch.object(jaxlin_models.slices, "keeps_apart", return_value=True):
         model = jaxlin.load(directory, dtype="float64", mesh="tensor=4")
         assert are_apart(nnx.state(model.decoder.layers))
     return apart_of(model.jacobian(IDS), expected.jacobian(IDS))

@@ -67,7 +67,7 @@ def found(eight: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
 
 
 def test_maps_are_those_of_one_device(found: Mapping[str, Any]):
-    """Under every policy, at every setting of the dial, on two, four and eight devices; apart, and converted."""
+    """Under every policy, at every setting of the dial, on 2, 4 and 8 devices; apart, and converted."""
     assert len(found["maps"]) == 7
     for case, error in found["maps"].items():
         assert error < ROUNDING, case
@@ -123,7 +123,7 @@ def test_every_large_array_is_divided(found: Mapping[str, Any]):
 
 
 def test_files_are_read_slice_by_slice(found: Mapping[str, Any]):
-    """Every number once, and never more at once than a device is to hold of one layer's tensor, or of a table."""
+    """Every number once, and never more at once than a device holds of one layer's tensor, or of a table."""
     tables = {"safetensors": 97 * WIDTH, "gguf": 288 * 64}
     for kind, table in tables.items():
         read = found[kind]

@@ -57,8 +57,9 @@ class Parsed:
 
     def without_progress(self) -> Parsed:
         """The same, for a process that shows none."""
-        quiet: dict[type[Options], Options] = {
-            kind: replace(options, progress="none") if hasattr(options, "progress") else options  # type: ignore[type-var]
+        none: dict[str, Any] = {"progress": "none"}
+        quiet = {
+            kind: replace(options, **none) if hasattr(options, "progress") else options
             for kind, options in self._options.items()
         }
         return Parsed(quiet)

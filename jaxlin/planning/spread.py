@@ -33,7 +33,7 @@ def spread_weights(layout: Layout, weights: Weights, *, offload: bool) -> Weight
 
 
 def spread_operator(layout: Layout | None, operator: DetachedJacobian) -> DetachedJacobian:
-    """The shapes of an operator whose weights are spread: of its coefficients by their names, the rest whole."""
+    """The shapes of an operator with spread weights: its coefficients by their names, the rest whole."""
     if layout is None:
         return operator
     x, y, offset = (

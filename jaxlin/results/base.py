@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 #: What a summary begins with, in this order: what the result was made from.
 _HEAD = (
     "prediction", "model", "family", "revision", "weights_sha256", "policy", "metric",
-    "dtype", "precision", "offload", "mesh", "seed", "tokens", "token_texts", "span", "position", "shape", "dial",
+    "dtype", "precision", "offload", "mesh", "seed", "tokens", "token_texts", "span", "position", "shape",
+    "dial",
 )  # fmt: skip
 #: Of these, what labels hold; ``_FACTS`` in their own ``facts``.
 _FACTS = ("policy", "metric", "dial", "span", "normed")

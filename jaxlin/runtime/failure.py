@@ -43,8 +43,8 @@ def in_words(error: MemoryError | OSError | RuntimeError | ImportError) -> str:
 def lost_process() -> str:
     """The sentence for a run of several processes that cannot go on."""
     return (
-        "another process of this run ended, or cannot be reached: start all of them again; with `resume` they "
-        "go on from the state beside `out`, if a solver has left one"
+        "another process of this run ended, or cannot be reached: start all of them again; with `resume` "
+        "they go on from the state beside `out`, if a solver has left one"
     )
 
 

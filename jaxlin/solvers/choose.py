@@ -171,7 +171,7 @@ def check_jacobian_fits(operator: DetachedJacobian) -> None:
 
 
 def free_bytes() -> int:
-    """Bytes that can still be allocated where the arrays live; the least that one of several processes has."""
+    """Bytes that can still be allocated where the arrays live; the least of several processes."""
     return least(_free_here())
 
 

@@ -307,8 +307,8 @@ class Plan(Verb, verb="plan"):
         Option(
             group="memory",
             metavar="tensor=4",
-            help="several devices to spread a model over, like tensor=4 or data=2,tensor=4, one mesh or more: "
-            "all bytes are then those of one device, and `memory` is that of one; one device by default",
+            help="several devices to spread a model over, like tensor=4 or data=2,tensor=4, one mesh or "
+            "more: all bytes are then those of one device, and `memory` is that of one; one device by default",
         ),
     ] = None
     attention: Annotated[
@@ -342,8 +342,8 @@ class Plan(Verb, verb="plan"):
 class Convert(Verb, verb="convert"):
     """A checkpoint for many devices: its weights as Orbax stores them, read straight onto any mesh.
 
-    The folder is then a model like any other, with the hash of its source; changed files are refused. It needs
-    `pip install "jaxlin[orbax]"`, and memory of the host for all weights.
+    The folder is then a model like any other, with the hash of its source; changed files are refused. It
+    needs the extra jaxlin[orbax], and memory of the host for all weights.
 
     Example: jaxlin convert --model meta-llama/Llama-3.1-8B --out models/llama-8b --dtype bfloat16
     """

@@ -4,8 +4,8 @@
     DIR/weights/                        Orbax's own files, one array a parameter, stacked over layers
     DIR/converted.json                  the source and its hash, the dtype, and the hash of all of the above
 
-Safetensors are transposed and stacked each time they are read. Here nothing is: each device reads the pieces of
-what it is to hold. What was changed since is refused.
+Safetensors are transposed and stacked each time they are read. Here nothing is: each device reads the pieces
+of what it is to hold. What was changed since is refused.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ def check(directory: Path, converted: Converted) -> None:
     """:class:`ModelError` where the files are not those that were written; reads them once in a process."""
     if files_hash(directory) != converted.sha256:
         raise ModelError(
-            f"{directory} does not match its source {converted.source} any more: its files were changed after "
-            f"they were converted; convert it again"
+            f"{directory} does not match its source {converted.source} any more: its files were changed "
+            f"after they were converted; convert it again"
         )
 
 

@@ -146,7 +146,7 @@ def whole(layout: Layout | None, x: Shaped[Array, ...]) -> Shaped[Array, ...]:
 
 
 def by_columns(layout: Layout | None, x: Shaped[Array, "... d"]) -> Shaped[Array, "... d"]:
-    """Hidden states, traced or not, divided as the tables are, so that a product with one sums over devices."""
+    """Hidden states, traced or not, divided as the tables are: a product of both sums over devices."""
     if layout is None:
         return x
     spec = PartitionSpec(*(None,) * (x.ndim - 1), RULES["columns"])
