@@ -30,6 +30,7 @@ from jaxlin import DetachedJacobian
 from jaxlin.analyses.decoding import cosines_of
 from jaxlin.linear.batch import OperatorBatch
 from jaxlin.linear.operator import _run_backward, _run_forward
+from jaxlin.planning.abstract import Job, abstract
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.operators import record
 from jaxlin.prompts.readout import score
@@ -116,6 +117,17 @@ def placed(model: Model) -> dict[str, list[int]]:
     }
 
 
+def planned(model: Model) -> dict[str, list[int]]:
+    """Bytes that one device holds of weights and coefficients: as planned from the config, and in fact."""
+    dial, found = Dial(), {}
+    job = Job(model.config, len(IDS), model.dtype_name, model.precision, layout=model.decoder.layout)
+    expected, state = abstract(job, dial), model.jacobian(IDS, dial=dial).state
+    for name, tree in (("weights", state.weights), ("coefficients", state.recorded)):
+        held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+        found[name] = [getattr(expected, name), held]
+    return found
+
+
 def answers(one: Callable[[], Model], on: Callable[[str], Model]) -> Iterator[tuple[str, Any]]:
     """Every method and verb on a mesh: (largest error against one device, whether the certificate holds)."""
     model, alone = on("data=2,tensor=4"), one()
@@ -155,7 +167,7 @@ def batch(one: Callable[[], Model], on: Callable[[str], Model]) -> list[Any]:
 
 
 def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:
-    """How much of a checkpoint is read at once and in all; how far its weights are from those of one device."""
+    """How much of a checkpoint is read at once and in all; how far its weights are from the whole ones."""
     sizes: list[int] = []
     read = kind.read
 
@@ -214,6 +226,7 @@ def main(checkpoint: str, file: str, orbax: str, *only: str) -> Mapping[str, Any
         "maps": lambda: dict(maps(one, on)),
         "collectives": lambda: {name: collectives(made.compile()) for name, made in programs(narrow())},
         "placed": lambda: placed(narrow()),
+        "planned": lambda: planned(narrow()),
         "answers": lambda: dict(answers(one, on)),
         "batch": lambda: batch(one, on),
         "apart": lambda: apart(checkpoint, one()),

@@ -122,6 +122,11 @@ def test_every_large_array_is_divided(found: Mapping[str, Any]):
         assert whole == by * part, name
 
 
+def test_a_plan_knows_what_one_device_holds(found: Mapping[str, Any]):
+    for planned, held in found["planned"].values():
+        assert planned == held > 0
+
+
 def test_files_are_read_slice_by_slice(found: Mapping[str, Any]):
     """Every number once, and never more at once than a device holds of one layer's tensor, or of a table."""
     tables = {"safetensors": 97 * WIDTH, "gguf": 288 * 64}

@@ -17,7 +17,8 @@ from jaxlin.runtime.sizes import spell_size
 #: Columns of the table, and whether they are words.
 _COLUMNS = {
     "model": True, "mesh": True, "tokens": False, "dtype": True, "attention": True, "gate": True,
-    "method": True, "passes": False, "weights": False, "coeff.": False, "peak": False, "room": False, "TFLOP": False,
+    "method": True, "passes": False, "weights": False, "coeff.": False, "peak": False, "room": False,
+    "TFLOP": False,
 }  # fmt: skip
 
 

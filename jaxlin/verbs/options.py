@@ -308,7 +308,7 @@ class Plan(Verb, verb="plan"):
             group="memory",
             metavar="tensor=4",
             help="several devices to spread a model over, like tensor=4 or data=2,tensor=4, one mesh or "
-            "more: all bytes are then those of one device, and `memory` is that of one; one device by default",
+            "more; all bytes are those of one device then, and so is `memory`. One device by default",
         ),
     ] = None
     attention: Annotated[
