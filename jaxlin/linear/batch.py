@@ -76,7 +76,7 @@ class OperatorBatch:
 def _stacked(each: Sequence[Array], axis: int) -> Array:
     """Arrays with an axis more, which is divided over a mesh's ``data`` where it can be."""
     together = jnp.stack(each, axis)
-    place = each[0].sharding
+    place = getattr(each[0], "sharding", None)
     if not isinstance(place, NamedSharding) or len(each) % place.mesh.shape.get(DATA, len(each) + 1):
         return together
     spec = [*place.spec, *[None] * (each[0].ndim - len(place.spec))]

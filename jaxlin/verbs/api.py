@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlin.prompts import load as loading
@@ -12,8 +13,10 @@ from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.plan import PlanResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs import compare as comparing
+from jaxlin.verbs.convert import Conversion
+from jaxlin.verbs.convert import convert as convert_checkpoint
 from jaxlin.verbs.model import Model
-from jaxlin.verbs.options import Compare, Plan
+from jaxlin.verbs.options import Compare, Convert, Plan
 from jaxlin.verbs.plan import plan_jobs
 
 if TYPE_CHECKING:
@@ -85,6 +88,24 @@ def compare(
     loaded_by = {name: options.pop(name) for name in loading if name in options}
     asked = Compare.of(policies=policies, **options)
     return comparing.compare(models, prompt, asked, progress, **loaded_by)
+
+
+def convert(
+    model: str | Path, out: str | Path, *, dtype: str = "float32", progress: Progress = silent
+) -> Conversion:
+    """Write a checkpoint in Orbax's form, which is restored straight onto any mesh of devices.
+
+    Args:
+        model: a directory or a hub id with safetensors.
+        out: an empty or new folder, which is then a model like any other.
+        dtype: how its weights are stored, and later loaded.
+        progress: told which parameter is being read.
+
+    Raises:
+        JaxlinError: a model that cannot be read or is none in safetensors, a folder that cannot be written,
+            or JAX on a GPU.
+    """
+    return convert_checkpoint(Convert.of(model=str(model), out=Path(out), dtype=dtype), progress)
 
 
 def plan(
