@@ -28,6 +28,7 @@ from .results.svd import SVDResult as SVDResult
 from .results.tokens import TokensResult as TokensResult
 from .solvers.svd import svd as svd
 from .verbs.api import compare as compare
+from .verbs.api import convert as convert
 from .verbs.api import load as load
 from .verbs.api import plan as plan
 from .verbs.model import Model as Model

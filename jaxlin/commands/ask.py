@@ -46,5 +46,6 @@ def model_of(load: Load, progress: Progress) -> Model:
     """The model that a command is about; its weights are read when they are first needed."""
     return locate(
         load.model, dtype=load.dtype, precision=load.precision, offload=load.offload, weights=load.weights,
+        mesh=load.mesh,
         progress=progress,
     )  # fmt: skip

@@ -26,6 +26,7 @@ def run(parsed: Parsed) -> int:
             compared.model or several or [], prompt, options, progress,
             dtype=compared.dtype, precision=compared.precision, offload=compared.offload,
             weights=compared.weights,
+            mesh=compared.mesh,
         )  # fmt: skip
     show(result, work, options.out)
     return 0 if result.holds else 3

@@ -37,10 +37,15 @@ def is_limited() -> bool:
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
-def supervised(work: Callable[[], int], refused: int) -> int:
-    """Do work in a child and return its exit code; ``refused``, with a sentence, where memory ended it.
+def supervised(work: Callable[[], int], refused: int, sentence: Callable[[], str] = out_of_memory) -> int:
+    """Do work in a child and return its exit code; ``refused``, with a sentence, where a library ended it.
 
     To be called before there are threads.
+
+    Args:
+        work: gives its exit code.
+        refused: that of what was ended.
+        sentence: why that will have been.
     """
     child = os.fork()
     if child == 0:
@@ -63,7 +68,7 @@ def supervised(work: Callable[[], int], refused: int) -> int:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if -code in _ABORTED or code == _NO_THREAD_MEMORY:
-        tell(out_of_memory())
+        tell(sentence())
         return refused
     if code >= 0:
         return code
@@ -84,12 +89,13 @@ def _work_as_child(work: Callable[[], int]) -> NoReturn:
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PARENT_DIED, signal.SIGKILL)
-        if sys.stderr is not None:
-            words = io.FileIO(os.dup(sys.stderr.fileno()), "w")
-            settings: Any = {"errors": "backslashreplace", "encoding": sys.stderr.encoding}
-            sys.stderr = io.TextIOWrapper(words, **settings, write_through=True)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            stream = getattr(sys, name)
+            if stream is not None:
+                words = io.FileIO(os.dup(stream.fileno()), "w")
+                settings: Any = {"errors": "backslashreplace", "encoding": stream.encoding}
+                setattr(sys, name, io.TextIOWrapper(words, **settings, write_through=True))
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         code = work()
     except BaseException:  # noqa: BLE001
         sys.excepthook(*sys.exc_info())

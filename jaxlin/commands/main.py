@@ -9,16 +9,18 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NoReturn, cast
 
+from jaxlin.commands.connect import connect, leave, quiet_unless_first, speaker
 from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
 from jaxlin.commands.xla_flags import check_xla_flags
 from jaxlin.errors import JaxlinError, shortened
-from jaxlin.runtime.failure import in_words
+from jaxlin.runtime.failure import in_words, lost_process
 from jaxlin.runtime.interrupt import interruptible, without_words
 from jaxlin.runtime.stderr import tell
 from jaxlin.verbs.declare import did_you_mean
@@ -48,7 +50,12 @@ def console() -> NoReturn:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    code = supervised(main, _REFUSED) if is_limited() else main()
+    if is_limited():
+        code = supervised(main, _REFUSED)
+    elif any(word.startswith("--coordinator") for word in sys.argv):  # JAX ends all if one process is lost
+        code = supervised(main, _REFUSED, lost_process)
+    else:
+        code = main()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -97,11 +104,14 @@ def _run(words: list[str]) -> int:
         parsed = parse(command, words[1:])
         run = _prepared(verb, parsed)
         with interruptible():
-            return run(parsed)
+            code = run()
+        if parsed.get("coordinator") is not None:
+            leave()
+        return code
     except JaxlinError as error:
-        tell(translate(str(error)))
+        tell(translate(str(error)), speaker())
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
-        tell(translate(in_words(error)))
+        tell(translate(in_words(error)), speaker())
     return _REFUSED
 
 
@@ -115,8 +125,8 @@ def _check_place() -> None:
         raise JaxlinError("the working directory is gone: change to one that is there") from error
 
 
-def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
-    """The function of a verb, once it is decided what JAX and transformers go by; an idle GPU is told of."""
+def _prepared(verb: str, parsed: Parsed) -> Callable[[], int]:
+    """The work of a verb, once it is decided what JAX and transformers go by; an idle GPU is told of."""
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     device, computes = parsed.get("device"), parsed.has("device")
@@ -125,18 +135,24 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[Parsed], int]:
     try:
         from jaxlin.runtime.compilation_cache import check_compilation_cache
         from jaxlin.runtime.device import start, tell_of_idle_gpu, use_device
+        from jaxlin.runtime.mesh import make_room, parse_mesh
     except ValueError as error:
         raise JaxlinError(f"JAX cannot be imported ({error}): mend that variable, or unset it") from error
+    if verb == "plan" and parsed.get("mesh") is not None:  # nothing runs on them
+        make_room(max(parse_mesh(mesh).count for mesh in parsed.get("mesh")))
+    connected = connect(parsed)
     if device is not None:
         use_device(device)
     if computes:
         check_compilation_cache()
         start()
         tell_of_idle_gpu()
+    if connected:
+        parsed = quiet_unless_first(parsed)
     # A verb that asks one model about one prompt needs no command of its own.
     own = f"jaxlin.commands.{verb}"
     module = import_module(own if find_spec(own) is not None else "jaxlin.commands.ask")
-    return cast("Callable[[Parsed], int]", module.run)
+    return partial(cast("Callable[[Parsed], int]", module.run), parsed)
 
 
 def _version() -> str:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from jaxlin.commands.stdout import say
@@ -54,6 +54,15 @@ class Parsed:
         return next(
             (getattr(options, name) for options in self._options.values() if hasattr(options, name)), None
         )
+
+    def without_progress(self) -> Parsed:
+        """The same, for a process that shows none."""
+        none: dict[str, Any] = {"progress": "none"}
+        quiet = {
+            kind: replace(options, **none) if hasattr(options, "progress") else options
+            for kind, options in self._options.items()
+        }
+        return Parsed(quiet)
 
     @property
     def verb(self) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from jaxlin.linear.operator import POSITIONS_PER_PASS, PROBES_PER_PASS, DetachedJacobian
+from jaxlin.runtime.mesh import DATA
 
 #: The axis of every array of an operator that goes over the maps; None where they share it.
 Axes = tuple[int | None, ...]
@@ -42,7 +44,7 @@ class OperatorBatch:
             shared = all(leaf is each[0] for leaf in each)
             # Coefficients are stacks of layers, of which a pass takes one after the other: those stay first.
             axis = None if shared else min(1, each[0].ndim)
-            leaves.append(each[0] if axis is None else jnp.stack(each, axis))
+            leaves.append(each[0] if axis is None else _stacked(each, axis))
             axes.append(axis)
         return cls(structure.unflatten(leaves), tuple(axes), len(operators))
 
@@ -69,6 +71,18 @@ class OperatorBatch:
             for start in range(0, filled.shape[1], step)
         ]
         return jnp.concatenate(parts, 1)[:, :count]
+
+
+def _stacked(each: Sequence[Array], axis: int) -> Array:
+    """Arrays with an axis more, which is divided over a mesh's ``data`` where it can be."""
+    together = jnp.stack(each, axis)
+    place = getattr(each[0], "sharding", None)
+    if not isinstance(place, NamedSharding) or len(each) % place.mesh.shape.get(DATA, len(each) + 1):
+        return together
+    spec = [*place.spec, *[None] * (each[0].ndim - len(place.spec))]
+    spec.insert(axis, DATA)
+    divided: Array = jax.device_put(together, NamedSharding(place.mesh, PartitionSpec(*spec)))
+    return divided
 
 
 def axes_of(maps: DetachedJacobian, axes: Axes) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from jaxlin.errors import JaxlinError
@@ -39,6 +40,24 @@ POSITIONS_PER_PASS = 4096
 def solver_dtype(dtype: jnp.dtype) -> jnp.dtype:
     """Factorisations and orthogonalisation are done in float32 or better."""
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def beside(x: Any, arrays: PyTree) -> PyTree:
+    """Arrays as whole ones on all devices of x, so that programs find them where they will be put."""
+    sharding = getattr(x, "sharding", None)
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, arrays)))
+    if traced or not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
+        return arrays
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.tree.map(lambda a: _put(a, whole), arrays)
+
+
+def _put(a: Array, whole: NamedSharding) -> Array:
+    if whole.is_fully_addressable or not a.is_fully_addressable:
+        placed: Array = jax.device_put(a, whole)
+        return placed
+    own = np.asarray(a)  # every process has the same, and puts it on its own devices
+    return jax.make_array_from_callback(own.shape, whole, lambda index: own[index])
 
 
 def probes_at(positions: int) -> int:
@@ -200,7 +219,7 @@ class DetachedJacobian(LinearMap):
         return chosen
 
     def _probes(self, probes: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
-        probes = jnp.asarray(probes, self.dtype)
+        probes = beside(self.x, jnp.asarray(probes, self.dtype))
         if probes.shape[1:] != shape:
             raise JaxlinError(
                 f"a probe has shape {list(probes.shape[1:])} where the operator takes {list(shape)}"

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.offload import on_host, to_host
+from jaxlin_models.sharding import Layout
 
 from jaxlin.analyses.decoding import ROWS_AT_ONCE, cosines_of
 from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning.memory import Phase, Shape, added_bytes, tree_bytes
+from jaxlin.planning.spread import spread_operator, spread_weights
 from jaxlin.prompts.operators import OrdinaryPass, ordinary_operator, record, whole_operator
 from jaxlin.prompts.readout import score
 from jaxlin.runtime.offload import check_offload
@@ -37,6 +39,7 @@ class Job:
         targets: rows of a target, none if None.
         offload: as in :func:`jaxlin.prompts.load`; where a dial is given, it says it of the coefficients.
         forms: how weights are written that stay quantised; none do if None.
+        layout: how it lies on several devices. All bytes are then those of one of them.
 
     Raises:
         JaxlinError: an offload that is none, or not for this policy.
@@ -51,6 +54,7 @@ class Job:
     targets: int | None = None
     offload: str = "none"
     forms: models.Forms | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         check_offload(self.offload, linear=models.POLICIES[self.policy].linear)
@@ -91,10 +95,10 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
             return whole_operator(graphdef, weights, x, dial, job.policy, biased=biased, roundoff=roundoff)
 
         whole = shapes_from(make, weights, x)
-        recorded = whole.state.recorded
     else:
         whole = shapes_from(lambda weights, x: ordinary_operator(graphdef, weights, x), weights, x)
-        recorded = {}
+    whole = spread_operator(job.layout, whole)
+    recorded = whole.state.recorded if linear else {}
     span = None if job.span is None else range(job.span)
     rows = None if job.targets is None else Shape((job.targets, job.config.embed_dim), x.dtype)
     operator = shapes_from(lambda whole, rows: whole.select(span, rows), whole, rows)
@@ -123,18 +127,27 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
 def shapes_from(make: Callable[..., Any], *arguments: Any) -> Any:
     """What a function makes of arguments of these shapes, in shapes, each in the memory it would be in.
 
-    ``jax.eval_shape`` tells shapes alone. Where a leaf is, its tracer tells.
+    ``jax.eval_shape`` tells shapes alone. Where a leaf is, its tracer tells; one that is handed through is
+    where it was.
     """
     hosted: list[bool] = []
+    through: list[int | None] = []
 
     def traced(*arguments: Any) -> Any:
+        given = {id(leaf): place for place, leaf in enumerate(jax.tree.leaves(arguments))}
         made = make(*arguments)
         hosted[:] = [on_host(leaf) for leaf in jax.tree.leaves(made)]
+        through[:] = [given.get(id(leaf)) for leaf in jax.tree.leaves(made)]
         return made
 
     leaves, tree = jax.tree.flatten(shapes_of(jax.eval_shape(traced, *arguments)))
+    before = jax.tree.leaves(arguments)
     return jax.tree.unflatten(
-        tree, [to_host(a) if there else a for a, there in zip(leaves, hosted, strict=True)]
+        tree,
+        [
+            before[place] if place is not None else to_host(a) if there else a
+            for a, there, place in zip(leaves, hosted, through, strict=True)
+        ],
     )
 
 
@@ -164,10 +177,12 @@ def layer_bytes(job: Job) -> int:
 def _weights(job: Job) -> tuple[Any, Any, str]:
     """The decoder's graph, its weights in shapes, and its precision."""
     precision = models.choose_precision(job.dtype, job.precision)
-    graphdef, weights = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision)
+    graphdef, weights = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision, job.layout)
     weights = shapes_of(weights)
     if job.forms is not None:
         weights = models.packed_shapes(weights, job.forms)
+    if job.layout is not None:
+        return graphdef, spread_weights(job.layout, weights, offload=job.offload == "all"), precision
     if job.offload == "all":
         weights = nnx.State({**weights, "layers": to_host(weights["layers"])})
     elif models.keeps_apart():

@@ -237,8 +237,11 @@ def _too_heavy(job: Job, weights: int, memory: int) -> str:
         ways_out += [f"use `offload` all, which leaves {spell_size(staying)} of them on the device"]
     if not ways_out:
         ways_out = [f"use a smaller model, or a machine with more than {spell_size(weights)}"]
+    if job.layout is not None:
+        ways_out += ["use a `mesh` with a larger tensor="]
     which = "the embeddings and the head" if job.offload == "all" else "the weights"
-    what = f"by config.json {which} alone take {spell_size(weights)} in {job.dtype}"
+    where = "" if job.layout is None else " on each device"
+    what = f"by config.json {which} alone take {spell_size(weights)}{where} in {job.dtype}"
     return f"{what} and there are {spell_size(memory)}: {', or '.join(ways_out)}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jaxlin_models as models
 import numpy as np
+from jaxlin_models.sharding import Layout
 from jaxtyping import Int
 
 from jaxlin.errors import JaxlinError
@@ -97,6 +98,7 @@ def plan_job(
     targets: int | None = None,
     offload: str = "none",
     forms: models.Forms | None = None,
+    layout: Layout | None = None,
     solver: Solver,
     memory: int | str | None = None,
     attention: str | None = None,
@@ -110,6 +112,7 @@ def plan_job(
         config: of the decoder.
         length: positions of the prompt, up to the output's.
         dtype, precision, offload: as in :func:`jaxlin.load`. float64 switches ``jax_enable_x64`` on.
+        layout: how it lies on several devices; ``memory`` and ``held`` are then those of one of them.
         policy: one of :data:`jaxlin_models.POLICIES`.
         span: how many input positions are kept, all if None.
         targets: rows of a target, none if None.
@@ -126,17 +129,27 @@ def plan_job(
     """
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    job = Job(config, length, dtype, precision, policy, span, targets, offload, forms)
-    usable = usable_bytes(memory, held)
+    job = Job(
+        config, length, dtype, precision, policy, span=span, targets=targets, offload=offload,
+        forms=forms, layout=layout,
+    )  # fmt: skip
+    usable = usable_bytes(memory, held, layout)
     return choose(job, solver, max(0, usable - beside), attention=attention, gate=gate)
 
 
-def usable_bytes(memory: int | str | None, held: int = 0) -> int:
-    """What may be used, as in :func:`plan_job`."""
-    usable = free_bytes() + held
+def usable_bytes(memory: int | str | None, held: int = 0, layout: Layout | None = None) -> int:
+    """What may be used on one device, as in :func:`plan_job`."""
+    usable = free_bytes() // sharing_memory(layout) + held
     if memory is None:
         return usable
     return min(usable, parse_size(memory) if isinstance(memory, str) else memory)
+
+
+def sharing_memory(layout: Layout | None) -> int:
+    """How many devices of a mesh have one memory between them: on a CPU those of this process."""
+    if layout is None or jax.default_backend() != "cpu":
+        return 1
+    return len(layout.mesh.local_devices)
 
 
 def in_words(expected: Forecast, policy: str) -> str:

@@ -8,7 +8,6 @@ widen the operands first). What a compiler, libraries and the interpreter hold t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxlin_models.sharding import held_by_one
 from jaxtyping import PyTree
 
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
@@ -39,8 +39,8 @@ class Phase:
 
 
 def tree_bytes(tree: PyTree) -> int:
-    """Bytes of all arrays, or shapes of arrays, of a pytree."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    """Bytes of all arrays, or shapes of arrays, of a pytree; of one device, where there are several."""
+    return sum(held_by_one(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def added_bytes(function: Callable[..., Any], *arguments: Any) -> int:

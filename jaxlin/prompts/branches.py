@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxlin_models.decoder import Graph, Recorded, Weights
 from jaxlin_models.recorded import final_coefficients, normed
+from jaxlin_models.sharding import whole
 from jaxtyping import Array, Float, Int
 
 from jaxlin.linear.operator import probes_at
@@ -158,7 +159,8 @@ def _of_branches(
     decoder = nnx.merge(graphdef, weights)
     read = normed(decoder, final_coefficients(decoder, stream.final), rows)
     of_embedding = jnp.einsum("d,rd->r", embedding, read, precision="highest")
-    return of_embedding, *models.shares_of_stream(decoder, stream, read)
+    of_heads, of_biases, of_mlps = models.shares_of_stream(decoder, stream, read)
+    return of_embedding, whole(decoder.layout, of_heads), of_biases, of_mlps
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -168,7 +170,7 @@ def _forwards(
     decoder = nnx.merge(graphdef, weights)
     read = normed(decoder, recorded["final"], rows)
     shares: Array = models.shares(decoder, recorded, x, read, LAST, biases=biases)
-    return shares
+    return whole(decoder.layout, shares)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -179,4 +181,4 @@ def _backwards(
     decoder = nnx.merge(graphdef, weights)
     read = normed(decoder, recorded["final"], rows)
     pulled = models.shares_transpose(decoder, recorded, chosen, read, len(x), LAST, layer)
-    return jnp.einsum("btd,td->bt", pulled, x, precision="highest")
+    return whole(decoder.layout, jnp.einsum("btd,td->bt", pulled, x, precision="highest"))

@@ -9,12 +9,14 @@ import jax
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.device import tell_of_idle_gpu
+from jaxlin.runtime.mesh import MeshSize, devices_for, parse_mesh
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.weights import check_weights
 
 if TYPE_CHECKING:
-    from jaxlin_models import Decoder
+    from jaxlin_models import Decoder, DecoderConfig
+    from jaxlin_models.sharding import Layout
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from typing_extensions import TypeVar
 
@@ -34,6 +36,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
     weights: str = "auto",
+    mesh: str | None = None,
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -51,6 +54,7 @@ def load(
         tokenizer=tokenizer,
         offload=offload,
         weights=weights,
+        mesh=mesh,
         progress=progress,
         kind=kind,
     )
@@ -66,6 +70,7 @@ def locate(
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
     weights: str = "auto",
+    mesh: str | None = None,
     progress: Progress = silent,
     kind: type[AnyModel] | None = None,
 ) -> AnyModel:
@@ -91,12 +96,15 @@ def locate(
         weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
             dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
             alone would not fit otherwise).
+        mesh: several devices to spread a checkpoint over, like ``tensor=4`` (its weights and coefficients)
+            or ``data=2,tensor=4`` (and the probes of a pass); one device if not given.
         progress: told which parameter is being loaded.
         kind: the class of what is returned, :class:`jaxlin.prompts.model.Model` itself if not given.
 
     Raises:
         JaxlinError: nothing that can be loaded, unknown dtype, offload or weights; dtype, precision or
-            offloaded weights for a decoder.
+            offloaded weights for a decoder; a mesh that there are not enough devices for, or for a model in
+            memory, or for packed weights.
         models.ModelError: the checkpoint cannot be found, its architecture is not supported, or dtype and
             precision do not go together; ``packed`` where nothing is quantised.
     """
@@ -119,6 +127,7 @@ def locate(
             )
         if weights == "packed":
             models.refuse_unquantised("a decoder in memory")
+        _check_in_files(mesh)
         model = make(InMemory.of(source), tokenizer, offload)
         _ = model.decoder  # it is here already, and so it counts as held
         return cast("AnyModel", model)
@@ -130,7 +139,8 @@ def locate(
         jax.config.update("jax_enable_x64", True)
     try:
         chosen = models.choose_precision(dtype, precision)
-        origin = _origin(source, dtype, chosen, offload == "all", weights, progress)
+        size = None if mesh is None else parse_mesh(mesh)
+        origin = _origin(source, dtype, chosen, offload == "all", weights, size, progress)
     except BaseException:
         jax.config.update("jax_enable_x64", before)
         raise
@@ -138,7 +148,13 @@ def locate(
 
 
 def _origin(
-    source: Any, dtype: str, precision: str, offload: bool, weights: str, progress: Progress
+    source: Any,
+    dtype: str,
+    precision: str,
+    offload: bool,
+    weights: str,
+    mesh: MeshSize | None,
+    progress: Progress,
 ) -> Source:
     """What is to be loaded, as files or as a torch model."""
     import jaxlin_models as models
@@ -149,15 +165,20 @@ def _origin(
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
-        if weights == "packed" and not models.packed_forms(checkpoint):
-            models.refuse_unquantised(name)
-        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, progress, weights)
+        if weights == "packed":
+            refuse_divided(mesh)
+            if not models.packed_forms(checkpoint):
+                models.refuse_unquantised(name)
+        layout = None if mesh is None else layout_of(checkpoint.config, mesh)
+        kept = "unpacked" if mesh is not None else weights
+        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, layout, progress, kept)
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
             f"a {type(source).__name__} cannot be loaded: give a directory, a GGUF file, a hub id, a "
             f"models.Decoder or a Hugging Face model, or use jaxlin.linearize on any function"
         )
+    _check_in_files(mesh)
     owner = f"this {type(source).__name__}"
     ours = models.config_of(config, owner)
     if weights == "packed":
@@ -165,3 +186,34 @@ def _origin(
     name = config.name_or_path or type(source).__name__
     tensors = models.StateTensors(source.state_dict(), owner)
     return FromTorch(name, ours, dtype, precision, tensors, config, offload, progress)
+
+
+def layout_of(config: DecoderConfig, size: MeshSize) -> Layout:
+    """How a decoder lies on a mesh of this size.
+
+    Raises:
+        JaxlinError: there are not enough devices.
+        models.ModelError: its heads or widths cannot be divided so.
+    """
+    from jaxlin_models.sharding import Layout
+
+    return Layout.of(config, devices_for(size), data=size.data, tensor=size.tensor)
+
+
+def _check_in_files(mesh: object) -> None:
+    """Refuse a mesh for a model that is in memory already, on devices of its own."""
+    if mesh is not None:
+        raise JaxlinError(
+            "a `mesh` is for a checkpoint, which is read slice by slice: save the model and give its folder, "
+            "or leave `mesh` out"
+        )
+
+
+def refuse_divided(mesh: object) -> None:
+    """Refuse a mesh for packed weights, whose codes are not divided.
+
+    Raises:
+        JaxlinError: there is one.
+    """
+    if mesh is not None:
+        raise JaxlinError("packed weights lie on one device: leave `mesh` out, or choose `weights` unpacked")

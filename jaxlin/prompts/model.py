@@ -15,6 +15,7 @@ import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.decoder import Graph, Weights
 from jaxlin_models.offload import on_host
+from jaxlin_models.sharding import held_by_one
 from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError, shortened
@@ -79,12 +80,12 @@ class Model(Readout):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the device's memory that the weights hold: 0 as long as they are not read."""
+        """Bytes of a device's memory that the weights hold: 0 as long as they are not read."""
         if "decoder" not in self.__dict__:
             return 0
         apart = jax.default_backend() != "cpu"
         leaves = jax.tree.leaves(nnx.state(self.decoder))
-        return sum(leaf.nbytes for leaf in leaves if not (apart and on_host(leaf)))
+        return sum(held_by_one(leaf) for leaf in leaves if not (apart and on_host(leaf)))
 
     def facts(self) -> dict[str, Any]:
         """Which model it is and how it computes, by the names of result.json."""
@@ -98,6 +99,7 @@ class Model(Readout):
             "precision": source.precision,
             "weights": "unpacked" if source.forms() is None else "packed",
             "offload": self.offload,
+            **self._mesh(),
             "matmul_algorithm": models.algorithm(source.precision, jax.default_backend()),
         }
 
@@ -226,6 +228,11 @@ class Model(Readout):
         refs = [tuple(map(weakref.ref, jax.tree.leaves(tree))) for tree in (weights, stored)]
         self.__dict__["_halves"] = (*refs, jax.tree.structure(stored))
         return graphdef, stored
+
+    def _mesh(self) -> dict[str, str]:
+        """Over how many devices it is spread, if it is."""
+        layout = self.source.spread
+        return {} if layout is None else {"mesh": str(layout)}
 
     def _arithmetic(self) -> dict[str, Any]:
         """What the certificate's limits need to know."""

@@ -16,6 +16,7 @@ import jaxlin_models as models
 from flax import nnx
 from jaxlin_models.decoder import Graph, Recorded, Weights
 from jaxlin_models.recorded import Branch
+from jaxlin_models.sharding import divided, whole
 from jaxtyping import Array, Float, Int
 
 from jaxlin.linear.linearize import linearize
@@ -53,9 +54,9 @@ class Forward:
     def __call__(self, state: PassState, v: Array) -> Array:
         decoder = nnx.merge(self.graphdef, state.weights)
         position = LAST if state.position is None else state.position
-        return models.replay(
-            decoder, state.recorded, v, position, state.layers, self.which, biases=self.biases
-        )
+        v = v if v.ndim == 2 else divided(decoder.layout, v)  # one input alone has no axis of probes
+        y = models.replay(decoder, state.recorded, v, position, state.layers, self.which, biases=self.biases)
+        return whole(decoder.layout, y)
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ class Backward:
     def __call__(self, state: PassState, u: Array) -> Array:
         decoder = nnx.merge(self.graphdef, state.weights)
         position = LAST if state.position is None else state.position
-        return models.replay_transpose(
+        u = divided(decoder.layout, u)
+        x = models.replay_transpose(
             decoder, state.recorded, u, self.length, position, state.layers, self.which
         )
+        return whole(decoder.layout, x)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import jaxlin_models as models
 import numpy as np
 from flax import nnx
 from jaxlin_models.decoder import Graph, Weights
+from jaxlin_models.sharding import by_columns
 from jaxlin_models.tables import Table
 from jaxtyping import Array, Float
 
@@ -100,7 +101,8 @@ class Readout(Text):
 
     def nearest(self, blocks: Float[Any, "k p d"], count: int = 3) -> list[list[tuple[TokenScore, ...]]]:
         """The ``count`` tokens whose embeddings are nearest to each of k·p vectors, with their cosines."""
-        return nearest_tokens(jnp.asarray(blocks), self.vocabulary(), count, self.token_text)
+        vectors = by_columns(self.decoder.layout, jnp.asarray(blocks))
+        return nearest_tokens(vectors, self.vocabulary(), count, self.token_text)
 
 
 @partial(jax.jit, static_argnums=(0, 3))

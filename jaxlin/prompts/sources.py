@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import jaxlin_models as models
 import numpy as np
+from jaxlin_models.sharding import Layout
 from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
@@ -79,6 +80,11 @@ class Source(ABC):
         return None
 
     @property
+    def spread(self) -> Layout | None:
+        """How it lies on several devices; None where it is on one."""
+        return None
+
+    @property
     def bos(self) -> int | None:
         """The id that texts begin with by its config; None where that says nothing, or several."""
         return None
@@ -104,6 +110,7 @@ class Files(Source):
 
     located: models.Checkpoint
     offload: bool = False
+    layout: Layout | None = None
     progress: Progress = silent
     weights: str = "unpacked"
 
@@ -111,6 +118,11 @@ class Files(Source):
     def checkpoint(self) -> models.Checkpoint:
         """The files."""
         return self.located
+
+    @property
+    def spread(self) -> Layout | None:
+        """As it was asked for."""
+        return self.layout
 
     def read(self) -> models.Decoder:
         """The decoder; downloads the weights of a hub id first.
@@ -134,6 +146,7 @@ class Files(Source):
             precision=self.precision,
             offload=self.offload,
             packed=self.forms() is not None,
+            layout=self.layout,
             progress=self.progress,
             tell=notes.append,
         )
@@ -152,9 +165,11 @@ class Files(Source):
         forms: models.Forms | None = self.__dict__["_forms"]
         return forms
 
-    def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Logits after these tokens, from the files."""
-        return _second(self, tensors_of(self.located), prompts)
+    def recomputed(self, prompts: Sequence[Sequence[int]]) -> list[np.ndarray] | None:
+        """Logits after these tokens, from the files; None where they hold no tensors of transformers'."""
+        return (
+            None if self.located.converted is not None else _second(self, tensors_of(self.located), prompts)
+        )
 
     def weights_sha256(self) -> str | None:
         """sha256 over the names and contents of the weight files, which are read for it once."""

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 #: What a summary begins with, in this order: what the result was made from.
 _HEAD = (
     "prediction", "model", "family", "revision", "weights_sha256", "policy", "metric",
-    "dtype", "precision", "weights", "offload", "seed", "tokens", "token_texts", "span", "position", "shape",
+    "dtype", "precision", "weights", "offload", "mesh", "seed", "tokens", "token_texts", "span", "position",
+    "shape",
     "dial",
 )  # fmt: skip
 #: Letters of a prompt in the title of a picture.

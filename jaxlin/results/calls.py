@@ -41,6 +41,7 @@ def loading(summary: Mapping[str, Any]) -> str:
         "precision": summary.get("dtype"),
         "weights": "unpacked",
         "offload": "none",
+        "mesh": None,
     }
     return f"jaxlin.load({arguments(repr(summary['model']), **given(summary, **defaults))})"
 

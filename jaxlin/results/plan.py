@@ -16,8 +16,9 @@ from jaxlin.runtime.sizes import spell_size
 
 #: Columns of the table, and whether they are words.
 _COLUMNS = {
-    "model": True, "tokens": False, "dtype": True, "attention": True, "gate": True, "method": True,
-    "passes": False, "weights": False, "coeff.": False, "peak": False, "room": False, "TFLOP": False,
+    "model": True, "mesh": True, "tokens": False, "dtype": True, "attention": True, "gate": True,
+    "method": True, "passes": False, "weights": False, "coeff.": False, "peak": False, "room": False,
+    "TFLOP": False,
 }  # fmt: skip
 
 
@@ -33,6 +34,7 @@ class PlannedJob:
         dtype: how the weights are stored, or what is computed of them where they are packed.
         weights: ``unpacked``; ``packed``, as their file is quantised; or that and a mixture of types that was
             taken for granted.
+        mesh: over which devices it is spread, in bytes of one of them; None for one device.
         fits: whether the job fits.
         refusal: why not, and what to do; None where it fits.
         attention, gate, block, offload: the setting of the memory dial.
@@ -51,6 +53,7 @@ class PlannedJob:
     tokens: int
     dtype: str
     weights: str
+    mesh: str | None
     fits: bool
     refusal: str | None
     attention: str
@@ -76,6 +79,7 @@ class PlannedJob:
         room = _gigabytes(memory - (self.peak_bytes or held)) if self.fits else "does not fit"
         return [
             self.model,
+            *([] if self.mesh is None else [self.mesh]),
             f"{self.tokens:,}",
             self.dtype if self.weights == "unpacked" else f"{self.dtype}, {self.weights}",
             self.attention,
@@ -118,11 +122,15 @@ class PlanResult:
 
     def table(self) -> RenderableType:
         """The jobs as a table, and in words why some do not fit."""
-        title = f"in {spell_size(self.memory)}, compiled for {self.backend}; sizes in GB"
+        spread = any(job.mesh is not None for job in self.jobs)
+        each = " on each device" if spread else ""
+        title = f"in {spell_size(self.memory)}{each}, compiled for {self.backend}; sizes in GB"
         table = Table(
             title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
         )
         for column, words in _COLUMNS.items():
+            if column == "mesh" and not spread:
+                continue
             table.add_column(column, justify="left" if words else "right", overflow="fold")
         for job in self.jobs:
             table.add_row(*(Text(printable(cell)) for cell in job.cells(self.memory)))

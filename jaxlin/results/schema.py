@@ -32,6 +32,7 @@ COMMON: Mapping[str, Any] = {
     "precision": str,
     "offload": str,
     "weights": str,
+    "mesh": str,
     "matmul_algorithm": str,
     "seed": int,
     "tokens": int,

@@ -47,7 +47,7 @@ class Claim:
 
     def _publish(self) -> None:
         new, old, out = self.shop / NEW, self.shop / OLD, self.out
-        for file in new.iterdir():  # safetensors writes for the owner alone
+        for file in filter(Path.is_file, new.iterdir()):  # safetensors writes for the owner alone
             file.chmod(new.stat().st_mode & 0o666)
         check_free(out, overwrite=self.overwrite)  # which may have changed since
         if out.exists() and os.listdir(out):

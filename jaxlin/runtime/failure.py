@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import sys
 
 from jaxlin.runtime.sizes import spell_size
 
@@ -23,14 +24,28 @@ def in_words(error: MemoryError | OSError | RuntimeError | ImportError) -> str:
     """The sentence for an error that no part of this program foresaw.
 
     Raises:
-        RuntimeError, ImportError: this one, where it is neither about memory nor the system's.
+        RuntimeError, ImportError: this one, where it is neither about memory, nor another process, nor the
+            system's.
     """
     if is_out_of_memory(error):
         return out_of_memory()
+    if "jaxlin.runtime.hosts" in sys.modules:  # which takes JAX
+        from jaxlin.runtime.hosts import is_lost
+
+        if is_lost(error):
+            return lost_process()
     if isinstance(error, OSError):
         where = "" if error.filename is None else f" at {error.filename}"
         return f"the system refused{where} ({error.strerror or error}): mend that, and start again"
     raise error
+
+
+def lost_process() -> str:
+    """The sentence for a run of several processes that cannot go on."""
+    return (
+        "another process of this run ended, or cannot be reached: start all of them again; with `resume` "
+        "they go on from the state beside `out`, if a solver has left one"
+    )
 
 
 def out_of_memory() -> str:

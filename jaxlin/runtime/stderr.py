@@ -12,11 +12,24 @@ from jaxlin.errors import printable
 _FIRST, _LAST = 1200, 400
 
 
-def tell(message: str, name: str = "jaxlin: ") -> None:
+_NAME = "jaxlin: "
+#: Under what name this process has notes to tell; None where another one tells them.
+_notes: list[str | None] = [_NAME]
+
+
+def leave_notes_to_others() -> None:
+    """From now on, only what has a name of its own is told."""
+    _notes[0] = None
+
+
+def tell(message: str, name: str | None = None) -> None:
     """One line, behind the name of the program; what acts on a terminal is spelled out.
 
     Of a message that quotes something endless the middle is left out.
     """
+    name = _notes[0] if name is None else name
+    if name is None:
+        return
     stderr, line = ForgivingStderr(), printable(message)
     if len(line) > _FIRST + _LAST:
         line = f"{line[:_FIRST]} … {line[-_LAST:]}"

@@ -14,6 +14,7 @@ import psutil
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.runtime.device import device
+from jaxlin.runtime.hosts import least
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.matfree import first_steps
 from jaxlin.solvers.methods import METHODS, uses
@@ -198,7 +199,11 @@ def check_jacobian_fits(operator: DetachedJacobian) -> None:
 
 
 def free_bytes() -> int:
-    """Bytes that can still be allocated where the arrays live."""
+    """Bytes that can still be allocated where the arrays live; the least of several processes."""
+    return least(_free_here())
+
+
+def _free_here() -> int:
     stats = device().memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.batch import Axes, axes_of
-from jaxlin.linear.operator import DetachedJacobian, Leaf, solver_dtype
+from jaxlin.linear.operator import DetachedJacobian, Leaf, beside, solver_dtype
 from jaxlin.solvers.convergence import Outlook, Ritz
 from jaxlin.solvers.recover import refuse_nonfinite
 from jaxlin.solvers.result import Request, Triplets
@@ -113,7 +113,8 @@ def start(operator: DetachedJacobian, b: int, seed: int) -> LanczosState:
     precision = solver_dtype(operator.dtype)
     m, n = operator.shape
     like = shapes(m, n, b, ROOM, precision)
-    state: LanczosState = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    state: LanczosState = beside(operator.x, zeros)
     first, _ = _fresh_left(jnp.zeros((b, m), precision), jnp.zeros(b, bool), state.basis, seed, 0)
     return replace(state, basis=state.basis.at[0].set(first))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlin.prompts import load as loading
@@ -12,8 +13,10 @@ from jaxlin.results.compare_models import ModelComparison
 from jaxlin.results.plan import PlanResult
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs import compare as comparing
+from jaxlin.verbs.convert import Conversion
+from jaxlin.verbs.convert import convert as convert_checkpoint
 from jaxlin.verbs.model import Model
-from jaxlin.verbs.options import Compare, Plan
+from jaxlin.verbs.options import Compare, Convert, Plan
 from jaxlin.verbs.plan import plan_jobs
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase | None = None,
     offload: str = "none",
     weights: str = "auto",
+    mesh: str | None = None,
     progress: Progress = silent,
 ) -> Model:
     """Load a checkpoint, or take a model that is in memory.
@@ -48,6 +52,8 @@ def load(
         weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
             dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
             alone would not fit otherwise).
+        mesh: several devices to spread a checkpoint over, like ``tensor=4`` or ``data=2,tensor=4``; one
+            device if not given. See the page on scale.
         progress: told which parameter is being loaded.
 
     Raises:
@@ -56,6 +62,7 @@ def load(
     """
     return loading.load(
         source, dtype=dtype, precision=precision, tokenizer=tokenizer, offload=offload, weights=weights,
+        mesh=mesh,
         progress=progress, kind=Model,
     )  # fmt: skip
 
@@ -77,15 +84,33 @@ def compare(
             first.
         progress: told what is happening.
         options: those of the flags of ``jaxlin compare``: ``k``, ``tol``, ``span``, ``memory``, ``out`` …;
-            and ``dtype``, ``precision``, ``offload``, ``weights`` for models given by name.
+            and ``dtype``, ``precision``, ``offload``, ``weights``, ``mesh`` for models given by name.
 
     Raises:
         JaxlinError: a request that cannot be met.
     """
-    settings = ("dtype", "precision", "offload", "weights")
+    settings = ("dtype", "precision", "offload", "weights", "mesh")
     loaded_by = {name: options.pop(name) for name in settings if name in options}
     asked = Compare.of(policies=policies, **options)
     return comparing.compare(models, prompt, asked, progress, **loaded_by)
+
+
+def convert(
+    model: str | Path, out: str | Path, *, dtype: str = "float32", progress: Progress = silent
+) -> Conversion:
+    """Write a checkpoint in Orbax's form, which is restored straight onto any mesh of devices.
+
+    Args:
+        model: a directory or a hub id with safetensors.
+        out: an empty or new folder, which is then a model like any other.
+        dtype: how its weights are stored, and later loaded.
+        progress: told which parameter is being read.
+
+    Raises:
+        JaxlinError: a model that cannot be read or is none in safetensors, a folder that cannot be written,
+            or JAX on a GPU.
+    """
+    return convert_checkpoint(Convert.of(model=str(model), out=Path(out), dtype=dtype), progress)
 
 
 def plan(

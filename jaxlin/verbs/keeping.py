@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jaxlin.errors import JaxlinError
 from jaxlin.results.staging import Claim, claimed
+from jaxlin.runtime.hosts import agreed
 from jaxlin.verbs.shared import Kept
 
 
 @contextmanager
 def reserved(options: Kept) -> Iterator[Claim | None]:
-    """``out`` for this run alone; None without ``out``.
+    """``out`` for this run alone; None without ``out``, and in processes that do not write.
 
     Enter it before the work starts, so that a folder that cannot be written is refused at once.
 
@@ -26,8 +27,9 @@ def reserved(options: Kept) -> Iterator[Claim | None]:
             raise JaxlinError("`overwrite` is about the folder `out`: give `out`, or leave `overwrite` out")
         yield None
         return
-    with claimed(options.out, overwrite=options.overwrite) as claim:
-        yield claim
+    out, overwrite = options.out, options.overwrite
+    with ExitStack() as leaving:
+        yield agreed(lambda: leaving.enter_context(claimed(out, overwrite=overwrite)))
 
 
 @contextmanager

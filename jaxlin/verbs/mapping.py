@@ -240,6 +240,7 @@ def _memory(model: Model, options: Mapped) -> dict[str, Any]:
         "precision": model.precision,
         "offload": model.offload,
         "forms": model.source.forms(usable_bytes(options.memory, model.held_bytes)),
+        "layout": model.source.spread,
         "held": model.held_bytes,
         "memory": options.memory,
         "attention": options.attention,

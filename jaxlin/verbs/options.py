@@ -313,6 +313,15 @@ class Plan(Verb, verb="plan"):
             "otherwise)",
         ),
     ] = "auto"
+    mesh: Annotated[
+        tuple[str, ...] | str | None,
+        Option(
+            group="memory",
+            metavar="tensor=4",
+            help="several devices to spread a model over, like tensor=4 or data=2,tensor=4, one mesh or "
+            "more; all bytes are those of one device then, and so is `memory`. One device by default",
+        ),
+    ] = None
     attention: Annotated[
         str | None,
         Option(
@@ -338,6 +347,38 @@ class Plan(Verb, verb="plan"):
             help="memory that may be used, like 40GB or 40GiB; what is free here by default",
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Verb, verb="convert"):
+    """A checkpoint for many devices: its weights as Orbax stores them, read straight onto any mesh.
+
+    The folder is then a model like any other, with the hash of its source; changed files are refused. It
+    needs the extra jaxlin[orbax], and memory of the host for all weights.
+
+    Example: jaxlin convert --model meta-llama/Llama-3.1-8B --out models/llama-8b --dtype bfloat16
+    """
+
+    beside = (Screen,)
+
+    model: Annotated[
+        str,
+        Option(
+            group="prompt", metavar="MODEL", help="directory or hub id org/name@revision with safetensors"
+        ),
+    ]
+    out: Annotated[Path, Option(group="output", metavar="FOLDER", help="an empty or new folder")]
+    dtype: Annotated[
+        str, Option(group="memory", choices=DTYPES, help="how weights are stored, and later loaded")
+    ] = "float32"
+    progress: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=("auto", "lines", "none"),
+            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

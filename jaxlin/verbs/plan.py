@@ -6,11 +6,14 @@ from dataclasses import asdict, replace
 
 import jax
 from jaxlin_models import DecoderConfig, find_config
+from jaxlin_models.sharding import Layout
 
 from jaxlin.planning.abstract import Job, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
-from jaxlin.planning.stored import UNPACKED, Stored, stored
+from jaxlin.planning.stored import PACKED, UNPACKED, Stored, stored
+from jaxlin.prompts.load import layout_of, refuse_divided
 from jaxlin.results.plan import PlannedJob, PlanResult
+from jaxlin.runtime.mesh import make_room, parse_mesh
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.sizes import parse_size
 from jaxlin.solvers.choose import free_bytes
@@ -28,6 +31,11 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     """
     lengths = (options.tokens,) if isinstance(options.tokens, int) else options.tokens
     names = (options.model,) if isinstance(options.model, str) else options.model
+    meshes = (options.mesh,) if isinstance(options.mesh, str) else options.mesh or (None,)
+    sizes = {mesh: None if mesh is None else parse_mesh(mesh) for mesh in meshes}
+    if options.weights == PACKED:
+        refuse_divided(options.mesh)
+    make_room(max((size.count for size in sizes.values() if size is not None), default=1))
     memory = free_bytes() if options.memory is None else parse_size(options.memory)
     if options.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -36,24 +44,35 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     for name, config in configs.items():
         for length in lengths:
             check_length(config, length, name)
-    asked = [(name, length) for name in configs for length in lengths]
+    layouts = {
+        (name, mesh): None if size is None else layout_of(config, size)
+        for name, config in configs.items()
+        for mesh, size in sizes.items()
+    }
+    asked = [(name, length, mesh) for name in configs for length in lengths for mesh in sizes]
     jobs: list[PlannedJob] = []
-    for name, length in asked:
+    for name, length, mesh in asked:
         progress("compiling", len(jobs), len(asked), f"{name} at {length} tokens")
-        jobs.append(plan_one(name, configs[name], length, options, memory, held[name]))
+        jobs.append(plan_one(name, configs[name], length, options, memory, held[name], layouts[name, mesh]))
     progress("compiling", len(jobs), len(asked), "done")
     return PlanResult(memory, jax.default_backend(), tuple(jobs))
 
 
 def plan_one(
-    name: str, config: DecoderConfig, length: int, options: Plan, memory: int, held: Stored
+    name: str,
+    config: DecoderConfig,
+    length: int,
+    options: Plan,
+    memory: int,
+    held: Stored,
+    layout: Layout | None = None,
 ) -> PlannedJob:
     """The first dtype and setting of the dial that fits, or the smallest that was tried."""
     solver = Solver(options.k, options.method)
     misfits = []
     for dtype in _TRIED if options.dtype is None else (options.dtype,):
-        job = Job(config, length, dtype, options.precision, offload=options.offload)
-        packed = held.forms is not None and (held.at_once or weight_bytes(job) > memory)
+        job = Job(config, length, dtype, options.precision, offload=options.offload, layout=layout)
+        packed = held.forms is not None and layout is None and (held.at_once or weight_bytes(job) > memory)
         job = replace(job, forms=held.forms) if packed else job
         weights = held.name if packed else UNPACKED
         tried = list(
@@ -62,20 +81,19 @@ def plan_one(
             )
         )
         if tried[-1].peak <= memory:
-            return _job(name, length, dtype, weights, tried[-1], None)
+            return _job(job, name, weights, tried[-1], None)
         smallest = min(tried, key=lambda forecast: forecast.peak)
-        misfits.append(_job(name, length, dtype, weights, smallest, refusal(job, smallest, memory)))
+        misfits.append(_job(job, name, weights, smallest, refusal(job, smallest, memory)))
     return misfits[-1]
 
 
-def _job(
-    name: str, length: int, dtype: str, weights: str, forecast: Forecast, refusal: str | None
-) -> PlannedJob:
+def _job(job: Job, name: str, weights: str, forecast: Forecast, refusal: str | None) -> PlannedJob:
     return PlannedJob(
         model=name,
-        tokens=length,
-        dtype=dtype,
+        tokens=job.length,
+        dtype=job.dtype,
         weights=weights,
+        mesh=None if job.layout is None else str(job.layout),
         fits=refusal is None,
         refusal=refusal,
         **asdict(forecast.dial),

@@ -14,6 +14,8 @@ import jax
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.model import Model
+from jaxlin.runtime.hosts import agreed, leads, together
+from jaxlin.runtime.shared_state import SharedState
 from jaxlin.runtime.solver_state import SolverState, check, counted, steps_in
 from jaxlin.runtime.stderr import tell
 from jaxlin.solvers.choose import MethodChoice
@@ -33,15 +35,17 @@ class Resumable:
         self._opened: SolverState | None = None
         #: Whether the method gave up before its tolerance was met, so that more passes may do.
         self.gave_up = False
-        self.folder = None if options.out is None else Path(os.path.abspath(options.out) + ".state")
-        if self.folder is None:
+        folder = None if options.out is None else Path(os.path.abspath(options.out) + ".state")
+        #: Where it is; None in processes that keep none.
+        self.folder = folder if leads() else None
+        if folder is None:
             given = next((name for name in ("resume", "save_every") if getattr(options, name)), None)
             if given is not None:
                 raise JaxlinError(
                     f"the solver's state is kept next to `out`: give `out`, or leave `{given}` out"
                 )
         else:
-            check(self.folder, resume=options.resume)
+            agreed(lambda: check(folder, resume=options.resume))
         _check_method(options)
 
     @property
@@ -49,7 +53,9 @@ class Resumable:
         """After how many steps of an earlier run this one goes on, if it does."""
         return self._opened.steps if self._opened is not None and self._options.resume else None
 
-    def store(self, model: Model, token_ids: Sequence[int], choice: MethodChoice) -> SolverState | None:
+    def store(
+        self, model: Model, token_ids: Sequence[int], choice: MethodChoice
+    ) -> SolverState | SharedState | None:
         """Where the method keeps its state; None if it has none, or is not to keep it.
 
         Raises:
@@ -59,10 +65,13 @@ class Resumable:
         if not uses(choice.method, "store"):
             return None
         every = 1 if options.save_every is None else options.save_every
-        if self.folder is not None and (every or options.resume):
-            identity = _identity(options, model, token_ids, choice)
-            self._opened = SolverState(self.folder, identity, every, resume=options.resume)
-        return self._opened
+        if options.out is None or not (every or options.resume):
+            return None
+        identity, folder = _identity(options, model, token_ids, choice), self.folder
+        self._opened = agreed(
+            lambda: None if folder is None else SolverState(folder, identity, every, resume=options.resume)
+        )
+        return SharedState(self._opened) if together() else self._opened
 
     def keep(self) -> int | None:
         """Leave what is needed to go on, and nothing else; returns after how many steps it was."""

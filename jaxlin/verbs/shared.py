@@ -20,6 +20,16 @@ ATTENTION, GATE = ("probabilities", "queries_keys"), ("stored", "recomputed")
 SEEDS = 2**32 - 1
 
 
+def spread_over() -> Option:
+    """Several devices."""
+    return Option(
+        group="memory",
+        metavar="tensor=4",
+        help="several devices to spread a model over, like tensor=4 (each holds a part of the weights) or "
+        "data=2,tensor=4 (and the probes of a pass go to two such groups); one device by default",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Screen(Options):
     """How a command shows what it does."""
@@ -86,6 +96,7 @@ class Stored(Options):
             "fit otherwise)",
         ),
     ] = "auto"
+    mesh: Annotated[str | None, spread_over()] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +111,22 @@ class Load(Stored):
             help="directory, hub id org/name@revision, or demo-llama, demo-gemma, demo-qwen",
         ),
     ]
+    coordinator: Annotated[
+        str | None,
+        Option(
+            group="memory",
+            metavar="HOST:PORT",
+            help="of a `mesh` over several processes or hosts, each started with the same command: where "
+            "process 0 is, or slurm for the rest of this from SLURM's variables",
+        ),
+    ] = None
+    process_id: Annotated[
+        int | None,
+        Option(group="memory", least=0, help="with `coordinator`: the number of this process, from 0"),
+    ] = None
+    num_processes: Annotated[
+        int | None, Option(group="memory", least=1, help="with `coordinator`: how many processes there are")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from jaxlin_models.detach import Mode, Plain
 from jaxlin_models.modules import Leaf, Linear, RMSNorm, at_least_float32, soft_cap
 from jaxlin_models.precision import contract
 from jaxlin_models.rope import rotate
+from jaxlin_models.sharding import WHOLE, Layout, laid
 
 
 @jax.tree_util.register_dataclass
@@ -51,9 +52,17 @@ class Attention(nnx.Module):
     kind: ClassVar[str] = "softmax_attention"
 
     def __init__(
-        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike, precision: str
+        self,
+        config: DecoderConfig,
+        *,
+        site: str,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+        precision: str,
+        layout: Layout | None = None,
     ) -> None:
         self.site = site
+        self.layout = layout
         self.precision = precision
         self.scale = config.query_scale
         self.softcap = config.attention_softcap
@@ -81,6 +90,8 @@ class Attention(nnx.Module):
     ) -> Float[Array, "... t heads h"]:
         """What every head reads: P·V, before the output projection that sums over heads."""
 
+        x = laid(self.layout, x, WHOLE, WHOLE)  # backwards, where what comes out of each device is summed
+
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":
                 return self.queries_keys(x, positions, mode.dial.block)
@@ -92,6 +103,7 @@ class Attention(nnx.Module):
             mixed = blockwise.mix(frozen, values)
         else:
             mixed = _mix(frozen, values, self.precision)
+        mixed = laid(self.layout, mixed, "kv_heads", "group", "head_dim")
         return mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])
 
     def probabilities(

@@ -55,5 +55,16 @@ def _same_bytes(a: Array | jax.ShapeDtypeStruct) -> Array | jax.ShapeDtypeStruct
         return a
     if isinstance(a, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(a.shape, jnp.uint16, sharding=a.sharding)
+    if len(a.sharding.device_set) > 1:
+        return _same_shards(a)
     put: Callable[[np.ndarray], Array] = to_host if on_host(a) else jax.device_put
     return put(np.asarray(a).view(np.uint16))
+
+
+def _same_shards(a: Array) -> Array:
+    """The same of an array that is spread over several devices."""
+    shards = [
+        jax.device_put(np.asarray(shard.data).view(np.uint16), shard.data.sharding)
+        for shard in a.addressable_shards
+    ]
+    return jax.make_array_from_single_device_arrays(a.shape, a.sharding, shards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import is_offline_mode, snapshot_download
@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.config_file import one_line, read_config
+from jaxlin_models.converted import Converted, read_manifest, tied
 from jaxlin_models.errors import ModelError
 from jaxlin_models.gguf.model import GgufModel, read_gguf
 from jaxlin_models.gguf.parts import is_gguf
@@ -72,6 +73,7 @@ class Checkpoint:
         config: ours.
         unknown_keys: keys of config.json that neither its family nor transformers knows; they change nothing.
         gguf: the model in a GGUF file, which is then all that is read.
+        converted: what ``jaxlin convert`` wrote, where the folder is such a checkpoint.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Checkpoint:
     config: DecoderConfig
     unknown_keys: tuple[str, ...] = ()
     gguf: GgufModel | None = None
+    converted: Converted | None = None
 
     def __repr__(self) -> str:
         revision = "" if self.revision is None else f", revision {self.revision}"
@@ -102,7 +105,8 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
     if name in INSTALLED_MODELS and not os.path.isdir(name):
         return _in_gguf(name, installed_file(name))
     directory, revision = _locate(name, _HUB_FILES if weights else _SMALL_FILES)
-    return Checkpoint(name, directory, revision, *read_config(directory))
+    found = Checkpoint(name, directory, revision, *read_config(directory), converted=read_manifest(directory))
+    return found if found.converted is None else replace(found, config=tied(found.config, found.converted))
 
 
 def find_config(name: str) -> DecoderConfig:

@@ -30,6 +30,7 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, working_dtype
 from jaxlin_models.rope import rotary_table
+from jaxlin_models.sharding import WHOLE, Layout, by_columns, laid, laid_coefficients, whole
 from jaxlin_models.stacks import over_layers, to_stack
 from jaxlin_models.tables import scores, some_rows
 
@@ -76,13 +77,24 @@ class Block(nnx.Module):
 
     kind: ClassVar[str] = "container"
 
-    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike, precision: str) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+        precision: str,
+        layout: Layout | None = None,
+    ) -> None:
+        self.layout = layout
         norm = partial(RMSNorm, (config.embed_dim,), config, dtype=dtype)
         self.attention_norm = norm(site="attention_norm") if config.pre_norms else None
-        self.attention = Attention(config, site="attention", rngs=rngs, dtype=dtype, precision=precision)
+        self.attention = Attention(
+            config, site="attention", rngs=rngs, dtype=dtype, precision=precision, layout=layout
+        )
         self.attention_post_norm = norm(site="attention_post_norm") if config.post_norms else None
         self.mlp_norm = norm(site="mlp_norm") if config.pre_norms else None
-        self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype, precision=precision)
+        self.mlp = GatedMLP(config, site="mlp", rngs=rngs, dtype=dtype, precision=precision, layout=layout)
         self.mlp_post_norm = norm(site="mlp_post_norm") if config.post_norms else None
 
     def __call__(
@@ -107,7 +119,7 @@ class Block(nnx.Module):
 
     def attention_added(self, heads: Float[Array, "... t heads h"], mode: Mode) -> Float[Array, "... t d"]:
         """What attention adds to the residual stream, from what its heads read."""
-        branch = self.attention.output(heads, mode)
+        branch = laid(self.layout, self.attention.output(heads, mode), WHOLE, WHOLE)
         return branch if self.attention_post_norm is None else self.attention_post_norm(branch, mode)
 
     def mlp_branch(self, x: Float[Array, "... t d"], mode: Mode) -> Float[Array, "... t d"]:
@@ -127,6 +139,7 @@ class Decoder(nnx.Module):
         rngs: what to draw the weights with.
         dtype: how weights and recorded coefficients are stored: float32, bfloat16 or float64.
         precision: how they are multiplied, see :mod:`jaxlin_models.precision`; as they are stored if None.
+        layout: how its arrays are to lie on several devices, if they are.
 
     Raises:
         ValueError: unknown activation.
@@ -142,12 +155,14 @@ class Decoder(nnx.Module):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
         precision: str | None = None,
+        layout: Layout | None = None,
     ) -> None:
         if config.activation not in ACTIVATIONS:
             raise ValueError(
                 f"unknown activation {config.activation!r}: known ones are {sorted(ACTIVATIONS)}"
             )
         self.config = config
+        self.layout = layout
         self.precision = precision = choose_precision(dtype, precision)
         rows = (config.vocab_size, config.embed_dim)
         spread = jnp.asarray(config.embed_dim**-0.5, dtype)
@@ -162,7 +177,7 @@ class Decoder(nnx.Module):
         @nnx.split_rngs(splits=config.num_layers)
         @nnx.vmap(in_axes=0, out_axes=0)
         def stack(rngs: nnx.Rngs) -> Block:
-            return Block(config, rngs=rngs, dtype=dtype, precision=precision)
+            return Block(config, rngs=rngs, dtype=dtype, precision=precision, layout=layout)
 
         self.layers = stack(rngs)
 
@@ -189,7 +204,7 @@ class Decoder(nnx.Module):
     def embed(self, token_ids: Int[Array, "... t"]) -> Float[Array, "... t d"]:
         """The embeddings as they enter layer 0: rows of the table, after Gemma's √d scaling."""
         scale = jnp.asarray(self.config.embed_scale, self.working_dtype)
-        return self.embedding[...][token_ids].astype(self.working_dtype) * scale
+        return whole(self.layout, self.embedding[...][token_ids].astype(self.working_dtype) * scale)
 
     def __call__(self, x: Float[Array, "... t d"], mode: Mode | None = None) -> Float[Array, "... t d"]:
         """Hidden states [..., T, d] of all positions, after the final norm.
@@ -235,28 +250,29 @@ class Decoder(nnx.Module):
             params, recorded = layer
             mode = mode_for(recorded)
             x = nnx.merge(graphdef, params)(enter(x, index), positions_of(index), mode)
-            return x, to_stack(mode.kept, offload=mode.dial.offload)
+            kept = laid_coefficients(self.layout, mode.kept)
+            return x, to_stack(kept, offload=mode.dial.offload)
 
         x, kept = over_layers(step, x, (params, recorded["layers"]), self.config.num_layers)
         x = enter(x, jnp.asarray(self.config.num_layers))
         final = mode_for(recorded["final"])
         y = self.final_norm(x if position is None else x[..., position, :], final)
-        return y, {"layers": kept, "final": final.kept}
+        return laid(self.layout, y, WHOLE), {"layers": kept, "final": final.kept}
 
     def head_rows(self, token_ids: Int[Array, " n"]) -> Float[Array, "n d"]:
         """The rows that score these tokens, before any soft-cap."""
         table = self.embedding if self.head is None else self.head
-        return table[...][token_ids]
+        return whole(self.layout, table[...][token_ids])
 
     def head_slice(self, start: int, count: int) -> Float[Array, "n d"]:
         """``count`` rows of the head from row ``start`` on, copied as they lie."""
         table = self.embedding if self.head is None else self.head
-        return some_rows(table[...], start, count)
+        return whole(self.layout, some_rows(table[...], start, count))
 
     def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... vocab"]:
         """Scores of the vocabulary from final-normed hidden states, through the soft-cap if any."""
         table = self.embedding if self.head is None else self.head
-        logits = scores(hidden, table[...], self.precision)
+        logits = whole(self.layout, scores(by_columns(self.layout, hidden), table[...], self.precision))
         return soft_cap(logits, self.config.final_logit_softcap)
 
     def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:
@@ -281,11 +297,14 @@ Graph = nnx.GraphDef[Decoder]
 
 @lru_cache(maxsize=8)  # planner and loader ask for the same, and tracing takes longer than small jobs
 def abstract_decoder(
-    config: DecoderConfig, dtype: np.dtype, precision: str | None = None
+    config: DecoderConfig, dtype: np.dtype, precision: str | None = None, layout: Layout | None = None
 ) -> tuple[Graph, Weights]:
     """The graph and the weights of a decoder, in shapes alone: no array is made, whatever the sizes."""
-    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision))
-    return nnx.split(decoder)
+
+    def make() -> Decoder:
+        return Decoder(config, rngs=nnx.Rngs(0), dtype=dtype, precision=precision, layout=layout)
+
+    return nnx.split(nnx.eval_shape(make))
 
 
 def record(

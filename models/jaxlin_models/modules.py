@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.detach import Mode, Plain
 from jaxlin_models.precision import contract
+from jaxlin_models.sharding import WHOLE, Layout, laid
 
 #: An array, or whatever JAX puts in its place while it rebuilds a pytree.
 Leaf = Array | Any
@@ -136,18 +137,27 @@ class GatedMLP(nnx.Module):
     kind: ClassVar[str] = "gated_mlp"
 
     def __init__(
-        self, config: DecoderConfig, *, site: str, rngs: nnx.Rngs, dtype: DTypeLike, precision: str
+        self,
+        config: DecoderConfig,
+        *,
+        site: str,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+        precision: str,
+        layout: Layout | None = None,
     ) -> None:
         self.site = site
+        self.layout = layout
         self.activation = config.activation
         d, f = (config.embed_dim,), (config.mlp_dim,)
         linear = partial(Linear, bias=config.mlp_bias, rngs=rngs, dtype=dtype, precision=precision)
         self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
+        x = laid(self.layout, x, WHOLE, WHOLE)  # backwards, where what comes out of each device is summed
         factors = mode.factors(self.kind, self.site)
         ways = [self._product(x, name, 1 / len(factors), mode) for name in factors]
-        return self.down(sum(ways[1:], ways[0]), mode)
+        return laid(self.layout, self.down(sum(ways[1:], ways[0]), mode), WHOLE, WHOLE)
 
     def _product(
         self, x: Float[Array, "... d"], name: str, share: float, mode: Mode
@@ -162,7 +172,7 @@ class GatedMLP(nnx.Module):
         frozen = mode.coefficient(self.kind, self.site, name, compute)
         factor = self._factor(frozen.hidden, name, share) if isinstance(frozen, GateInput) else frozen
         live = self.up if name == "gate" else self.gate
-        return factor * live(x, mode)
+        return laid(self.layout, factor * live(x, mode), "mlp")
 
     def _factor(self, x: Float[Array, "... d"], name: str, share: float) -> Float[Array, "... f"]:
         """The factor itself. Always plain inside, biases included: it is no part of the linear path."""

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxlin_models.checkpoint import Checkpoint
 from jaxlin_models.compared import equal_rows
+from jaxlin_models.converted import check
 from jaxlin_models.errors import ModelError
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.weight_files import WeightFiles, weight_files
@@ -24,6 +25,8 @@ _TORCH_FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.floa
 #: Bytes of a header, which is read whole: 20,000 tensors. The largest of our families have 1,500, and 200,000
 #: empty ones take safetensors a minute.
 _LARGEST_HEADER = 2**21
+#: All columns.
+ALL = slice(None)
 #: Of a file that begins with the header's length.
 _LENGTH_BYTES = 8
 
@@ -49,8 +52,8 @@ class Tensors(Protocol):
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors of one shape have the same values."""
 
-    def read(self, name: str, rows: slice) -> np.ndarray:
-        """Some rows of one tensor, in a dtype that holds its values exactly."""
+    def read(self, name: str, rows: slice, columns: slice = ALL) -> np.ndarray:
+        """Some rows, and of these some columns, of one tensor, in a dtype that holds its values exactly."""
 
 
 def files_of(checkpoint: Checkpoint) -> WeightFiles:
@@ -59,7 +62,13 @@ def files_of(checkpoint: Checkpoint) -> WeightFiles:
 
 
 def weights_hash(checkpoint: Checkpoint) -> str:
-    """sha256 over the names and contents of the files with the checkpoint's weights, as hex."""
+    """sha256 over the names and contents of the files with the checkpoint's weights, as hex.
+
+    Of a converted checkpoint it is that of its source.
+    """
+    if checkpoint.converted is not None:
+        check(checkpoint.directory, checkpoint.converted)
+        return checkpoint.converted.source_sha256
     paths = files_of(checkpoint).paths if checkpoint.gguf is None else checkpoint.gguf.files.paths
     total = hashlib.sha256()
     for path in paths:
@@ -146,10 +155,11 @@ class FileTensors:
         """Whether two tensors of one shape have the same values."""
         return equal_rows(self.read, one, other, self._place[one][1][0])
 
-    def read(self, name: str, rows: slice) -> np.ndarray:
-        """Some rows of one tensor."""
-        with _opened(self._place[name][0]) as file:
-            part: np.ndarray = file.get_slice(name)[rows]
+    def read(self, name: str, rows: slice, columns: slice = ALL) -> np.ndarray:
+        """Some rows, and of these some columns, of one tensor."""
+        path, shape, _ = self._place[name]
+        with _opened(path) as file:
+            part: np.ndarray = file.get_slice(name)[(rows, columns)[: len(shape)]]
             return part
 
 
@@ -213,9 +223,10 @@ class StateTensors:
         first, second = (self._state[name].detach().cpu() for name in (one, other))
         return bool((first == second).all())
 
-    def read(self, name: str, rows: slice) -> np.ndarray:
+    def read(self, name: str, rows: slice, columns: slice = ALL) -> np.ndarray:
         """Some rows of one tensor: float64 as it is, all else in float32, which holds it exactly."""
-        part = self._state[name][rows].detach().cpu()
+        part = self._state[name][rows]
+        part = (part if columns == ALL else part[:, columns]).detach().cpu()
         values = np.ascontiguousarray((part if str(part.dtype) == "torch.float64" else part.float()).numpy())
         self._digest.update(f"{name} {rows.start}:{rows.stop} {part.dtype}".encode())
         self._digest.update(values.data)

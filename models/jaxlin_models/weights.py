@@ -19,7 +19,8 @@ from jaxlin_models import families
 from jaxlin_models.aligned import aligned
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
-from jaxlin_models.decoder import Decoder, abstract_decoder
+from jaxlin_models.converted import restore
+from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
@@ -36,6 +37,8 @@ from jaxlin_models.packing import (
     refuse_unquantised,
 )
 from jaxlin_models.quantised import refuse_quantised_tensors
+from jaxlin_models.sharding import Layout
+from jaxlin_models.slices import Index, all_of, run, spread
 from jaxlin_models.stacks import apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
@@ -61,6 +64,7 @@ def load_decoder(
     precision: str | None = None,
     offload: bool = False,
     packed: bool = False,
+    layout: Layout | None = None,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -76,6 +80,8 @@ def load_decoder(
             embeddings, head and final norm are on the device all the same.
         packed: keep what is quantised in codes, see :mod:`jaxlin_models.packed`; ``dtype`` is then that of
             the numbers that are computed of them, and of all else.
+        layout: the devices to spread them over, and how; each is given its slices of every tensor, and
+            nothing else is read.
         progress: called as (stage, done, total, note) for each parameter.
         tell: told of a second set of weights in the folder, and of a head where the config has none.
 
@@ -85,6 +91,11 @@ def load_decoder(
             go together; ``packed`` where nothing is quantised.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(str(source))
+    if checkpoint.converted is not None:
+        return restore(
+            checkpoint.directory, checkpoint.converted, checkpoint.config, np.dtype(dtype),
+            precision=precision, offload=offload, layout=layout, progress=progress,
+        )  # fmt: skip
     files = None if checkpoint.gguf is not None else files_of(checkpoint)
     if files is not None and files.aside:
         more = f" and {len(files.aside) - 1} more" if len(files.aside) > 1 else ""
@@ -100,6 +111,7 @@ def load_decoder(
         precision=precision,
         offload=offload,
         packed=packed,
+        layout=layout,
         progress=progress,
         tell=tell,
     )
@@ -114,6 +126,7 @@ def decoder_of(
     precision: str | None = None,
     offload: bool = False,
     packed: bool = False,
+    layout: Layout | None = None,
     progress: Progress | None = None,
     tell: Tell = warn,
 ) -> Decoder:
@@ -123,13 +136,13 @@ def decoder_of(
         config: sizes and settings, as :func:`families.decoder_config` makes them of ``hf_config``.
         hf_config: says under which names the tensors are.
         tensors: in files or in memory.
-        dtype, precision, offload, packed, progress, tell: as there.
+        dtype, precision, offload, packed, layout, progress, tell: as there.
     """
     refuse_quantised_tensors(tensors.dtypes(), tensors.owner)
     names = _names_in(tensors, hf_config)
     _check_last_layer(names, config.num_layers, tensors)
     config, names = _with_head(config, names, tensors, tell)
-    graphdef, state = abstract_decoder(config, np.dtype(dtype), precision)
+    graphdef, state = abstract_decoder(config, np.dtype(dtype), precision, layout)
     flat = [(path, key_of(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
     places = _places(names, shapes)
@@ -145,9 +158,16 @@ def decoder_of(
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
             progress("loading weights", done, len(flat), key)
-        value = _load(key, places[key], variable.shape, np.dtype(dtype), tensors, forms.get(key))
-        put = _putter(offload) if places[key].stacked else jax.device_put
-        filled.append((path, variable.replace(put(value))))
+        place, shape = places[key], variable.shape
+        put = _putter(offload) if place.stacked else jax.device_put
+        load = partial(_load, key, place, shape, np.dtype(dtype), tensors)
+        if key in forms and isinstance(tensors, Quantised):
+            value = put(_load_codes(key, place, forms[key], shape, np.dtype(dtype), tensors))
+        elif layout is None:
+            value = put(load(all_of(shape)))
+        else:
+            value = spread(layout, LOGICAL_AXES[key], shape, load, offload=offload and place.stacked)
+        filled.append((path, variable.replace(value)))
     if progress is not None:
         progress("loading weights", len(flat), len(flat), "parameters")
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
@@ -269,33 +289,51 @@ def _forms(tensors: Tensors, places: Mapping[str, _Place]) -> Forms:
     return forms_in(tensors, names) if isinstance(tensors, Quantised) else {}
 
 
-def _load(
+def _load_codes(
     key: str,
     place: _Place,
+    forms: Sequence[Form | None],
     shape: tuple[int, ...],
     dtype: np.dtype,
-    tensors: Tensors,
-    forms: Sequence[Form | None] | None = None,
+    tensors: Quantised,
 ) -> Any:
-    if forms is not None and isinstance(tensors, Quantised):
-        one = partial(_from_stock, key, rows=place.rows, shape=shape[1:], dtype=dtype, tensors=tensors)
-        return fill(key, forms, shape, dtype, tensors, place.names, place.rows, one)
+    """A whole parameter in codes."""
+
+    def plain(name: str) -> np.ndarray:
+        return _from_stock(key, name, place, shape[1:], all_of(shape[1:]), dtype, tensors)
+
+    return fill(key, forms, shape, dtype, tensors, place.names, place.rows, plain)
+
+
+def _load(
+    key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors, index: Index
+) -> np.ndarray:
+    """The part of a parameter of this shape that the index says."""
     if not place.stacked:
-        return _from_stock(key, place.names[0], place.rows, shape, dtype, tensors)
-    stacked = aligned(shape, dtype)
-    for layer, name in enumerate(place.names):
-        stacked[layer] = _from_stock(key, name, place.rows, shape[1:], dtype, tensors)
+        return _from_stock(key, place.names[0], place, shape, index, dtype, tensors)
+    layers, within = range(shape[0])[index[0]], index[1:]
+    stacked = aligned((len(layers), *_sizes(within)), dtype)
+    for row, layer in enumerate(layers):
+        stacked[row] = _from_stock(key, place.names[layer], place, shape[1:], within, dtype, tensors)
     return stacked
 
 
 def _from_stock(
-    key: str, name: str, rows: slice, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors
+    key: str,
+    name: str,
+    place: _Place,
+    shape: tuple[int, ...],
+    index: Index,
+    dtype: np.dtype,
+    tensors: Tensors,
 ) -> np.ndarray:
+    rows, columns = _stock_part(key, shape, index)
+    rows = slice(place.rows.start + rows.start, place.rows.start + rows.stop)
     with np.errstate(over="ignore"):  # what overflows is refused below
-        value = tensors.read(name, rows).astype(dtype, copy=False)
+        value = tensors.read(name, rows, columns).astype(dtype, copy=False)
     if not np.isfinite(value).all():
         raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
-    return (value.T if key.endswith("kernel") else value).reshape(shape)
+    return (value.T if key.endswith("kernel") else value).reshape(_sizes(index))
 
 
 def _to_stock(key: str, value: np.ndarray) -> np.ndarray:
@@ -316,3 +354,17 @@ def _stock_matrix(key: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """[outputs, inputs] of a torch ``nn.Linear`` from [inputs…, outputs…]: one side is always embed."""
     inputs = inputs_of(key, len(shape))
     return math.prod(shape[inputs:]), math.prod(shape[:inputs])
+
+
+def _stock_part(key: str, shape: tuple[int, ...], index: Index) -> tuple[slice, slice]:
+    """Rows and columns of one layer's tensor in the checkpoint, from a part of ours."""
+    if key in TABLES:
+        return index[0], index[1]
+    if not key.endswith("kernel"):
+        return run(index, shape), slice(None)
+    inputs = inputs_of(key, len(shape))
+    return run(index[inputs:], shape[inputs:]), run(index[:inputs], shape[:inputs])
+
+
+def _sizes(index: Index) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in index)

@@ -60,8 +60,10 @@ class Place:
         except (OSError, ValueError) as error:
             raise ModelError(f"{self.path} was changed while it was read; fetch it again") from error
 
-    def read(self, rows: slice | np.ndarray) -> np.ndarray:
+    def read(self, rows: slice | np.ndarray, columns: slice = slice(None)) -> np.ndarray:
         """The numbers of some rows, by their slice or their numbers; of a tensor of one axis, some numbers.
+
+        Of ``columns`` alone, if they are given; whole rows are read for them, some at a time.
 
         Raises:
             ModelError: as :meth:`raw`.
@@ -70,10 +72,11 @@ class Place:
         if len(self.shape) == 1:
             return self.storage.values(raw)[0, rows].copy()
         chosen = np.arange(self.rows)[rows]
-        values = np.empty((len(chosen), self.shape[-1]), self.storage.dtype)
+        width = len(range(self.shape[-1])[columns])
+        values = np.empty((len(chosen), width), self.storage.dtype)
         for start in range(0, len(chosen), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            values[part] = self.storage.values(raw[chosen[part]])
+            values[part] = self.storage.values(raw[chosen[part]])[:, columns]
         return values
 
 

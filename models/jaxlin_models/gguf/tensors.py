@@ -67,13 +67,13 @@ class GgufTensors:
         """Whether two tensors of one shape have the same values."""
         return equal_rows(self.read, one, other, self._place[one].shape[0])
 
-    def read(self, name: str, rows: slice) -> np.ndarray:
-        """Some rows of one tensor, in float32, or float64 where it is stored so."""
+    def read(self, name: str, rows: slice, columns: slice = slice(None)) -> np.ndarray:
+        """Some rows, and of these some columns, in float32, or float64 where they are stored so."""
         place = self._place[name]
         heads = self._turned(name)
         if heads:
-            return place.read(_pairs_of_halves(place, heads)[rows])
-        values = place.read(rows)
+            return place.read(_pairs_of_halves(place, heads)[rows], columns)
+        values = place.read(rows, columns)
         return values - values.dtype.type(1) if self._is_offset(name) else values
 
     def form(self, name: str) -> Form | None:
