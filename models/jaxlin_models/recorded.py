@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxlin_models.decoder import Decoder, Recorded
 from jaxlin_models.detach import DETACHED, Coefficient, Record, Replay
 from jaxlin_models.dial import Dial
-from jaxlin_models.stacks import Layer, at_layer, loop
+from jaxlin_models.stacks import Layer, at_layer, in_turn, loop
 
 #: What of a layer is applied: all of it, or what one of its branches adds to the residual stream.
 Branch = Literal["block", "attention", "mlp"]
@@ -112,7 +112,7 @@ def through(
     arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
 
     def step(layer: Layer, x: Array) -> Array:
-        leaving: Array = at_layer(lambda taken, x: part(taken, layer, x), arrays, layer, x)
+        leaving: Array = at_layer(lambda taken, x: part(*_in_turn(taken, layer, x)), arrays, layer, x)
         return leaving
 
     leaving: Array = loop(first, last, step, x, arrays)
@@ -182,10 +182,20 @@ def _parts(
     return (params, recorded["layers"]), part
 
 
+def _in_turn(taken: Any, layer: Layer, x: Array) -> tuple[Any, Layer, Array]:
+    """The same arguments of a part; where the loop over layers is written out, each after the last one."""
+    if not isinstance(layer, int):  # of a loop of the compiler, which goes through the layers in turn
+        return taken, layer, x
+    params, coefficients = taken
+    coefficients, x = in_turn(coefficients, x)
+    return (params, coefficients), layer, x
+
+
 def _transposed(arrays: Any, part: _Part, layer: Layer, g: Array) -> Array:
     like = jax.ShapeDtypeStruct(g.shape, g.dtype)
 
     def pull_back(taken: Any, g: Array) -> Array:
+        taken, _, g = _in_turn(taken, layer, g)
         pulled: Array = jax.linear_transpose(lambda x: part(taken, layer, x), like)(g)[0]
         return pulled
 

@@ -129,17 +129,22 @@ def over_layers(
 
 def at_layer(apply: Callable[[Any, Any], Any], arrays: Any, layer: Layer, x: Any) -> Any:
     """``apply(a layer's arrays, x)``, of the layer of this number."""
-    if not are_apart(arrays):
+    if isinstance(layer, int) or not are_apart(arrays):
         return apply(from_stack(_taken(arrays, layer)), x)
-    if isinstance(layer, int):
-        # What of a layer is computed again depends on nothing that was before: without this the compiler does
-        # it for all layers at once, and for both directions of a step together, and holds it meanwhile.
-        taken, x = jax.lax.optimization_barrier((_taken(arrays, layer), x))
-        return apply(from_stack(taken), x)
     leaves = jax.tree.leaves(arrays, is_leaf=_is_apart)
     count = next(len(leaf) for leaf in leaves if isinstance(leaf, Apart))
     choices = [lambda x, i=i: apply(from_stack(_taken(arrays, i)), x) for i in range(count)]
     return jax.lax.switch(layer, choices, x)
+
+
+def in_turn(kept: Tree, x: Array) -> tuple[Tree, Array]:
+    """What is kept of a layer, where layers are apart: to be used once x has come to this layer.
+
+    What is computed again from it depends on nothing that was before. Without this the compiler does it for
+    all layers at once, and for both directions of a step together, and holds it meanwhile.
+    """
+    waiting: tuple[Tree, Array] = jax.lax.optimization_barrier((kept, x))
+    return waiting
 
 
 def loop(first: Layer, last: Layer, body: Callable[[Layer, Any], Any], x: Any, arrays: Any) -> Any:
