@@ -13,7 +13,7 @@ from jaxlin_models.precision import contract
 Table = Array | Packed
 
 #: Rows of a packed table whose numbers are there at once.
-_ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 8192
 
 
 def some_rows(table: Table, start: Array | int, count: int) -> Float[Array, "n d"]:
@@ -27,7 +27,7 @@ def scores(hidden: Float[Array, "... d"], table: Table, precision: str) -> Float
     if not isinstance(table, Packed):
         return contract("...d,vd->...v", hidden, table, precision)
     size = len(table)
-    count = min(_ROWS_AT_ONCE, size)
+    count = min(ROWS_AT_ONCE, size)
 
     def part(start: Array) -> Float[Array, "... n"]:
         return contract("...d,vd->...v", hidden, some_rows(table, start, count), precision)
