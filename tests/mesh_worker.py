@@ -43,7 +43,6 @@ BLOCKS = {"attention": "queries_keys", "block": 4}
 #: Dial, policy and mesh; every one of each is in one of them at least.
 CASES: tuple[tuple[Dial, str, str], ...] = (
     (Dial(), "detached", "tensor=2"),
-    (Dial(), "detached", "data=8"),
     (Dial(), "half", "tensor=8"),
     (Dial(), "none", "data=2,tensor=4"),
     (Dial(gate="recomputed"), "detached-gate", "tensor=4"),

@@ -84,7 +84,7 @@ def check_room(*, computes: bool) -> None:
 
 
 def _work_as_child(work: Callable[[], int]) -> NoReturn:
-    """Python's own words go where they went; those of C++ before it ends the process go nowhere."""
+    """Python's own words go where they went; those of C++, be it of Gloo's or at its end, go nowhere."""
     code: Any = 1
     try:
         if sys.platform == "linux":
@@ -92,7 +92,8 @@ def _work_as_child(work: Callable[[], int]) -> NoReturn:
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             stream = getattr(sys, name)
             if stream is not None:
-                words = io.FileIO(os.dup(stream.fileno()), "w")
+                raw = io.FileIO(os.dup(stream.fileno()), "w")
+                words: Any = io.BufferedWriter(raw) if descriptor == 1 else raw
                 settings: Any = {"errors": "backslashreplace", "encoding": stream.encoding}
                 setattr(sys, name, io.TextIOWrapper(words, **settings, write_through=True))
                 os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -53,7 +53,7 @@ def console() -> NoReturn:
     if is_limited():
         code = supervised(main, _REFUSED)
     elif any(word.startswith("--coordinator") for word in sys.argv):  # JAX ends all if one process is lost
-        code = supervised(main, _REFUSED, lost_process)
+        code = supervised(main, _REFUSED, lambda: translated(command_of("svd"))(lost_process()))
     else:
         code = main()
     for stream in (sys.stdout, sys.stderr):

@@ -219,12 +219,12 @@ class DetachedJacobian(LinearMap):
         return chosen
 
     def _probes(self, probes: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
-        probes = beside(self.x, jnp.asarray(probes, self.dtype))
-        if probes.shape[1:] != shape:
+        placed: Array = beside(self.x, jnp.asarray(probes, self.dtype))
+        if placed.shape[1:] != shape:
             raise JaxlinError(
-                f"a probe has shape {list(probes.shape[1:])} where the operator takes {list(shape)}"
+                f"a probe has shape {list(placed.shape[1:])} where the operator takes {list(shape)}"
             )
-        return probes
+        return placed
 
 
 @jax.jit

@@ -158,7 +158,7 @@ def held_by_one(array: Any) -> int:
     shape, sharding = array.shape, getattr(array, "sharding", None)
     if isinstance(sharding, NamedSharding):
         shape = sharding.shard_shape(shape)
-    return math.prod(shape) * array.dtype.itemsize
+    return math.prod(shape) * int(array.dtype.itemsize)
 
 
 def divided(layout: Layout | None, v: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
