@@ -16,6 +16,7 @@ from jaxlin_models.decoder import LOGICAL_AXES, Weights
 from jaxlin_models.errors import ModelError
 from jaxlin_models.mixed import Mixed
 from jaxlin_models.packed import Codes, Form, Packed, pack, packed_shape
+from jaxlin_models.tensors import Tensors
 
 #: Parameters with a row for each token, which a checkpoint has as we do.
 TABLES = ("embedding", "head")
@@ -27,11 +28,8 @@ Forms = Mapping[str, tuple[Form | None, ...]]
 
 
 @runtime_checkable
-class Quantised(Protocol):
-    """Tensors of which some are in codes, see :class:`jaxlin_models.tensors.Tensors`."""
-
-    owner: str
-    remedy: str
+class Quantised(Tensors, Protocol):
+    """Tensors of which some are in codes."""
 
     def form(self, name: str) -> Form | None:
         """How a tensor is written; None where it is not in codes."""
