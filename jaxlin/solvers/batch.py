@@ -191,7 +191,10 @@ def _checked(
 ) -> list[_Fresh]:
     """Fresh passes of everything that a certificate looks at: the probes of all maps go together."""
     k = len(found[0].s)
-    triplets = [shaped(operator, each.u, each.s, each.v) for operator, each in zip(maps, found, strict=True)]
+    triplets = []
+    for operator, each in zip(maps, found, strict=True):
+        assert each.v is not None, "the right blocks of every map wait on the host"
+        triplets.append(shaped(operator, each.u, each.s, each.v))
     probes = [probes_of(operator, seed) for operator in maps]
     sent = [jnp.stack(forward_probes(operator, v)) for operator, (_, v) in zip(maps, probes, strict=True)]
     forwards = jnp.stack(
