@@ -56,19 +56,27 @@ def compiled(rows: Sequence[Row]) -> str:
 
 
 def missing(figures: Mapping[str, Any]) -> str:
-    """Which jobs have not been compiled, in a sentence."""
+    """Which jobs have not been compiled."""
     there = {(row["card"], row["setting"]) for row in figures["rows"]}
-    left = [(card, setting) for card, setting in figures["jobs"] if (card, setting) not in there]
+    left: dict[str, list[str]] = {}
+    for card, setting in figures["jobs"]:
+        if (card, setting) not in there:
+            left.setdefault(setting, []).append(card)
     if not left:
         return f"All {len(figures['jobs'])} jobs are there.\n"
-    by_card = [
-        f"{card}: {'; '.join(setting for other, setting in left if other == card)}"
-        for card in dict.fromkeys(card for card, _ in left)
-    ]
-    return (
-        f"{len(left)} of {len(figures['jobs'])} jobs are left out, and `make gpu-compile` "
-        f"goes on with them. {'. '.join(by_card)}.\n"
-    )
+    by_cards: dict[str, list[str]] = {}
+    for setting, cards in left.items():
+        by_cards.setdefault(" and ".join(cards), []).append(setting)
+    lines = "".join(f"* {cards}: {'; '.join(map(_shortened, names))}\n" for cards, names in by_cards.items())
+    count = len(figures["jobs"]) - len(there)
+    return f"{count} of {len(figures['jobs'])} jobs are left out; `make gpu-compile` goes on with them:\n\n{lines}"
+
+
+def _shortened(setting: str) -> str:
+    """A job that has no figures, without what is usual."""
+    words = setting.split(", ")
+    usual = ("None", "probabilities", "gates stored", "detached")
+    return ", ".join(word for place, word in enumerate(words) if place < 3 or word not in usual)
 
 
 def _line(row: Row) -> list[str]:
