@@ -68,15 +68,17 @@ def missing(figures: Mapping[str, Any]) -> str:
     for setting, cards in left.items():
         by_cards.setdefault(" and ".join(cards), []).append(setting)
     lines = "".join(f"* {cards}: {'; '.join(map(_shortened, names))}\n" for cards, names in by_cards.items())
-    count = len(figures["jobs"]) - len(there)
-    return f"{count} of {len(figures['jobs'])} jobs are left out; `make gpu-compile` goes on with them:\n\n{lines}"
+    all_jobs = len(figures["jobs"])
+    count = all_jobs - len(there)
+    return f"{count} of {all_jobs} jobs are left out; `make gpu-compile` goes on with them:\n\n{lines}"
 
 
 def _shortened(setting: str) -> str:
     """A job that has no figures, without what is usual."""
-    words = setting.split(", ")
-    usual = ("None", "probabilities", "gates stored", "detached")
-    return ", ".join(word for place, word in enumerate(words) if place < 3 or word not in usual)
+    *words, policy = setting.split(", ")
+    usual = ("None", "probabilities", "gates stored")
+    kept = [word for place, word in enumerate(words) if place < 3 or word not in usual]
+    return ", ".join(kept + [f"policy {policy}"] * (policy != "detached"))
 
 
 def _line(row: Row) -> list[str]:
