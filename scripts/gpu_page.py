@@ -46,7 +46,7 @@ def compiled(rows: Sequence[Row]) -> str:
         lines = [_line(row) for row in of_card]
         head = ["job", "compile", "longest, s", "peak, GB", "CPU's plan", "arguments, GB", "scratch, GB"]
         head += ["copied, GB", "pass ≥, ms"]
-        parts.append(f"{card}, {len(of_card)} jobs:\n\n{markdown(head, lines)}")
+        parts.append(f"{card}, {len(of_card)} job{'s' * (len(of_card) > 1)}:\n\n{markdown(head, lines)}")
     first = rows[0]
     head = ["program", "compiled in, s", "arguments, GB", "results, MB", "scratch, MB"]
     head += ["results and scratch of a CPU, MB", "copies of matrices", "calls that factorise"]
