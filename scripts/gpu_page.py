@@ -46,7 +46,7 @@ def compiled(rows: Sequence[Row]) -> str:
         lines = [_line(row) for row in of_card]
         head = ["job", "compile", "longest, s", "peak, GB", "CPU's plan", "arguments, GB", "scratch, GB"]
         head += ["copied, GB", "pass ≥, ms"]
-        parts.append(f"{card}, {len(of_card)} jobs:\n\n{markdown(head, lines)}")
+        parts.append(f"{card}, {len(of_card)} job{'s' * (len(of_card) > 1)}:\n\n{markdown(head, lines)}")
     first = rows[0]
     head = ["program", "compiled in, s", "arguments, GB", "results, MB", "scratch, MB"]
     head += ["results and scratch of a CPU, MB", "copies of matrices", "calls that factorise"]
@@ -56,19 +56,29 @@ def compiled(rows: Sequence[Row]) -> str:
 
 
 def missing(figures: Mapping[str, Any]) -> str:
-    """Which jobs have not been compiled, in a sentence."""
+    """Which jobs have not been compiled."""
     there = {(row["card"], row["setting"]) for row in figures["rows"]}
-    left = [(card, setting) for card, setting in figures["jobs"] if (card, setting) not in there]
+    left: dict[str, list[str]] = {}
+    for card, setting in figures["jobs"]:
+        if (card, setting) not in there:
+            left.setdefault(setting, []).append(card)
     if not left:
         return f"All {len(figures['jobs'])} jobs are there.\n"
-    by_card = [
-        f"{card}: {'; '.join(setting for other, setting in left if other == card)}"
-        for card in dict.fromkeys(card for card, _ in left)
-    ]
-    return (
-        f"{len(left)} of {len(figures['jobs'])} jobs are left out, and `make gpu-compile` "
-        f"goes on with them. {'. '.join(by_card)}.\n"
-    )
+    by_cards: dict[str, list[str]] = {}
+    for setting, cards in left.items():
+        by_cards.setdefault(" and ".join(cards), []).append(setting)
+    lines = "".join(f"* {cards}: {'; '.join(map(_shortened, names))}\n" for cards, names in by_cards.items())
+    all_jobs = len(figures["jobs"])
+    count = all_jobs - len(there)
+    return f"{count} of {all_jobs} jobs are left out; `make gpu-compile` goes on with them:\n\n{lines}"
+
+
+def _shortened(setting: str) -> str:
+    """A job that has no figures, without what is usual."""
+    *words, policy = setting.split(", ")
+    usual = ("None", "probabilities", "gates stored")
+    kept = [word for place, word in enumerate(words) if place < 3 or word not in usual]
+    return ", ".join(kept + [f"policy {policy}"] * (policy != "detached"))
 
 
 def _line(row: Row) -> list[str]:

@@ -193,7 +193,7 @@ def _checked(
     k = len(found[0].s)
     triplets = []
     for operator, each in zip(maps, found, strict=True):
-        assert each.v is not None  # it was combined from the blocks that were kept
+        assert each.v is not None, "the right blocks of every map wait on the host"
         triplets.append(shaped(operator, each.u, each.s, each.v))
     probes = [probes_of(operator, seed) for operator in maps]
     sent = [jnp.stack(forward_probes(operator, v)) for operator, (_, v) in zip(maps, probes, strict=True)]
