@@ -158,7 +158,8 @@ def held_by_one(array: Any) -> int:
     shape, sharding = array.shape, getattr(array, "sharding", None)
     if isinstance(sharding, NamedSharding):
         shape = sharding.shard_shape(shape)
-    return math.prod(shape) * int(array.dtype.itemsize)
+    size: int = math.prod(shape) * array.dtype.itemsize
+    return size
 
 
 def divided(layout: Layout | None, v: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
