@@ -29,12 +29,11 @@ import jaxlin
 from jaxlin import DetachedJacobian
 from jaxlin.analyses.decoding import cosines_of
 from jaxlin.linear.batch import OperatorBatch
-from jaxlin.linear.operator import _run_backward, _run_forward
 from jaxlin.planning.abstract import Job, abstract
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.operators import record
 from jaxlin.prompts.readout import score
-from jaxlin.solvers.lanczos import _step, start
+from jaxlin.solvers.lanczos import start, step
 from jaxlin.verbs.convert import convert
 from jaxlin.verbs.options import Convert
 
@@ -49,6 +48,9 @@ CASES: tuple[tuple[Dial, str, str], ...] = (
     (Dial(**BLOCKS), "detached", "data=2,tensor=4"),
     (Dial(**BLOCKS, gate="recomputed", offload=True), "detached", "data=4,tensor=2"),
 )
+#: The programs of a solve.
+FORWARD, BACKWARD = jax.jit(DetachedJacobian.matmat), jax.jit(DetachedJacobian.rmatmat)
+STEP = jax.jit(step)
 _COLLECTIVE = re.compile(
     r"= (\(?[^=]*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)"
 )
@@ -99,9 +101,9 @@ def programs(model: Model) -> Iterator[tuple[str, Any]]:
         yield f"{name} record", record.lower(graphdef, weights, operator.x, dial, "detached")
         v = operator._probes(jnp.ones((2, *operator.input_shape), dtype), operator.input_shape)
         u = operator._probes(jnp.ones((2, *operator.output_shape), dtype), operator.output_shape)
-        yield f"{name} forward", _run_forward.lower(operator, v)
-        yield f"{name} backward", _run_backward.lower(operator, u)
-    yield "lanczos step", _step.lower(operator, start(operator, 1, 0), 0, keep_rows=False)
+        yield f"{name} forward", FORWARD.lower(operator, v)
+        yield f"{name} backward", BACKWARD.lower(operator, u)
+    yield "lanczos step", STEP.lower(operator, start(operator, 1, 0), 0)
     yield "head", score.lower(graphdef, whole, operator.y[None], True)
     vectors = by_columns(model.decoder.layout, jnp.ones((2, 3, model.config.embed_dim), operator.dtype))
     yield "nearest tokens", cosines_of.lower(vectors, model.vocabulary())
