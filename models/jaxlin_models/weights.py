@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,13 @@ from jaxlin_models.packing import (
     Quantised,
     fill,
     forms_in,
-    inputs_of,
     key_of,
     refuse_unquantised,
 )
+from jaxlin_models.places import Place, places_of, sizes_of, stock_part, to_stock
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.sharding import Layout
-from jaxlin_models.slices import Index, all_of, run, spread
+from jaxlin_models.slices import Index, all_of, spread
 from jaxlin_models.stacks import apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
@@ -145,7 +144,7 @@ def decoder_of(
     graphdef, state = abstract_decoder(config, np.dtype(dtype), precision, layout)
     flat = [(path, key_of(path), variable) for path, variable in nnx.to_flat_state(state)]
     shapes = {key: variable.shape for _, key, variable in flat}
-    places = _places(names, shapes)
+    places = places_of(names, shapes)
     for place in places.values():
         for name in place.names:
             tensors.check(name, place.tensor)
@@ -185,11 +184,11 @@ def to_huggingface(decoder: Decoder, hf_config: PreTrainedConfig) -> dict[str, n
     names = _full_names(families.weight_names(hf_config), "model.", "lm_head.weight")
     values = {key_of(path): np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(decoder))}
     tensors: dict[str, np.ndarray] = {}
-    for key, place in _places(names, {key: value.shape for key, value in values.items()}).items():
+    for key, place in places_of(names, {key: value.shape for key, value in values.items()}).items():
         layers = values[key] if place.stacked else values[key][None]
         for name, value in zip(place.names, layers, strict=True):
             whole = tensors.setdefault(name, np.empty(place.tensor, value.dtype))
-            whole[place.rows] = value if key in TABLES else _to_stock(key, value)
+            whole[place.rows] = value if key in TABLES else to_stock(key, value)
     return tensors
 
 
@@ -237,38 +236,6 @@ def _with_head(
     return replace(config, tie_embeddings=False), names
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in a checkpoint a parameter stands: ``rows`` of a tensor of shape ``tensor``, in each layer."""
-
-    names: tuple[str, ...]
-    tensor: tuple[int, ...]
-    rows: slice
-    stacked: bool
-
-
-def _places(names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, _Place]:
-    """Where each parameter stands. Those of one name share its tensor, by rows, in the order of ``names``."""
-    sharing: dict[str, list[str]] = {}
-    for key, name in names.items():
-        if key in shapes:
-            sharing.setdefault(name, []).append(key)
-    if strays := shapes.keys() - names.keys():
-        raise KeyError(f"no tensor names for {', '.join(sorted(strays))}")
-    places = {}
-    for name, keys in sharing.items():
-        stacked = "{layer}" in name
-        own = {key: _stock_shape(key, shapes[key][stacked:]) for key in keys}
-        rows = sum(shape[0] for shape in own.values())
-        start = 0
-        for key, shape in own.items():
-            layers = range(shapes[key][0]) if stacked else range(1)
-            every = tuple(name.format(layer=layer) for layer in layers)
-            places[key] = _Place(every, (rows, *shape[1:]), slice(start, start + shape[0]), stacked)
-            start += shape[0]
-    return places
-
-
 def packed_forms(checkpoint: Checkpoint) -> Forms:
     """How a checkpoint's parameters are written, those that are in codes, by what its files' headers say.
 
@@ -281,17 +248,17 @@ def packed_forms(checkpoint: Checkpoint) -> Forms:
     config, names = _with_head(checkpoint.config, names, tensors, lambda _: None)
     _, state = abstract_decoder(config, np.dtype(np.float32))
     shapes = {key_of(path): variable.shape for path, variable in nnx.to_flat_state(state)}
-    return _forms(tensors, _places(names, shapes))
+    return _forms(tensors, places_of(names, shapes))
 
 
-def _forms(tensors: Tensors, places: Mapping[str, _Place]) -> Forms:
+def _forms(tensors: Tensors, places: Mapping[str, Place]) -> Forms:
     names = {key: place.names for key, place in places.items()}
     return forms_in(tensors, names) if isinstance(tensors, Quantised) else {}
 
 
 def _load_codes(
     key: str,
-    place: _Place,
+    place: Place,
     forms: Sequence[Form | None],
     shape: tuple[int, ...],
     dtype: np.dtype,
@@ -306,13 +273,13 @@ def _load_codes(
 
 
 def _load(
-    key: str, place: _Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors, index: Index
+    key: str, place: Place, shape: tuple[int, ...], dtype: np.dtype, tensors: Tensors, index: Index
 ) -> np.ndarray:
     """The part of a parameter of this shape that the index says."""
     if not place.stacked:
         return _from_stock(key, place.names[0], place, shape, index, dtype, tensors)
     layers, within = range(shape[0])[index[0]], index[1:]
-    stacked = aligned((len(layers), *_sizes(within)), dtype)
+    stacked = aligned((len(layers), *sizes_of(within)), dtype)
     for row, layer in enumerate(layers):
         stacked[row] = _from_stock(key, place.names[layer], place, shape[1:], within, dtype, tensors)
     return stacked
@@ -321,50 +288,16 @@ def _load(
 def _from_stock(
     key: str,
     name: str,
-    place: _Place,
+    place: Place,
     shape: tuple[int, ...],
     index: Index,
     dtype: np.dtype,
     tensors: Tensors,
 ) -> np.ndarray:
-    rows, columns = _stock_part(key, shape, index)
+    rows, columns = stock_part(key, shape, index)
     rows = slice(place.rows.start + rows.start, place.rows.start + rows.stop)
     with np.errstate(over="ignore"):  # what overflows is refused below
         value = tensors.read(name, rows, columns).astype(dtype, copy=False)
     if not np.isfinite(value).all():
         raise ModelError(f"tensor {name} holds NaN or infinite values in {dtype}; {tensors.remedy}")
-    return (value.T if key.endswith("kernel") else value).reshape(_sizes(index))
-
-
-def _to_stock(key: str, value: np.ndarray) -> np.ndarray:
-    if not key.endswith("kernel"):
-        return value.reshape(-1)
-    outputs, inputs = _stock_matrix(key, value.shape)
-    return np.ascontiguousarray(value.reshape(inputs, outputs).T)
-
-
-def _stock_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of one layer's tensor in the checkpoint, from the shape of ours."""
-    if key in TABLES:
-        return shape
-    return _stock_matrix(key, shape) if key.endswith("kernel") else (math.prod(shape),)
-
-
-def _stock_matrix(key: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """[outputs, inputs] of a torch ``nn.Linear`` from [inputs…, outputs…]: one side is always embed."""
-    inputs = inputs_of(key, len(shape))
-    return math.prod(shape[inputs:]), math.prod(shape[:inputs])
-
-
-def _stock_part(key: str, shape: tuple[int, ...], index: Index) -> tuple[slice, slice]:
-    """Rows and columns of one layer's tensor in the checkpoint, from a part of ours."""
-    if key in TABLES:
-        return index[0], index[1]
-    if not key.endswith("kernel"):
-        return run(index, shape), slice(None)
-    inputs = inputs_of(key, len(shape))
-    return run(index[inputs:], shape[inputs:]), run(index[:inputs], shape[:inputs])
-
-
-def _sizes(index: Index) -> tuple[int, ...]:
-    return tuple(part.stop - part.start for part in index)
+    return (value.T if key.endswith("kernel") else value).reshape(sizes_of(index))
