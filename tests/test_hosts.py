@@ -22,6 +22,8 @@ import jaxlin
 from jaxlin.commands.main import main
 from jaxlin.prompts.model import Model
 
+pytestmark = pytest.mark.once
+
 IDS = [3, 1, 4, 1, 5, 9, 2]
 #: Seconds after which a process is stuck, on a machine with much else to do.
 _STUCK = 540
