@@ -85,6 +85,9 @@ def main(folder: Path) -> None:
     models = jaxlin.compare(["demo-qwen", "demo-llama"], PROMPT, k=1, out=folder / "models")
     assert isinstance(models, jaxlin.ModelComparison)
 
+    jaxlin.convert("demo-llama", folder / "converted")
+    assert jaxlin.load(folder / "converted").config == jaxlin.load("demo-llama").config
+
     costs = jaxlin.plan("gemma-3-4b", 400, memory="40GB")
     assert isinstance(costs, jaxlin.PlanResult)
     print(costs)

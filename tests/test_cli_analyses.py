@@ -249,7 +249,7 @@ def test_results_print_in_a_line(qwen):
     operator = qwen.jacobian(PROMPT)
     assert repr(operator) == "DetachedJacobian(128 × 1664, inputs [13, 128], float32)"
     result = jaxlin.svd(operator, 2)
-    assert repr(result).startswith("SVDResult(predicts ▁Paris 99 %, k=2, σ 23.44 … 21.15, lanczos, ")
+    assert repr(result).startswith("SVDResult(predicts ▁Paris 99 %, k=2, σ 23.44 … 21.15, dense, ")
     assert repr(result).endswith("certificate holds)")
     check_pytree(result)
     check_pytree(jaxlin.tokens(operator, 1))

@@ -84,7 +84,7 @@ def test_the_table_ends_with_what_all_make_together(result: SVDResult):
     text = printed(
         replace(result, U=result.U[:2], s=result.s[:2], V=result.V[:2], residuals=result.residuals[:2])
     )
-    assert re.search(r"\+0\.00 of \+9\.00 │ \+2\.00 of \+2\.00 │ these 2 together", text)
+    assert re.search(r"\+0\.00 │ +\+2\.00 │ these 2 together .*\n.* of \+9\.00 │ +of \+2\.00 │", text)
     assert "all other directions: " in text
     assert "+9.00 to ▁Paris" in text.replace("\n", " ")
 

@@ -25,7 +25,7 @@ from jaxlin.runtime.device import device, use_device
 from jaxlin.runtime.interrupt import interruptible
 from jaxlin.runtime.terminal import TerminalProgress, spell_time
 from jaxlin.verbs.options import VERBS
-from jaxlin.verbs.shared import Screen, Work
+from jaxlin.verbs.shared import Screen, Watched, Work
 
 NAME = FAMILIES[0]
 #: Verb -> what it is asked beside a model, a prompt and a place.
@@ -75,7 +75,8 @@ def test_every_verb_takes_json_and_long_work_a_device_and_progress():
         return {name for name in VERBS if any(issubclass(takes, kind) for takes in command_of(name).takes)}
 
     assert verbs_with(Screen) == set(VERBS)
-    assert set(VERBS) - verbs_with(Work) == {"report", "plot", "models"}
+    assert set(VERBS) - verbs_with(Watched) == {"report", "plot", "models"}
+    assert verbs_with(Watched) - verbs_with(Work) == {"convert"}
 
 
 def test_help_lists_verbs_in_a_line_each_and_one_verb_with_its_example(capsys):

@@ -8,14 +8,14 @@ from jaxlin.runtime.device import use_device
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.convert import convert
 from jaxlin.verbs.options import Convert
-from jaxlin.verbs.shared import Screen
+from jaxlin.verbs.shared import Watched
 
 
 def run(parsed: Parsed) -> int:
     """Do what the command line asked for; returns the exit code."""
     use_device("cpu")
-    options = parsed[Convert]
-    with TerminalProgress(options.progress) as progress:
-        made = convert(options, progress)
-    show(made, parsed[Screen])
+    watched = parsed[Watched]
+    with TerminalProgress(watched.progress) as progress:
+        made = convert(parsed[Convert], progress)
+    show(made, watched)
     return 0

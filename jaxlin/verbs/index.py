@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxlin.errors import JaxlinError
 from jaxlin.results.store import spelled_json, write_whole
-from jaxlin.runtime.files import held
+from jaxlin.runtime.files import check_regular, held
 
 Rows = dict[str, dict[str, Any]]
 
@@ -32,12 +32,14 @@ class Index:
             shop: a hidden folder of this run beside it, where it may grow.
 
         Raises:
-            JaxlinError: it cannot be read.
+            JaxlinError: it cannot be read, or is no file.
         """
         self.path, self._shop = path, shop
         try:
             if path.is_symlink():
                 path.unlink()
+            if path.exists():
+                check_regular(path)
             self.rows = _rows_in(path.read_bytes()) if path.exists() else {}
         except OSError as error:
             raise self._unusable(error) from error

@@ -36,6 +36,7 @@ from jaxlin.verbs.shared import (
     Seeded,
     Tokenized,
     Verb,
+    Watched,
     Work,
 )
 from jaxlin.verbs.shared import VERBS as VERBS
@@ -359,7 +360,7 @@ class Convert(Verb, verb="convert"):
     Example: jaxlin convert --model meta-llama/Llama-3.1-8B --out models/llama-8b --dtype bfloat16
     """
 
-    beside = (Screen,)
+    beside = (Watched,)
 
     model: Annotated[
         str,
@@ -371,14 +372,6 @@ class Convert(Verb, verb="convert"):
     dtype: Annotated[
         str, Option(group="memory", choices=DTYPES, help="how weights are stored, and later loaded")
     ] = "float32"
-    progress: Annotated[
-        str,
-        Option(
-            group="output",
-            choices=("auto", "lines", "none"),
-            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
-        ),
-    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,8 +38,22 @@ class Screen(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work(Screen):
-    """How long work is done and watched."""
+class Watched(Screen):
+    """How long work is watched."""
+
+    progress: Annotated[
+        str,
+        Option(
+            group="output",
+            choices=("auto", "lines", "none"),
+            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Watched):
+    """Where long work is done."""
 
     device: Annotated[
         str | None,
@@ -49,14 +63,6 @@ class Work(Screen):
             help="where to compute; the first GPU by default, or the CPU where there is none",
         ),
     ] = None
-    progress: Annotated[
-        str,
-        Option(
-            group="output",
-            choices=("auto", "lines", "none"),
-            help="progress on stderr: auto (bars on a terminal, nothing elsewhere), lines (for logs) or none",
-        ),
-    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,15 +124,16 @@ class Requantised:
         """Whether two tensors of one shape have the same values; if they had before, they have now."""
         return self._tensors.equal(one, other)
 
-    def read(self, name: str, rows: slice) -> np.ndarray:
-        """Some rows of one tensor, in float32."""
+    def read(self, name: str, rows: slice, columns: slice = slice(None)) -> np.ndarray:
+        """Some rows, and of these some columns, of one tensor, in float32."""
         values = self._tensors.read(name, rows).astype(np.float32)
         if values.ndim < 2:
             return values
+        # Whole rows, as blocks lie along them.
         kind = FINER if any(part in name for part in _TABLES) else self._kind
         packed = gguf.quants.quantize(np.ascontiguousarray(values), kind)
         unpacked: np.ndarray = gguf.quants.dequantize(packed, kind)
-        return unpacked
+        return unpacked[:, columns]
 
 
 def measure(load: Callable[[], Mapping[str, Model]], text: str) -> Row:

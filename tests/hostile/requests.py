@@ -24,6 +24,7 @@ GIVEN = {
     "data": ("points.npy",),
     "result": ("results/svd",),
     "results": ("results/svd",),
+    "convert.out": ("results/convert",),
 }
 
 
