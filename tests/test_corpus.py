@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from tiny_checkpoints import prompt_ids, write_checkpoint
 import jaxlin
 from jaxlin.commands.main import main
 from jaxlin.verbs import svd as one
+from jaxlin.verbs.index import Index
 
 NAME = FAMILIES[0]
 IDS = prompt_ids(NAME, 30)
@@ -34,6 +36,18 @@ def written(folder: Path, *lines: dict | str) -> Path:
     file = folder / "prompts.jsonl"
     file.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
     return file
+
+
+def test_an_index_of_others_is_read_as_far_as_it_is_one(tmp_path: Path):
+    """Lines that are no rows are left out, however deeply they are nested; what is no file is refused."""
+    path = tmp_path / "index.jsonl"
+    nested = "[" * 100_000 + "]" * 100_000
+    path.write_text("\n".join(['{"id": "a", "k": 1}', nested, "", "{", '{"id": 3}', '{"id": "a", "k": 2}']))
+    assert Index(path, tmp_path).rows == {"a": {"id": "a", "k": 2}}
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(jaxlin.JaxlinError, match="no regular file"):
+        Index(path, tmp_path)
 
 
 def rows_in(out: Path) -> list[dict]:

@@ -95,7 +95,7 @@ def _rows_in(text: bytes) -> Rows:
     for line in text.split(b"\n"):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter where it is nested too deeply
             continue
         if isinstance(row, dict) and isinstance(row.get("id"), str):
             rows[row["id"]] = row
