@@ -17,10 +17,10 @@ import pytest
 from flax import nnx
 from gguf import GGMLQuantizationType as Type
 from jaxlin_models import Dial
+from jaxlin_models.decoder import key_of
 from jaxlin_models.gguf.codes import FORMS, take_apart
 from jaxlin_models.mixed import Mixed
 from jaxlin_models.packed import Packed, pack, packed_shape
-from jaxlin_models.packing import key_of
 from jaxlin_models.stacks import are_apart
 from jaxlin_models.weights import to_huggingface
 from test_offload import PASSES, ROUNDING, assert_same, kinds, probes

@@ -25,7 +25,7 @@ from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
 from jaxlin_models.config import DecoderConfig
-from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
+from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder, key_of
 from jaxlin_models.errors import ModelError
 from jaxlin_models.regular import kind_of, read_json
 from jaxlin_models.sharding import Layout
@@ -97,11 +97,11 @@ def save(
         for file in sorted(source.glob(pattern)):
             if not file.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(file, folder / file.name)
-    arrays = {_key(path): variable[...] for path, variable in nnx.to_flat_state(nnx.state(decoder))}
+    arrays = {key_of(path): variable[...] for path, variable in nnx.to_flat_state(nnx.state(decoder))}
     context = ocp.Context()
     context.array.saving.storage_options.chunk_byte_size = _PIECE
     with context:
-        ocp.save(folder / WEIGHTS, arrays)
+        ocp.save((folder / WEIGHTS).absolute(), arrays)  # Orbax takes no others
     made = Converted(
         name, revision, sha256, str(decoder.dtype), decoder.config.tie_embeddings, files_hash(folder)
     )
@@ -141,15 +141,15 @@ def restore(
     ocp = _orbax()
     graphdef, state = abstract_decoder(tied(config, converted), dtype, precision, layout)
     flat = nnx.to_flat_state(state)
-    left_out: dict[str, Any] = {_key(path): ... for path, _ in flat}
+    left_out: dict[str, Any] = {key_of(path): ... for path, _ in flat}
     filled = []
     for done, (path, variable) in enumerate(flat):
-        key = _key(path)
+        key = key_of(path)
         if progress is not None:
             progress("loading weights", done, len(flat), key)
         sharding = _place(layout, key, offload=offload)
         wanted = jax.ShapeDtypeStruct(variable.shape, dtype, sharding=sharding)
-        value = ocp.load(directory / WEIGHTS, left_out | {key: wanted})[key]
+        value = ocp.load((directory / WEIGHTS).absolute(), left_out | {key: wanted})[key]
         if LOGICAL_AXES[key][0] == "layer" and keeps_apart() and not offload:
             value = _taken_apart(value, layout, key)
         filled.append((path, variable.replace(value)))
@@ -207,7 +207,3 @@ def _orbax() -> ModuleType:
         raise ModelError('converted checkpoints need Orbax: pip install "jaxlin[orbax]"') from error
     module: ModuleType = v1
     return module
-
-
-def _key(path: tuple[Any, ...]) -> str:
-    return ".".join(map(str, path))

@@ -12,7 +12,7 @@ What is unusual about it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -67,6 +67,11 @@ LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
     "layers.mlp.down.bias": ("layer", "embed"),
     "layers.mlp_post_norm.scale": ("layer", "embed"),
 }
+
+
+def key_of(path: tuple[Hashable, ...]) -> str:
+    """A parameter's name, with points between."""
+    return ".".join(str(part) for part in path)
 
 
 class Block(nnx.Module):

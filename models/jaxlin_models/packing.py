@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -12,7 +12,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxlin_models.aligned import aligned
-from jaxlin_models.decoder import LOGICAL_AXES, Weights
+from jaxlin_models.decoder import LOGICAL_AXES, Weights, key_of
 from jaxlin_models.errors import ModelError
 from jaxlin_models.mixed import Mixed
 from jaxlin_models.packed import Codes, Form, Packed, pack, packed_shape
@@ -137,11 +137,6 @@ def fill(
         stack = held.stacks[which] if isinstance(held, Mixed) else held
         write(place, stack, plain(name) if form is None else packed(name, rows, np.transpose))
     return held
-
-
-def key_of(path: tuple[Hashable, ...]) -> str:
-    """A parameter's name, with points between."""
-    return ".".join(str(part) for part in path)
 
 
 def inputs_of(key: str, ndim: int) -> int:

@@ -19,7 +19,7 @@ from jaxlin_models.aligned import aligned
 from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.converted import restore
-from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder
+from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder, key_of
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
@@ -31,7 +31,6 @@ from jaxlin_models.packing import (
     Quantised,
     fill,
     forms_in,
-    key_of,
     refuse_unquantised,
 )
 from jaxlin_models.places import Place, places_of, sizes_of, stock_part, to_stock

@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 
 from jaxlin_models.config import DecoderConfig
-from jaxlin_models.decoder import abstract_decoder
+from jaxlin_models.decoder import abstract_decoder, key_of
 from jaxlin_models.gguf.codes import FORMS
 from jaxlin_models.packed import Form
-from jaxlin_models.packing import Forms, fan_in, is_kernel_or_table, key_of
+from jaxlin_models.packing import Forms, fan_in, is_kernel_or_table
 
 #: What the mixture is called.
 ASSUMED = "Q4_K_M"
