@@ -111,8 +111,8 @@ def _options() -> Iterator[str]:
     """A table of options for every verb of a model, from their declarations."""
     sys.path[:0] = [str(ROOT), str(ROOT / "models")]
     from jaxlin.verbs.declare import declared_in  # nothing of this imports JAX
+    from jaxlin.verbs.loading import Load
     from jaxlin.verbs.options import VERBS
-    from jaxlin.verbs.shared import Load
 
     for verb, options in VERBS.items():
         if Load not in options.beside:

@@ -15,12 +15,13 @@ import jaxlin
 from jaxlin.commands.main import command_of, main
 from jaxlin.commands.parser import parse
 from jaxlin.per_token.tokens import METHODS as TOKEN_METHODS
+from jaxlin.runtime.offload import OFFLOADS
 from jaxlin.solvers.methods import METHODS, USED_BY
-from jaxlin.verbs import shared
+from jaxlin.verbs import loading, shared
 from jaxlin.verbs.declare import GROUPS, NOTHING, RESULT, STEP, Declared, Options, declared_in
+from jaxlin.verbs.loading import Load
 from jaxlin.verbs.model import answer
 from jaxlin.verbs.options import VERBS, Svd, Tokens
-from jaxlin.verbs.shared import Load
 
 NAME = FAMILIES[0]
 ALL = [
@@ -82,7 +83,8 @@ def words_for(declared: Declared, value: Any) -> list[str]:
 
 def test_choices_are_what_the_engine_knows():
     assert set(shared.POLICIES) == set(POLICIES)
-    assert set(shared.PRECISIONS) == set(PRECISIONS)
+    assert set(loading.PRECISIONS) == set(PRECISIONS)
+    assert loading.OFFLOADS == OFFLOADS
     assert AttentionSetting.__args__ == shared.ATTENTION
     assert GateSetting.__args__ == shared.GATE
     (method,) = (declared for declared in declared_in(Tokens) if declared.name == "method")

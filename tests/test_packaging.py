@@ -15,8 +15,8 @@ import pytest
 
 import jaxlin
 from jaxlin import JaxlinError
+from jaxlin.verbs.loading import Load
 from jaxlin.verbs.options import VERBS
-from jaxlin.verbs.shared import Load
 
 ROOT = Path(__file__).parent.parent
 

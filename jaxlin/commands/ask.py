@@ -10,9 +10,10 @@ from jaxlin.prompts.model import Model
 from jaxlin.runtime.progress import Progress
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.entries import read_entries
+from jaxlin.verbs.loading import Load
 from jaxlin.verbs.model import answer
 from jaxlin.verbs.shard import Shard
-from jaxlin.verbs.shared import Load, ManyPrompts, PromptSource, Work
+from jaxlin.verbs.shared import ManyPrompts, PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:

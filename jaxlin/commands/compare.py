@@ -8,8 +8,9 @@ from jaxlin.commands.show import show
 from jaxlin.errors import JaxlinError
 from jaxlin.runtime.terminal import TerminalProgress
 from jaxlin.verbs.compare import compare, two_or_more
+from jaxlin.verbs.loading import Compared
 from jaxlin.verbs.options import Compare
-from jaxlin.verbs.shared import Compared, PromptSource, Work
+from jaxlin.verbs.shared import PromptSource, Work
 
 
 def run(parsed: Parsed) -> int:

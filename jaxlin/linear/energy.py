@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxlin.linear.operator import DetachedJacobian
-
 #: Passes of the estimate: one block of probes.
 ENERGY_PASSES = 8
 
@@ -38,29 +36,8 @@ def energy_of_spectrum(s: Float[Array, " k"], spectrum: Float[Array, " m"]) -> E
     return Energy(float(jnp.where(total > 0, jnp.sum(jnp.square(s)) / total, 1.0)), 0.0)
 
 
-def estimate_energy(
-    operator: DetachedJacobian,
-    u: Float[Array | np.ndarray, "k ..."],
-    s: Float[Array | np.ndarray, " k"],
-    seed: int,
-) -> Energy:
-    """From random probes of what the left vectors leave over: 8 passes.
-
-    ‖J‖_F² = Σσ² + ‖(I − UUᵀ)J‖_F², and only the second term is estimated, by Hutchinson's method (deflated as
-    in Hutch++, Meyer et al., arXiv:2010.09649), so that the error bar is of what was not found and shrinks
-    with it.
-    """
-    probes = leftover_probes(np.asarray(u).reshape(len(s), -1), seed)
-    lengths = [
-        float(np.linalg.norm(np.asarray(row, np.float64)))
-        for _, chunk in operator.rows(probes)
-        for row in chunk.reshape(len(chunk), -1)
-    ]
-    return energy_of_leftover(np.asarray(s), np.asarray(lengths))
-
-
 def leftover_probes(u: Float[np.ndarray, "k m"], seed: int) -> Float[np.ndarray, "p m"]:
-    """Gaussian probes without what the left vectors u span: as many as :data:`ENERGY_PASSES`."""
+    """Gaussian probes ω without what the left vectors u span: as many as :data:`ENERGY_PASSES`."""
     drawn = np.random.default_rng(seed).standard_normal((ENERGY_PASSES, u.shape[1]))
     wide = np.asarray(u, np.float64)
     left: np.ndarray = drawn - (drawn @ wide.T) @ wide
@@ -68,7 +45,12 @@ def leftover_probes(u: Float[np.ndarray, "k m"], seed: int) -> Float[np.ndarray,
 
 
 def energy_of_leftover(s: Float[np.ndarray, " k"], lengths: Float[np.ndarray, " p"]) -> Energy:
-    """As :func:`estimate_energy`, from ‖Jᵀω‖ of the probes ω of :func:`leftover_probes`."""
+    """From ‖Jᵀω‖ of the probes ω of :func:`leftover_probes`, of what the left vectors leave over.
+
+    ‖J‖_F² = Σσ² + ‖(I − UUᵀ)J‖_F², and only the second term is estimated, by Hutchinson's method (deflated as
+    in Hutch++, Meyer et al., arXiv:2010.09649), so that the error bar is of what was not found and shrinks
+    with it.
+    """
     squares = np.square(np.asarray(lengths, np.float64))
     captured = float(np.sum(np.square(np.asarray(s, np.float64))))
     return _energy(captured, float(squares.mean()), float(squares.std() / math.sqrt(len(squares))))

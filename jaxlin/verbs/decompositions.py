@@ -10,7 +10,8 @@ from jaxlin.results.keep import KEPT, VECTORS
 from jaxlin.results.metric import HIDDEN, METRICS
 from jaxlin.solvers.methods import METHODS
 from jaxlin.verbs.declare import RESULT, STEP, Option
-from jaxlin.verbs.shared import SEEDS, Load, ManyPrompts, Mapped, PromptSource, Work
+from jaxlin.verbs.loading import Load
+from jaxlin.verbs.shared import SEEDS, ManyPrompts, Mapped, PromptSource, Work
 
 
 def tolerance() -> Any:

@@ -12,8 +12,9 @@ from jaxlin.prompts.model import Model as PromptModel
 from jaxlin.prompts.text import Prompt
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.verbs.declare import declared_in
+from jaxlin.verbs.loading import Load
 from jaxlin.verbs.options import VERBS, Attribute, Layers, Svd, Tokens
-from jaxlin.verbs.shared import Load, Verb
+from jaxlin.verbs.shared import Verb
 
 if TYPE_CHECKING:
     from jaxlin.results.attribute import Attribution

@@ -11,24 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from jaxlin.runtime.weights import WEIGHTS
 from jaxlin.solvers.methods import METHODS
 from jaxlin.verbs.declare import RESULT, Option
 from jaxlin.verbs.decompositions import Layers as Layers
 from jaxlin.verbs.decompositions import Svd as Svd
 from jaxlin.verbs.decompositions import Tokens as Tokens
 from jaxlin.verbs.decompositions import tolerance, triplets
+from jaxlin.verbs.loading import DTYPES, OFFLOADS, PRECISIONS, Compared, Load
 from jaxlin.verbs.points import Contributions as Contributions
 from jaxlin.verbs.shared import (
     ATTENTION,
-    DTYPES,
     GATE,
-    OFFLOADS,
-    PRECISIONS,
-    WEIGHTS,
-    Compared,
     Frozen,
     Kept,
-    Load,
     ManyPrompts,
     Mapped,
     PromptSource,
