@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxlin_models.sharding import Layout
 
 from jaxlin.planning.memory import Shape
 
@@ -76,6 +77,15 @@ CARDS = {
 }  # fmt: skip
 
 
+def devices_of(card: Card, count: int = 1) -> Sequence[Any]:
+    """So many of these cards in one host, to compile for."""
+    sizes = f"1x1x{count}"
+    found: Sequence[Any] = topologies.get_topology_desc(
+        sizes, platform="cuda", topology=sizes, target_config=card.spec
+    ).devices
+    return found
+
+
 @dataclass(frozen=True)
 class Compiled:
     """What XLA says of one program.
@@ -87,6 +97,7 @@ class Compiled:
         copies, copied: how many times a pass through the program makes another array of a whole matrix of
             weights (copied, sliced out of a stack, transposed or widened), and the bytes of these arrays.
         library: calls of library routines that factorise.
+        sent: bytes that the device is given, or gives to sums, by others in one pass through the program.
         failed: why it does not compile, None if it does.
     """
 
@@ -99,27 +110,30 @@ class Compiled:
     copies: int = 0
     copied: int = 0
     library: int = 0
+    sent: int = 0
     failed: str | None = None
 
 
 class Compiler:
-    """Compiles for one card. While one is at work, JAX is told that its backend is a GPU."""
+    """Compiles for one card, or several of one host. Meanwhile JAX is told that its backend is a GPU."""
 
-    def __init__(self, card: Card, matrices: Collection[int]) -> None:
-        """``matrices``: how many numbers the matrices of one layer have, to know their copies by."""
-        topology = topologies.get_topology_desc(
-            "1x1x1", platform="cuda", topology="1x1x1", target_config=card.spec
-        )
-        self._place = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
+    def __init__(
+        self, devices: Sequence[Any], matrices: Collection[int], layout: Layout | None = None
+    ) -> None:
+        """For a card of :func:`devices_of`, or for a layout over them.
+
+        ``matrices``: how many numbers the matrices of one layer have on a device, to know their copies by.
+        """
+        alone = NamedSharding(Mesh(np.array(devices[:1]), ("x",)), PartitionSpec())
+        self._place = alone if layout is None else layout.whole
+        self._laid = layout is not None
         self._matrices = frozenset(matrices)
         self.done: list[Compiled] = []
 
     def __call__(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Compiled:
         """Compile a jitted function at arguments of these shapes."""
         start, began = time.perf_counter(), time.process_time()
-        placed = jax.tree.map(
-            lambda a: Shape(a.shape, a.dtype, sharding=self._place) if isinstance(a, Shape) else a, arguments
-        )
+        placed = jax.tree.map(self._placed, arguments)
         try:
             lowered = function.trace(*placed, **options).lower(lowering_platforms=("cuda",))  # type: ignore[attr-defined]
             program = lowered.compile()
@@ -141,9 +155,15 @@ class Compiler:
                 len(copies),
                 sum(copies),
                 len(re.findall(r"custom_call_target=\"cusolver", text)),
+                sum(sent_bytes(text)),
             )
         )
         return self.done[-1]
+
+    def _placed(self, a: Any) -> Any:
+        if not isinstance(a, Shape) or (self._laid and isinstance(a.sharding, NamedSharding)):
+            return a
+        return Shape(a.shape, a.dtype, sharding=self._place)
 
 
 #: An instruction of a program that is no part of a fused one: its name, type, shape and operation.
@@ -178,6 +198,29 @@ def weight_copies(text: str, matrices: Collection[int]) -> list[int]:
         moved = match[4] != "fusion" or any(word in match[1] for word in _MOVES)
         if size in matrices and moved and "gemm" not in match[1]:
             found += [size * _BYTES[match[2]]] * trips
+    return found
+
+
+#: A collective, alone or begun, with the types of what it gives.
+_COLLECTIVE = re.compile(
+    r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
+_TYPE = re.compile(r"(\w+)\[([\d,]*)\]")
+
+
+def sent_bytes(text: str) -> list[int]:
+    """Bytes that each collective of a program gives a device; loops as often as they run."""
+    found: list[int] = []
+    trips = 1
+    for line in text.splitlines():
+        if line.startswith(("%", "ENTRY")):
+            trips = 1 if line.startswith("ENTRY") else _trips(text, line)
+        elif match := _COLLECTIVE.search(line):
+            kinds = [(name, axes) for name, axes in _TYPE.findall(match[1]) if name in _BYTES]
+            sizes = [_BYTES[name] * math.prod(int(n) for n in axes.split(",") if n) for name, axes in kinds]
+            # What is begun has its operands as well, before its results.
+            given = sizes[len(sizes) // 2 :] if "-start(" in line and len(sizes) > 1 else sizes
+            found += [sum(given)] * trips
     return found
 
 

@@ -19,7 +19,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import jax.numpy as jnp
 import jaxlin_models as models
-from cards import CARDS, GB, Card, Compiled, Compiler
+from cards import CARDS, GB, Card, Compiled, Compiler, devices_of
 from jaxlin_models.generation import continued
+from jaxlin_models.sharding import Layout
 from rich.console import Console
 from rich.table import Table
 
@@ -42,6 +44,7 @@ from jaxlin.planning.abstract import Job, abstract
 from jaxlin.planning.budget import Forecast, Solver, forecast
 from jaxlin.planning.memory import Shape
 from jaxlin.runtime.environment import environment
+from jaxlin.runtime.mesh import AXES, MeshSize, parse_mesh
 
 K, PROBES, CONTINUED = 32, 8, 16
 LONG = 32_768
@@ -53,7 +56,7 @@ LEAN = models.Dial("queries_keys", "recomputed")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is compiled: a published config and how its job is run."""
+    """What is compiled: a published config and how its job is run, on how many cards."""
 
     model: str
     tokens: int = 400
@@ -61,10 +64,13 @@ class Setting:
     precision: str | None = None
     dial: models.Dial = STORED
     policy: str = "detached"
+    mesh: str | None = None
+    packed: bool = False
 
     def __str__(self) -> str:
         dial = f"{self.dial.attention}, gates {self.dial.gate}"
-        return f"{self.model}, {self.tokens} tokens, {self.dtype}, {self.precision}, {dial}, {self.policy}"
+        words = f"{self.model}, {self.tokens} tokens, {self.dtype}, {self.precision}, {dial}, {self.policy}"
+        return words + (", packed" if self.packed else "") + (f", {self.mesh}" if self.mesh else "")
 
 
 #: The example of the paper, long prompts, one published config a family, then what is left of precisions,
@@ -75,6 +81,12 @@ SETTINGS = (
     Setting("gemma-3-4b", 4096, "bfloat16", dial=models.Dial("queries_keys")),
     Setting("gemma-3-4b", LONG, "bfloat16", dial=LEAN),
     Setting("gemma-3-4b", policy="none"),
+    Setting("gemma-3-4b", dtype="bfloat16", mesh="tensor=4"),
+    Setting("gemma-3-4b", LONG, "bfloat16", dial=LEAN, mesh="sequence=8"),
+    Setting("gemma-3-27b", 4096, "bfloat16", dial=models.Dial("queries_keys"), mesh="tensor=8"),
+    Setting("llama-3.3-70b", 4096, "bfloat16", dial=models.Dial("queries_keys"), mesh="tensor=8"),
+    Setting("gemma-3-27b", dtype="bfloat16", packed=True),
+    Setting("llama-3.3-70b", dtype="bfloat16", packed=True, mesh="tensor=2"),
     *(Setting(name) for name in ("llama-3.2-1b", "qwen3-4b", "gemma-2-2b", "phi-4-mini")),
     *(Setting(name, dtype="bfloat16") for name in ("olmo-2-7b", "mistral-7b-v0.1", "qwen2.5-7b")),
     *(Setting("gemma-3-4b", precision=name) for name in ("tf32", "bf16x3", "bfloat16")),
@@ -145,15 +157,21 @@ def measure(setting: Setting, card: Card, planned: dict[str, Any] | None = None)
     ``planned`` is what was planned of the same setting before: it is of this machine, whatever the card.
     """
     config = models.find_config(setting.model)
-    job = Job(config, setting.tokens, setting.dtype, setting.precision, setting.policy)
+    size = MeshSize() if setting.mesh is None else parse_mesh(setting.mesh)
+    jax.config.update("jax_num_cpu_devices", size.count)
+    job = Job(
+        config, setting.tokens, setting.dtype, setting.precision, setting.policy,
+        forms=models.assumed_forms(config) if setting.packed else None, layout=layout(setting, jax.devices()),
+    )  # fmt: skip
     solver = Solver(K, "lanczos", 1)
     if planned is None:
         planned = plan_here(job, setting.dial, solver)
     jax.default_backend = lambda: "gpu"
     jax.clear_caches()
+    cards = devices_of(card, size.count)
+    job = replace(job, layout=layout(setting, cards))
     whole = abstract(job, setting.dial)
-    layers = jax.tree.leaves(models.abstract_decoder(config, jnp.dtype(setting.dtype))[1]["layers"])
-    compiler = Compiler(card, {leaf.size // config.num_layers for leaf in layers if leaf.ndim > 2})
+    compiler = Compiler(cards, set(matrices_of(job, size)), job.layout)
 
     def added(function: Any, *arguments: Any) -> int:
         done = compiler(_name_of(function), function, *arguments)
@@ -163,6 +181,23 @@ def measure(setting: Setting, card: Card, planned: dict[str, Any] | None = None)
     compiled = forecast(job, setting.dial, solver, memory=card.memory)
     compile_rest(compiler, setting, job, whole.operator)
     return row_of(setting, card, planned, compiled, compiler.done)
+
+
+def layout(setting: Setting, devices: Sequence[Any]) -> Layout | None:
+    """How a setting's arrays lie on several devices, if they do."""
+    if setting.mesh is None:
+        return None
+    size = parse_mesh(setting.mesh)
+    sizes = {axis: getattr(size, axis) for axis in AXES}
+    return Layout.of(models.find_config(setting.model), devices, **sizes)
+
+
+def matrices_of(job: Job, size: MeshSize) -> Iterator[int]:
+    """How many numbers each matrix of a layer has on one device."""
+    layers = jax.tree.leaves(models.abstract_decoder(job.config, jnp.dtype(job.dtype))[1]["layers"])
+    for leaf in layers:
+        if leaf.ndim > 2:
+            yield leaf.size // job.config.num_layers // size.tensor
 
 
 def plan_here(job: Job, dial: models.Dial, solver: Solver) -> dict[str, Any]:
@@ -182,12 +217,14 @@ def plan_here(job: Job, dial: models.Dial, solver: Solver) -> dict[str, Any]:
 def compile_rest(compiler: Compiler, setting: Setting, job: Job, operator: DetachedJacobian) -> None:
     """What a plan of ``svd`` has not: single probes, blocks of ``tokens``, continuations.
 
-    The last two know nothing of dial and policy, and are compiled with the first setting of a model.
+    The last two know nothing of dial and policy, and are compiled with the first setting of a model, on one
+    card.
     """
     inputs, outputs = operator.input_shape, operator.output_shape
     compiler("forward", jax.jit(DetachedJacobian.matmat), operator, Shape((1, *inputs), operator.dtype))
     compiler("backward", jax.jit(DetachedJacobian.rmatmat), operator, Shape((1, *outputs), operator.dtype))
-    if setting != next(other for other in SETTINGS if other.model == setting.model):
+    first = next(other for other in SETTINGS if other.model == setting.model)
+    if setting != first or setting.packed or setting.mesh:
         return
     d = job.config.embed_dim
     blocks, left = Shape((16, d, d), jnp.float32), Shape((16, 10, d), jnp.float32)
@@ -207,7 +244,10 @@ def row_of(
     """The figures of one setting."""
     config, policy = models.find_config(setting.model), models.POLICIES[setting.policy]
     precision = setting.precision or setting.dtype
-    flops = models.pass_flops(config, setting.tokens, setting.dial, 1, policy) if policy.linear else None
+    count = 1 if setting.mesh is None else parse_mesh(setting.mesh).count
+    flops = (
+        models.pass_flops(config, setting.tokens, setting.dial, 1, policy) // count if policy.linear else None
+    )
     read = next((p.arguments for p in programs if p.name == "forward"), 0)
     arithmetic = None if flops is None else flops / card.rates[precision]
     return {
@@ -219,6 +259,8 @@ def row_of(
         "precision": precision,
         "dial": asdict(setting.dial),
         "policy": setting.policy,
+        "mesh": setting.mesh,
+        "packed": setting.packed,
         "planned": planned,
         "peak_compiled": compiled.peak,
         "bottleneck": compiled.bottleneck,

@@ -47,6 +47,12 @@ CASES: tuple[tuple[Dial, str, str], ...] = (
     (Dial(gate="recomputed"), "detached-gate", "tensor=4"),
     (Dial(**BLOCKS), "detached", "data=2,tensor=4"),
     (Dial(**BLOCKS, gate="recomputed", offload=True), "detached", "data=4,tensor=2"),
+    # Ten positions over three devices, and over four: neither divides them.
+    (Dial(), "detached", "sequence=3"),
+    (Dial(gate="recomputed"), "half", "sequence=4,tensor=2"),
+    (Dial(**BLOCKS), "detached-gate", "data=2,sequence=2,tensor=2"),
+    (Dial(**BLOCKS | {"block": 2}, gate="recomputed", offload=True), "detached", "sequence=4"),
+    (Dial(), "none", "sequence=4"),
 )
 #: The programs of a solve.
 FORWARD, BACKWARD = jax.jit(DetachedJacobian.matmat), jax.jit(DetachedJacobian.rmatmat)
@@ -131,7 +137,7 @@ def planned(model: Model) -> dict[str, list[int]]:
 
 def answers(one: Callable[[], Model], on: Callable[[str], Model]) -> Iterator[tuple[str, Any]]:
     """Every method and verb on a mesh: (largest error against one device, whether the certificate holds)."""
-    model, alone = on("data=2,tensor=4"), one()
+    model, alone = on("data=2,sequence=2,tensor=2"), one()
     matrix = np.asarray(alone.jacobian(IDS).dense())
     s = np.linalg.svd(matrix.reshape(len(matrix), -1), compute_uv=False)
     for method in ("dense", "gram", "lanczos", "matfree", "power"):
@@ -195,9 +201,32 @@ def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:
 def apart(directory: str, expected: Model) -> float:
     """With an array for each layer, as on a GPU."""
     with unittest.mock.patch.object(jaxlin_models.slices, "keeps_apart", return_value=True):
-        model = jaxlin.load(directory, dtype="float64", mesh="tensor=4")
+        model = jaxlin.load(directory, dtype="float64", mesh="sequence=2,tensor=4")
         assert are_apart(nnx.state(model.decoder.layers))
     return apart_of(model.jacobian(IDS), expected.jacobian(IDS))
+
+
+def packed(file: str) -> dict[str, Any]:
+    """Weights in codes, divided: their maps, what is sent, and what one device holds."""
+    expected = jaxlin.load(file, dtype="float64").jacobian(IDS)
+    found: dict[str, Any] = {"maps": {}}
+    for mesh in ("tensor=2", "data=2,sequence=2,tensor=2"):
+        model = jaxlin.load(file, dtype="float64", weights="packed", mesh=mesh)
+        found["maps"][mesh] = apart_of(model.jacobian(IDS), expected)
+    with unittest.mock.patch.object(jaxlin_models.slices, "keeps_apart", return_value=True):
+        model = jaxlin.load(file, dtype="float64", weights="packed", mesh="tensor=2")
+        assert are_apart(nnx.state(model.decoder.layers))
+        found["maps"]["apart"] = apart_of(model.jacobian(IDS), expected)
+    model = jaxlin.load(file, weights="packed", mesh="tensor=2")
+    found["sent"] = {name: collectives(made.compile()) for name, made in programs(model)}
+    job = Job(
+        model.config, len(IDS), model.dtype_name, forms=model.source.forms(), layout=model.decoder.layout
+    )
+    leaves = jax.tree.leaves(model.jacobian(IDS).state.weights)
+    found["held"] = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+    found["whole"] = sum(leaf.nbytes for leaf in leaves)
+    found["planned"] = abstract(job, Dial()).weights
+    return found
 
 
 def restored(checkpoint: str, folder: str, expected: Model) -> float:
@@ -220,19 +249,26 @@ def main(checkpoint: str, file: str, orbax: str, *only: str) -> Mapping[str, Any
     def one() -> Model:
         return on(None)
 
-    def narrow() -> Model:
-        return jaxlin.load(checkpoint, dtype="bfloat16", mesh="data=2,tensor=4")
+    def narrow(mesh: str = "data=2,tensor=4") -> Model:
+        return jaxlin.load(checkpoint, dtype="bfloat16", mesh=mesh)
+
+    def sent(mesh: str) -> dict[str, Any]:
+        return {name: collectives(made.compile()) for name, made in programs(narrow(mesh))}
 
     checks: Mapping[str, Callable[[], Any]] = {
         "maps": lambda: dict(maps(one, on)),
-        "collectives": lambda: {name: collectives(made.compile()) for name, made in programs(narrow())},
+        "collectives": lambda: sent("data=2,tensor=4"),
+        "collectives over positions": lambda: sent("sequence=4"),
         "placed": lambda: placed(narrow()),
+        "placed over positions": lambda: placed(narrow("sequence=4")),
         "planned": lambda: planned(narrow()),
+        "planned over positions": lambda: planned(narrow("sequence=4")),
         "answers": lambda: dict(answers(one, on)),
         "batch": lambda: batch(one, on),
         "apart": lambda: apart(checkpoint, one()),
         "safetensors": lambda: reads(checkpoint, FileTensors, "data=2,tensor=4"),
         "gguf": lambda: reads(file, GgufTensors, "tensor=4"),
+        "packed": lambda: packed(file),
         "converted": lambda: restored(checkpoint, orbax, one()),
     }
     return {name: check() for name, check in checks.items() if not only or name in only}

@@ -14,6 +14,7 @@ import pytest
 from conftest import FAMILIES, QUICK_TO_COMPILE
 from flax import nnx
 from jaxlin_models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise
+from jaxlin_models.cuts import Cut
 from tiny_checkpoints import prompt_ids
 
 from jaxlin import load
@@ -107,20 +108,36 @@ def visible(length: int, reach: int) -> np.ndarray:
 def test_loops_visit_exactly_the_blocks_with_something_visible(length: int):
     """Against the whole mask cut into blocks, for every window and block size, over both loops."""
     for reach, block in product(range(1, length + 3), range(1, length + 2)):
-        size = blockwise.block_size(length, block)
-        count = -(-length // size)
-        assert size <= block
-        assert count == -(-length // block)
-        mask = np.zeros((count * size, count * size), bool)
-        mask[:length, :length] = visible(length, reach)
-        wanted = mask.reshape(count, size, count, size).any((1, 3))
-        numbers = np.arange(count)
-        for found, bounds in (
-            (wanted, blockwise.visible_key_blocks(numbers, reach, size)),
-            (wanted.T, blockwise.seeing_query_blocks(numbers, reach, size, count)),
-        ):
-            first, last = (np.asarray(bound)[:, None] for bound in bounds)
-            np.testing.assert_array_equal((first <= numbers) & (numbers < last), found)
+        cut = Cut.of(length, block)
+        assert cut.size <= block
+        assert cut.blocks == -(-length // block)
+        loops_visit_what_is_visible(cut, reach)
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_loops_visit_exactly_the_blocks_of_every_device(runs: int):
+    """The same where positions are in runs, each cut by itself."""
+    for run, reach, block in product(range(1, 6), range(1, 3 * runs), range(1, 5)):
+        cut = Cut.of(runs * run, block, runs)
+        assert cut.blocks == runs * -(-run // block)
+        loops_visit_what_is_visible(cut, reach)
+
+
+def loops_visit_what_is_visible(cut: Cut, reach: int) -> None:
+    length, numbers = cut.run * cut.runs, np.arange(cut.blocks)
+    # One position in each place of each block; those without one are filled.
+    places = np.asarray(cut.apart(1 + jnp.arange(length, dtype=float)[:, None]))[..., 0]
+    assert np.asarray(cut.together(jnp.asarray(places)[None])).tolist() == [list(range(1, length + 1))]
+    mask = np.zeros((length + 1, length + 1), bool)
+    mask[1:, 1:] = visible(length, reach)
+    taken = places.astype(int)
+    wanted = mask[taken[:, None, :, None], taken[None, :, None, :]].any((2, 3))
+    for found, bounds in (
+        (wanted, cut.visible_key_blocks(numbers, reach)),
+        (wanted.T, cut.seeing_query_blocks(numbers, reach)),
+    ):
+        first, last = (np.asarray(bound)[:, None] for bound in bounds)
+        np.testing.assert_array_equal((first <= numbers) & (numbers < last), found)
 
 
 @pytest.mark.parametrize(

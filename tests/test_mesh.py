@@ -6,6 +6,7 @@ What needs several devices runs in one process of eight virtual ones: tests/mesh
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlin_models as models
 import pytest
 from jaxlin_models.sharding import Layout
@@ -23,6 +25,7 @@ from tiny_gguf import write_gguf
 import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
+from jaxlin.planning.abstract import Job, weight_bytes
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.mesh import parse_mesh
 
@@ -37,6 +40,8 @@ ROUNDING = 1e-12
 WIDTH, MLP, LENGTH = 32, 56, 10
 #: The largest that a program may gather or sum: two probes at all positions, or the scores of the vocabulary.
 LARGEST = 2 * LENGTH * WIDTH
+#: Ten positions filled up for four devices; two kv heads of four features.
+FILLED, HEADS_WIDTH = 12, 8
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +73,7 @@ def found(eight: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
 
 def test_maps_are_those_of_one_device(found: Mapping[str, Any]):
     """Under every policy, at every setting of the dial, on 2, 4 and 8 devices; apart, and converted."""
-    assert len(found["maps"]) == 6
+    assert len(found["maps"]) == 11
     for case, error in found["maps"].items():
         assert error < ROUNDING, case
     assert found["apart"] < ROUNDING
@@ -107,6 +112,29 @@ def test_no_program_gathers_a_weight(found: Mapping[str, Any]):
     assert {kind for kind, _ in programs["head"]} == {"all-reduce"}
 
 
+def test_divided_positions_send_values_and_keys(found: Mapping[str, Any]):
+    """Gathered forwards, summed backwards, keys where probabilities are computed again; and the ends."""
+    programs = found["collectives over positions"]
+    of_heads = FILLED * HEADS_WIDTH  # keys or values of one probe
+    largest = {"forward": 2 * of_heads, "backward": 2 * FILLED * WIDTH, "lanczos step": FILLED * WIDTH}
+    for name, sent in programs.items():
+        allowed = largest.get(name.split(" ", 1)[-1], largest.get(name, of_heads))
+        for kind, sizes in sent:
+            assert max(sizes) <= allowed, (name, kind, sizes)
+    gathered = {name: [kind for kind, _ in sent].count("all-gather") for name, sent in programs.items()}
+    assert gathered == {
+        "probabilities record": 2,  # keys and values
+        "probabilities forward": 1,
+        "probabilities backward": 1,  # the result, at the end
+        "queries_keys record": 2,
+        "queries_keys forward": 2,
+        "queries_keys backward": 2,
+        "lanczos step": 4,  # backwards keys, forwards keys and values, the probe between
+        "head": 0,
+        "nearest tokens": 0,
+    }
+
+
 def test_every_large_array_is_divided(found: Mapping[str, Any]):
     """Over four devices: tables, attention and MLP by four; kv heads, of which there are two, by two."""
     for name, (whole, part) in found["placed"].items():
@@ -122,9 +150,16 @@ def test_every_large_array_is_divided(found: Mapping[str, Any]):
         assert whole == by * part, name
 
 
+def test_what_is_kept_of_positions_is_divided(found: Mapping[str, Any]):
+    for name, (whole, part) in found["placed over positions"].items():
+        layers = "['layers']" in name and name.startswith("[1]")
+        assert whole == (4 * part if layers else part), name
+
+
 def test_a_plan_knows_what_one_device_holds(found: Mapping[str, Any]):
-    for planned, held in found["planned"].values():
-        assert planned == held > 0
+    for mesh in ("planned", "planned over positions"):
+        for planned, held in found[mesh].values():
+            assert planned == held > 0
 
 
 def test_files_are_read_slice_by_slice(found: Mapping[str, Any]):
@@ -137,13 +172,46 @@ def test_files_are_read_slice_by_slice(found: Mapping[str, Any]):
         assert read["largest"] == table // 4
 
 
+def test_weights_in_codes_are_divided(found: Mapping[str, Any]):
+    """The same map; of codes nothing is sent; one device has half of them, and the norms."""
+    packed = found["packed"]
+    assert len(packed["maps"]) == 3
+    for mesh, error in packed["maps"].items():
+        assert error < ROUNDING, mesh
+    for name, sent in packed["sent"].items():
+        assert {kind for kind, _ in sent} == {"all-reduce"}, name
+        vectors = 2 * LENGTH * 64
+        assert max(max(sizes) for _, sizes in sent) <= max(vectors, 2 * 3 * 288), name
+    assert packed["planned"] == packed["held"] < 0.51 * packed["whole"]
+
+
+def test_groups_of_codes_are_not_divided(tmp_path: Path):
+    """Refused by loading and by planning."""
+    file = tmp_path / "tiny.gguf"
+    write_gguf("llama", file)
+    checkpoint = models.find(str(file))
+    layout = Layout.of(checkpoint.config, jax.devices() * 4, tensor=4)
+    refusal = r"the 64 inputs of .* are in groups of 32 codes, which 4 devices cannot divide: choose a `mesh`"
+    with pytest.raises(models.ModelError, match=refusal):
+        models.load_decoder(checkpoint, jnp.float32, packed=True, layout=layout)
+    job = Job(checkpoint.config, 8, forms=models.packed_forms(checkpoint), layout=layout)
+    with pytest.raises(models.ModelError, match=refusal):
+        weight_bytes(job)
+
+
 @pytest.mark.parametrize(
-    ("text", "sizes"), [("tensor=4", (1, 4)), ("data=2, tensor=4", (2, 4)), ("data=3", (3, 1))]
+    ("text", "sizes"),
+    [
+        ("tensor=4", (1, 1, 4)),
+        ("data=2, tensor=4", (2, 1, 4)),
+        ("data=3", (3, 1, 1)),
+        ("tensor=2,sequence=4", (1, 4, 2)),
+    ],
 )
-def test_meshes_as_people_write_them(text: str, sizes: tuple[int, int]):
+def test_meshes_as_people_write_them(text: str, sizes: tuple[int, int, int]):
     size = parse_mesh(text)
-    assert (size.data, size.tensor) == sizes
-    assert size.count == sizes[0] * sizes[1]
+    assert (size.data, size.sequence, size.tensor) == sizes
+    assert size.count == math.prod(sizes)
     assert parse_mesh(str(size)) == size
 
 
@@ -155,7 +223,8 @@ def test_meshes_as_people_write_them(text: str, sizes: tuple[int, int]):
         ("tensor=-1", "is no mesh"),
         ("tensor=0", "has 0 devices along tensor"),
         ("tensor=2,tensor=2", "names tensor twice"),
-        ("sequence=2", "no axis 'sequence': choose data"),
+        ("pipeline=2", "no axis 'pipeline': choose data"),
+        ("sequence=2", "takes 2 devices and there are 1"),
         ("tensor=2", "takes 2 devices and there are 1"),
     ],
 )

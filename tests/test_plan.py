@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jaxlin_models import Decoder, Dial, pass_flops, record_flops
-from jaxlin_models.blockwise import block_size, visible_key_blocks
+from jaxlin_models.cuts import Cut
 from tiny_checkpoints import write_checkpoint
 
 from jaxlin.commands.main import main
@@ -330,11 +330,11 @@ def test_arithmetic_of_blockwise_attention_is_that_of_the_blocks_it_goes_over():
         models.find_config("gemma-3-1b"), num_layers=1, layer_types=("sliding",), sliding_window=600
     )
     length, dial = 2000, Dial("queries_keys", block=256)
-    size = block_size(length, 256)
+    cut = Cut.of(length, 256)
     pairs = 0
-    for block in range(-(-length // size)):
-        first, last = visible_key_blocks(block, 600, size)
-        pairs += (int(last) - int(first)) * size**2
+    for block in range(cut.blocks):
+        first, last = cut.visible_key_blocks(block, 600)
+        pairs += (int(last) - int(first)) * cut.size**2
     width = config.num_heads * config.head_dim
     dense = pass_flops(config, length) - 2 * width * length**2
     assert pass_flops(config, length, dial) == dense + 4 * width * pairs

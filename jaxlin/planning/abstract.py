@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from flax import nnx
+from jaxlin_models.decoder import key_of
+from jaxlin_models.divided import check_groups
 from jaxlin_models.offload import on_host, to_host
 from jaxlin_models.sharding import Layout
 
@@ -180,6 +182,9 @@ def _weights(job: Job) -> tuple[Any, Any, str]:
     graphdef, weights = models.abstract_decoder(job.config, jnp.dtype(job.dtype), precision, job.layout)
     weights = shapes_of(weights)
     if job.forms is not None:
+        if job.layout is not None:
+            numbers = {key_of(path): leaf.shape for path, leaf in nnx.to_flat_state(weights)}
+            check_groups(job.layout, job.forms, numbers, "the model")
         weights = models.packed_shapes(weights, job.forms)
     if job.layout is not None:
         return graphdef, spread_weights(job.layout, weights, offload=job.offload == "all"), precision

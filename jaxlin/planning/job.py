@@ -17,6 +17,7 @@ from jaxlin.planning.abstract import Job
 from jaxlin.planning.budget import Forecast, Solver, choose
 from jaxlin.prompts.span import parse_span
 from jaxlin.prompts.text import up_to
+from jaxlin.runtime.mesh import sharing_memory
 from jaxlin.runtime.sizes import parse_size, spell_size
 from jaxlin.solvers.choose import free_bytes
 
@@ -143,13 +144,6 @@ def usable_bytes(memory: int | str | None, held: int = 0, layout: Layout | None 
     if memory is None:
         return usable
     return min(usable, parse_size(memory) if isinstance(memory, str) else memory)
-
-
-def sharing_memory(layout: Layout | None) -> int:
-    """How many devices of a mesh have one memory between them: on a CPU those of this process."""
-    if layout is None or jax.default_backend() != "cpu":
-        return 1
-    return len(layout.mesh.local_devices)
 
 
 def in_words(expected: Forecast, policy: str) -> str:

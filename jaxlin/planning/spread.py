@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jaxlin_models as models
 from jaxlin_models.decoder import LOGICAL_AXES, Weights
+from jaxlin_models.divided import shardings
+from jaxlin_models.mixed import is_mixed
+from jaxlin_models.packed import is_packed
 from jaxlin_models.sharding import Layout, coefficient_sharding
 from jaxlin_models.stacks import Apart
 
@@ -19,17 +23,23 @@ _Shape = jax.ShapeDtypeStruct
 def spread_weights(layout: Layout, weights: Weights, *, offload: bool) -> Weights:
     """The shapes of a decoder's weights as :func:`jaxlin_models.slices.spread` puts them."""
 
-    def place(path: Any, shape: Any) -> Any:
+    def place(path: Any, value: Any) -> Any:
         axes = LOGICAL_AXES[".".join(str(key.key) for key in path if hasattr(key, "key"))]
         stacked = axes[0] == "layer"
         if stacked and models.keeps_apart() and not offload:
-            sharding = layout.sharding(axes[1:])
-            return Apart(_Shape(each.shape, each.dtype, sharding=sharding) for each in models.apart(shape))
-        kind = "pinned_host" if offload and stacked else None
-        return _Shape(shape.shape, shape.dtype, sharding=layout.sharding(axes, memory_kind=kind))
+            return Apart(laid(axes[1:], layer, None) for layer in models.apart(value).layers)
+        return laid(axes, value, "pinned_host" if offload and stacked else None)
 
-    placed: Weights = jax.tree_util.tree_map_with_path(place, weights)
+    def laid(axes: Sequence[str], value: Any, kind: str | None) -> Any:
+        places = shardings(layout, axes, value, memory_kind=kind)
+        return jax.tree.map(lambda a, at: _Shape(a.shape, a.dtype, sharding=at), value, places)
+
+    placed: Weights = jax.tree_util.tree_map_with_path(place, weights, is_leaf=_is_in_codes)
     return placed
+
+
+def _is_in_codes(node: Any) -> bool:
+    return is_packed(node) or is_mixed(node)
 
 
 def spread_operator(layout: Layout | None, operator: DetachedJacobian) -> DetachedJacobian:

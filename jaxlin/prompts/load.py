@@ -9,7 +9,7 @@ import jax
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.device import tell_of_idle_gpu
-from jaxlin.runtime.mesh import MeshSize, devices_for, parse_mesh
+from jaxlin.runtime.mesh import AXES, MeshSize, devices_for, parse_mesh
 from jaxlin.runtime.offload import check_offload
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.weights import check_weights
@@ -96,15 +96,16 @@ def locate(
         weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
             dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
             alone would not fit otherwise).
-        mesh: several devices to spread a checkpoint over, like ``tensor=4`` (its weights and coefficients)
-            or ``data=2,tensor=4`` (and the probes of a pass); one device if not given.
+        mesh: several devices to spread a checkpoint over, like ``tensor=4`` (its weights and coefficients),
+            ``sequence=4`` (the positions of a prompt and what is kept of them) or ``data=2,tensor=4`` (and
+            the probes of a pass); one device if not given.
         progress: told which parameter is being loaded.
         kind: the class of what is returned, :class:`jaxlin.prompts.model.Model` itself if not given.
 
     Raises:
         JaxlinError: nothing that can be loaded, unknown dtype, offload or weights; dtype, precision or
             offloaded weights for a decoder; a mesh that there are not enough devices for, or for a model in
-            memory, or for packed weights.
+            memory.
         models.ModelError: the checkpoint cannot be found, its architecture is not supported, or dtype and
             precision do not go together; ``packed`` where nothing is quantised.
     """
@@ -165,13 +166,12 @@ def _origin(
     if isinstance(source, str | Path):
         name = str(source)
         checkpoint = models.find(name, weights=False)
-        if weights == "packed":
-            refuse_divided(mesh)
-            if not models.packed_forms(checkpoint):
-                models.refuse_unquantised(name)
+        if weights == "packed" and not models.packed_forms(checkpoint):
+            models.refuse_unquantised(name)
         layout = None if mesh is None else layout_of(checkpoint.config, mesh)
-        kept = "unpacked" if mesh is not None else weights
-        return Files(name, checkpoint.config, dtype, precision, checkpoint, offload, layout, progress, kept)
+        return Files(
+            name, checkpoint.config, dtype, precision, checkpoint, offload, layout, progress, weights
+        )
     config = getattr(source, "config", None)
     if not (isinstance(config, PreTrainedConfig) and callable(getattr(source, "state_dict", None))):
         raise JaxlinError(
@@ -197,7 +197,8 @@ def layout_of(config: DecoderConfig, size: MeshSize) -> Layout:
     """
     from jaxlin_models.sharding import Layout
 
-    return Layout.of(config, devices_for(size), data=size.data, tensor=size.tensor)
+    sizes = {axis: getattr(size, axis) for axis in AXES}
+    return Layout.of(config, devices_for(size), **sizes)
 
 
 def _check_in_files(mesh: object) -> None:
@@ -207,13 +208,3 @@ def _check_in_files(mesh: object) -> None:
             "a `mesh` is for a checkpoint, which is read slice by slice: save the model and give its folder, "
             "or leave `mesh` out"
         )
-
-
-def refuse_divided(mesh: object) -> None:
-    """Refuse a mesh for packed weights, whose codes are not divided.
-
-    Raises:
-        JaxlinError: there is one.
-    """
-    if mesh is not None:
-        raise JaxlinError("packed weights lie on one device: leave `mesh` out, or choose `weights` unpacked")

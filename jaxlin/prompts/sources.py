@@ -19,6 +19,7 @@ from jaxlin_models.tensors import Tensors, tensors_of
 
 from jaxlin.errors import JaxlinError
 from jaxlin.prompts.stored import chosen_forms
+from jaxlin.runtime.mesh import sharing_memory
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.stderr import tell
 from jaxlin.solvers.choose import free_bytes
@@ -158,9 +159,14 @@ class Files(Source):
     def forms(self, memory: int | None = None) -> models.Forms | None:
         """How the weights are written that stay quantised, decided once; arguments and errors as above."""
         if "_forms" not in self.__dict__:
-            usable = free_bytes() if memory is None else memory
+            usable = free_bytes() // sharing_memory(self.layout) if memory is None else memory
             self.__dict__["_forms"] = chosen_forms(
-                self.located, self.weights, jnp.dtype(self.dtype), usable, offload=self.offload
+                self.located,
+                self.weights,
+                jnp.dtype(self.dtype),
+                usable,
+                offload=self.offload,
+                layout=self.layout,
             )
         forms: models.Forms | None = self.__dict__["_forms"]
         return forms

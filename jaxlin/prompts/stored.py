@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import jax
 import jaxlin_models as models
+from flax import nnx
 from jax.typing import DTypeLike
+from jaxlin_models.decoder import LOGICAL_AXES, key_of
+from jaxlin_models.sharding import Layout, held_by_one
 
 
 def chosen_forms(
-    checkpoint: models.Checkpoint, weights: str, dtype: DTypeLike, memory: int, *, offload: bool = False
+    checkpoint: models.Checkpoint,
+    weights: str,
+    dtype: DTypeLike,
+    memory: int,
+    *,
+    offload: bool = False,
+    layout: Layout | None = None,
 ) -> models.Forms | None:
     """How the weights are written that stay quantised; None where all are unpacked.
 
@@ -17,14 +26,17 @@ def chosen_forms(
         weights: one of :data:`jaxlin.runtime.weights.WEIGHTS`; ``auto`` is packed for a GGUF file with
             quantised layers whose weights alone take more than the memory otherwise.
         dtype: of the numbers.
-        memory: bytes that may be used where programs run.
+        memory: bytes that may be used where programs run, of one device.
         offload: whether the weights of the layers are in the host's memory.
+        layout: the devices that they are spread over.
 
     Raises:
         models.ModelError: ``packed``, and nothing is quantised.
     """
-    fits = weights == "auto" and unpacked_bytes(checkpoint.config, dtype, offload=offload) <= memory
-    if weights == "unpacked" or fits:
+    if weights == "unpacked":
+        return None
+    taken = unpacked_bytes(checkpoint.config, dtype, offload=offload, layout=layout)
+    if weights == "auto" and taken <= memory:
         return None
     forms = models.packed_forms(checkpoint)
     if weights == "packed" and not forms:
@@ -32,9 +44,15 @@ def chosen_forms(
     return forms or None
 
 
-def unpacked_bytes(config: models.DecoderConfig, dtype: DTypeLike, *, offload: bool = False) -> int:
-    """Bytes of the weights as numbers, where programs run."""
+def unpacked_bytes(
+    config: models.DecoderConfig, dtype: DTypeLike, *, offload: bool = False, layout: Layout | None = None
+) -> int:
+    """Bytes of the weights as numbers, where programs run, that one device has."""
     _, weights = models.abstract_decoder(config, jax.numpy.dtype(dtype))
     apart = offload and jax.default_backend() != "cpu"
-    held = [part for name, part in weights.items() if not (apart and name == "layers")]
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(held))
+    held = 0
+    for path, leaf in nnx.to_flat_state(weights):
+        if not (apart and path[0] == "layers"):
+            place = None if layout is None else layout.sharding(LOGICAL_AXES[key_of(path)])
+            held += held_by_one(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place))
+    return held

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import jax
+from jaxlin_models.sharding import Layout
 
 from jaxlin.errors import JaxlinError, shortened
 
-#: What a mesh may have: devices that share the probes of a pass, and devices that share the weights.
-DATA, TENSOR = "data", "tensor"
-AXES = (DATA, TENSOR)
+#: What devices may divide between them: the probes of a pass, the positions of a prompt, the weights.
+DATA, SEQUENCE, TENSOR = "data", "sequence", "tensor"
+AXES = (DATA, SEQUENCE, TENSOR)
 #: The flag of XLA that makes a CPU several devices.
 _FORCED = "xla_force_host_platform_device_count"
 _PART = re.compile(r"(?P<name>\w+)=(?P<size>[0-9]{1,6})")
@@ -25,6 +26,7 @@ class MeshSize:
     """How many devices a mesh has along each axis."""
 
     data: int = 1
+    sequence: int = 1
     tensor: int = 1
 
     def __str__(self) -> str:
@@ -36,7 +38,7 @@ class MeshSize:
     @property
     def count(self) -> int:
         """Of all devices."""
-        return self.data * self.tensor
+        return self.data * self.sequence * self.tensor
 
 
 def parse_mesh(text: str) -> MeshSize:
@@ -53,7 +55,8 @@ def parse_mesh(text: str) -> MeshSize:
         name, size = match["name"], int(match["size"])
         if name not in AXES:
             raise JaxlinError(
-                f"a `mesh` has no axis {shortened(name)!r}: choose data (probes) and tensor (weights)"
+                f"a `mesh` has no axis {shortened(name)!r}: "
+                "choose data (probes), sequence (positions) and tensor (weights)"
             )
         if name in sizes or size < 1:
             wrong = f"names {name} twice" if name in sizes else f"has 0 devices along {name}"
@@ -90,3 +93,10 @@ def make_room(count: int) -> None:
         return
     with suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", count)
+
+
+def sharing_memory(layout: Layout | None) -> int:
+    """How many devices of a mesh have one memory between them: on a CPU those of this process."""
+    if layout is None or jax.default_backend() != "cpu":
+        return 1
+    return len(layout.mesh.local_devices)

@@ -52,8 +52,8 @@ def load(
         weights: whether quantised weights of a GGUF file stay so in memory: ``packed`` (a layer is
             dequantised inside a pass, when it is used), ``unpacked``, or ``auto`` (packed where the weights
             alone would not fit otherwise).
-        mesh: several devices to spread a checkpoint over, like ``tensor=4`` or ``data=2,tensor=4``; one
-            device if not given. See the page on scale.
+        mesh: several devices to spread a checkpoint over, like ``tensor=4``, ``sequence=4`` or
+            ``data=2,tensor=4``; one device if not given. See the page on scale.
         progress: told which parameter is being loaded.
 
     Raises:

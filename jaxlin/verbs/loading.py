@@ -18,8 +18,9 @@ def spread_over() -> Option:
     return Option(
         group="memory",
         metavar="tensor=4",
-        help="several devices to spread a model over, like tensor=4 (each holds a part of the weights) or "
-        "data=2,tensor=4 (and the probes of a pass go to two such groups); one device by default",
+        help="several devices to spread a model over, like tensor=4 (each holds a part of the weights), "
+        "sequence=4 (of what is kept of the prompt's positions) or data=2,tensor=4 (and the probes of a pass "
+        "go to two such groups); one device by default",
     )
 
 

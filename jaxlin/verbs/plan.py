@@ -10,8 +10,8 @@ from jaxlin_models.sharding import Layout
 
 from jaxlin.planning.abstract import Job, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
-from jaxlin.planning.stored import PACKED, UNPACKED, Stored, stored
-from jaxlin.prompts.load import layout_of, refuse_divided
+from jaxlin.planning.stored import UNPACKED, Stored, stored
+from jaxlin.prompts.load import layout_of
 from jaxlin.results.plan import PlannedJob, PlanResult
 from jaxlin.runtime.mesh import make_room, parse_mesh
 from jaxlin.runtime.progress import Progress, silent
@@ -33,8 +33,6 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     names = (options.model,) if isinstance(options.model, str) else options.model
     meshes = (options.mesh,) if isinstance(options.mesh, str) else options.mesh or (None,)
     sizes = {mesh: None if mesh is None else parse_mesh(mesh) for mesh in meshes}
-    if options.weights == PACKED:
-        refuse_divided(options.mesh)
     make_room(max((size.count for size in sizes.values() if size is not None), default=1))
     memory = free_bytes() if options.memory is None else parse_size(options.memory)
     if options.dtype == "float64":
@@ -72,7 +70,7 @@ def plan_one(
     misfits = []
     for dtype in _TRIED if options.dtype is None else (options.dtype,):
         job = Job(config, length, dtype, options.precision, offload=options.offload, layout=layout)
-        packed = held.forms is not None and layout is None and (held.at_once or weight_bytes(job) > memory)
+        packed = held.forms is not None and (held.at_once or weight_bytes(job) > memory)
         job = replace(job, forms=held.forms) if packed else job
         weights = held.name if packed else UNPACKED
         tried = list(

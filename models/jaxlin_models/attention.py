@@ -90,7 +90,9 @@ class Attention(nnx.Module):
     ) -> Float[Array, "... t heads h"]:
         """What every head reads: P·V, before the output projection that sums over heads."""
 
-        x = laid(self.layout, x, WHOLE, WHOLE)  # backwards, where what comes out of each device is summed
+        x = laid(
+            self.layout, x, "position", WHOLE
+        )  # backwards, where what comes out of each device is summed
 
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":
@@ -100,10 +102,10 @@ class Attention(nnx.Module):
         frozen = mode.coefficient(self.kind, self.site, "probabilities", compute)
         values = mode.remember(self.site, "value", self.value(x, mode))
         if isinstance(frozen, QueriesKeys):
-            mixed = blockwise.mix(frozen, values)
+            mixed = blockwise.mix(frozen, values, self.layout)
         else:
             mixed = _mix(frozen, values, self.precision)
-        mixed = laid(self.layout, mixed, "kv_heads", "group", "head_dim")
+        mixed = laid(self.layout, mixed, "position", "kv_heads", "group", "head_dim")
         return mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])
 
     def probabilities(
@@ -133,6 +135,7 @@ class Attention(nnx.Module):
             softcap=self.softcap,
             precision=self.precision,
             storage=self.value.dtype,
+            layout=self.layout,
         )
 
     def rotated(

@@ -22,6 +22,7 @@ from jaxlin_models.detach import DETACHED, Mode, Plain, Record, Replay
 from jaxlin_models.dial import Dial
 from jaxlin_models.recorded import at_position, through_transpose
 from jaxlin_models.residual import Stream
+from jaxlin_models.sharding import filled
 from jaxlin_models.stacks import Layer, at_layer, over_layers, stacked
 
 Place = int | Int[Array, ""]
@@ -72,6 +73,7 @@ def shares(
             no head's.
     """
     graphdef, params = nnx.split(decoder.layers)
+    position, x = position % x.shape[-2], filled(decoder.layout, x)  # counted from the front
     positions_of = decoder.positions(x.shape[-2], x.dtype)
 
     def step(x: Array, index: Array, layer: tuple[Any, Mapping[str, Any]]) -> tuple[Array, Array]:
@@ -97,8 +99,11 @@ def shares_transpose(
     It takes the pass through the layers below alone.
     """
     graphdef, params = nnx.split(decoder.layers)
-    positions_of = decoder.positions(length, rows.dtype)
-    like = jax.ShapeDtypeStruct((len(weights), length, rows.shape[-1]), rows.dtype)
+    position = position % length
+    like = jax.eval_shape(
+        lambda: filled(decoder.layout, jnp.zeros((len(weights), length, rows.shape[-1]), rows.dtype))
+    )
+    positions_of = decoder.positions(like.shape[-2], rows.dtype)
 
     def pull_back(taken: tuple[Any, Mapping[str, Any]], weights: Array) -> Array:
         params, coefficients = taken
@@ -111,7 +116,7 @@ def shares_transpose(
         return pulled
 
     entering = at_layer(pull_back, (params, recorded["layers"]), layer, weights)
-    return through_transpose(decoder, recorded, entering, 0, layer)
+    return through_transpose(decoder, recorded, entering, 0, layer)[..., :length, :]
 
 
 def _through(

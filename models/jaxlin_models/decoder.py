@@ -30,7 +30,7 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, working_dtype
 from jaxlin_models.rope import rotary_table
-from jaxlin_models.sharding import WHOLE, Layout, by_columns, laid, laid_coefficients, whole
+from jaxlin_models.sharding import WHOLE, Layout, by_columns, filled, laid, laid_coefficients, whole
 from jaxlin_models.stacks import over_layers, to_stack
 from jaxlin_models.tables import scores, some_rows
 
@@ -124,7 +124,7 @@ class Block(nnx.Module):
 
     def attention_added(self, heads: Float[Array, "... t heads h"], mode: Mode) -> Float[Array, "... t d"]:
         """What attention adds to the residual stream, from what its heads read."""
-        branch = laid(self.layout, self.attention.output(heads, mode), WHOLE, WHOLE)
+        branch = laid(self.layout, self.attention.output(heads, mode), "position", WHOLE)
         return branch if self.attention_post_norm is None else self.attention_post_norm(branch, mode)
 
     def mlp_branch(self, x: Float[Array, "... t d"], mode: Mode) -> Float[Array, "... t d"]:
@@ -246,7 +246,10 @@ class Decoder(nnx.Module):
         """
         recorded = {"layers": {}, "final": {}} if recorded is None else recorded
         graphdef, params = nnx.split(self.layers)
-        positions_of = self.positions(x.shape[-2], x.dtype) if positions_of is None else positions_of
+        length = x.shape[-2]
+        if positions_of is None:
+            x = filled(self.layout, x)
+            positions_of = self.positions(x.shape[-2], x.dtype)
         enter = (lambda x, _: x) if enter is None else enter
 
         def step(
@@ -259,7 +262,7 @@ class Decoder(nnx.Module):
             return x, to_stack(kept, offload=mode.dial.offload)
 
         x, kept = over_layers(step, x, (params, recorded["layers"]), self.config.num_layers)
-        x = enter(x, jnp.asarray(self.config.num_layers))
+        x = enter(x, jnp.asarray(self.config.num_layers))[..., :length, :]
         final = mode_for(recorded["final"])
         y = self.final_norm(x if position is None else x[..., position, :], final)
         return laid(self.layout, y, WHOLE), {"layers": kept, "final": final.kept}

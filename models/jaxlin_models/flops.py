@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jaxlin_models.blockwise import block_size
 from jaxlin_models.config import DecoderConfig
+from jaxlin_models.cuts import Cut
 from jaxlin_models.detach import DETACHED, FreezePolicy
 from jaxlin_models.dial import Dial
 from jaxlin_models.modules import GatedMLP
@@ -61,7 +61,7 @@ def _attended(config: DecoderConfig, length: int, dial: Dial) -> int:
     """Pairs (query, key) multiplied, over all layers: all, or those in blocks with visible ones."""
     if dial.attention == "probabilities":
         return config.num_layers * length**2
-    size = block_size(length, dial.block)
+    size = Cut.of(length, dial.block).size
     return sum(
         _visible_pairs(length, size, length if kind == "full" else config.sliding_window or length)
         for kind in config.layer_types

@@ -154,10 +154,12 @@ class GatedMLP(nnx.Module):
         self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
-        x = laid(self.layout, x, WHOLE, WHOLE)  # backwards, where what comes out of each device is summed
+        x = laid(
+            self.layout, x, "position", WHOLE
+        )  # backwards, where what comes out of each device is summed
         factors = mode.factors(self.kind, self.site)
         ways = [self._product(x, name, 1 / len(factors), mode) for name in factors]
-        return laid(self.layout, self.down(sum(ways[1:], ways[0]), mode), WHOLE, WHOLE)
+        return laid(self.layout, self.down(sum(ways[1:], ways[0]), mode), "position", WHOLE)
 
     def _product(
         self, x: Float[Array, "... d"], name: str, share: float, mode: Mode
@@ -172,7 +174,7 @@ class GatedMLP(nnx.Module):
         frozen = mode.coefficient(self.kind, self.site, name, compute)
         factor = self._factor(frozen.hidden, name, share) if isinstance(frozen, GateInput) else frozen
         live = self.up if name == "gate" else self.gate
-        return laid(self.layout, factor * live(x, mode), "mlp")
+        return laid(self.layout, factor * live(x, mode), "position", "mlp")
 
     def _factor(self, x: Float[Array, "... d"], name: str, share: float) -> Float[Array, "... f"]:
         """The factor itself. Always plain inside, biases included: it is no part of the linear path."""

@@ -147,7 +147,13 @@ class Packed:
     def _of_groups(self, whole: Array, factors: Sequence[Array], code: Code | None) -> Float[Array, ...]:
         """s or m of every group."""
         halves = jax.lax.bitcast_convert_type(whole, jnp.float16).astype(jnp.float32)
-        return halves if code is None else _times(_fields(factors, code), halves)
+        if code is None:
+            return halves
+        # The shared number is spread over its groups, and not the groups joined to blocks: there are devices
+        # that divide the groups where they cannot divide the blocks.
+        of_groups = _fields(factors, code)
+        spread = jnp.repeat(halves, of_groups.shape[-2] // halves.shape[-2], axis=-2)
+        return of_groups * spread
 
 
 @jax.jit

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxlin_models.decoder import Decoder, Recorded
 from jaxlin_models.detach import DETACHED, Coefficient, Record, Replay
 from jaxlin_models.dial import Dial
+from jaxlin_models.sharding import filled
 from jaxlin_models.stacks import Layer, at_layer, in_turn, loop
 
 #: What of a layer is applied: all of it, or what one of its branches adds to the residual stream.
@@ -109,6 +110,7 @@ def through(
     biases: bool = False,
 ) -> Float[Array, "... t d"]:
     """Layers ``first`` … ``last`` - 1 applied to what enters the first of them."""
+    length, x = x.shape[-2], filled(decoder.layout, x)
     arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
 
     def step(layer: Layer, x: Array) -> Array:
@@ -116,20 +118,21 @@ def through(
         return leaving
 
     leaving: Array = loop(first, last, step, x, arrays)
-    return leaving
+    return leaving[..., :length, :]
 
 
 def through_transpose(
     decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], first: Layer, last: Layer
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`through`."""
+    length, g = g.shape[-2], filled(decoder.layout, g)
     arrays, part = _parts(decoder, recorded, g.shape[-2], g.dtype, "block")
 
     def step(i: Layer, g: Array) -> Array:
         return _transposed(arrays, part, last - 1 - i, g)
 
     entering: Array = loop(0, last - first, step, g, arrays)
-    return entering
+    return entering[..., :length, :]
 
 
 def branch(
@@ -142,16 +145,19 @@ def branch(
     biases: bool = False,
 ) -> Float[Array, "... t d"]:
     """One layer applied to what enters it, or what its attention or MLP adds to that."""
+    length, x = x.shape[-2], filled(decoder.layout, x)
     arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, which, biases=biases)
     added: Array = at_layer(lambda taken, x: part(taken, layer, x), arrays, layer, x)
-    return added
+    return added[..., :length, :]
 
 
 def branch_transpose(
     decoder: Decoder, recorded: Recorded, g: Float[Array, "... t d"], layer: Layer, which: Branch
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`branch`."""
-    return _transposed(*_parts(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
+    length, g = g.shape[-2], filled(decoder.layout, g)
+    entering = _transposed(*_parts(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
+    return entering[..., :length, :]
 
 
 #: (a layer's weights and coefficients, its number, its input) -> its output.

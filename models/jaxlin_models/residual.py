@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxlin_models.decoder import Decoder, Weights
 from jaxlin_models.detach import Plain
 from jaxlin_models.modules import Leaf
+from jaxlin_models.sharding import filled
 from jaxlin_models.stacks import over_layers, stacked
 
 
@@ -39,6 +40,7 @@ class Stream:
 def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     """One ordinary forward pass from the embeddings x, which keeps 2·layers·T·d numbers."""
     graphdef, params = nnx.split(decoder.layers)
+    length, x = len(x), filled(decoder.layout, x)
     positions_of = decoder.positions(len(x), x.dtype)
     mode = Plain()
 
@@ -48,8 +50,10 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
         attention = block.attention_added(heads, mode)
         between = x + attention
         mlp = block.mlp_branch(between, mode)
-        return between + mlp, (x, between, heads[-1], attention[-1], mlp[-1])
+        last = length - 1
+        kept = (x[:length], between[:length], heads[last], attention[last], mlp[last])
+        return between + mlp, kept
 
     leaving, kept = over_layers(step, x, params, decoder.config.num_layers)
     before_attention, before_mlp, heads, attention, mlp = stacked(kept)
-    return Stream(before_attention, before_mlp, heads, attention, mlp, leaving[-1])
+    return Stream(before_attention, before_mlp, heads, attention, mlp, leaving[length - 1])

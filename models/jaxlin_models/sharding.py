@@ -5,6 +5,11 @@ and some of the MLP's features, and what attention and MLP add to the residual s
 devices (Shoeybi et al., arXiv:1909.08053). Nothing else has to be sent in a pass. Over ``data`` the probes of
 a pass are divided, and every part holds all weights.
 
+Over ``sequence`` the positions are divided, with all that is kept of them, and every part holds all weights.
+A device computes what its positions get; attention reads the values of those before them, and so each layer's
+values (and keys, where probabilities are computed again) are gathered, and backwards what they are given is
+summed. Prompts are filled up with zeros behind their end, which nothing before them sees.
+
 Where there are fewer kv heads than devices, a kv head is held by several, each of which has some of its
 queries. So ``tensor`` is two axes of the mesh: ``kv`` divides the kv heads, ``group`` the queries of each.
 
@@ -20,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree, Shaped
@@ -28,12 +34,14 @@ from jaxlin_models.config import DecoderConfig
 from jaxlin_models.errors import ModelError
 
 #: The axes of a mesh.
-DATA, KV, GROUP = "data", "kv", "group"
+DATA, SEQUENCE, KV, GROUP = "data", "sequence", "kv", "group"
 #: Both axes over which weights are divided.
 TENSOR = (KV, GROUP)
 
 #: Logical axis -> the axes of the mesh that it is divided over; all others are whole on every device.
 RULES: Mapping[str, str | tuple[str, ...]] = {
+    "position": SEQUENCE,
+    "block": SEQUENCE,
     "heads": TENSOR,
     "kv_heads": KV,
     "group": GROUP,
@@ -45,14 +53,20 @@ WHOLE = "whole"
 
 #: What is recorded of a layer, by its name and that of the array in it -> its last axes. All else is whole.
 COEFFICIENT_AXES: Mapping[str, tuple[str, ...]] = {
-    "attention.probabilities": ("kv_heads", "group", WHOLE, WHOLE),
-    "attention.probabilities.query": ("kv_heads", "group", WHOLE),
-    "attention.probabilities.key": ("kv_heads", WHOLE, WHOLE),
-    "attention.probabilities.logsumexp": ("kv_heads", "group"),
+    "attention_norm.inverse_rms": ("position", WHOLE),
+    "attention_post_norm.inverse_rms": ("position", WHOLE),
+    "mlp_norm.inverse_rms": ("position", WHOLE),
+    "mlp_post_norm.inverse_rms": ("position", WHOLE),
+    "attention.probabilities": ("kv_heads", "group", "position", WHOLE),
+    "attention.probabilities.query": ("block", "kv_heads", "group", WHOLE),
+    "attention.probabilities.key": ("block", "kv_heads", WHOLE, WHOLE),
+    "attention.probabilities.logsumexp": ("block", "kv_heads", "group"),
     "attention.key": ("kv_heads", WHOLE),
     "attention.value": ("kv_heads", WHOLE),
-    "mlp.gate": ("mlp",),
-    "mlp.gated_up": ("mlp",),
+    "mlp.gate": ("position", "mlp"),
+    "mlp.gate.hidden": ("position", WHOLE),
+    "mlp.gated_up": ("position", "mlp"),
+    "mlp.gated_up.hidden": ("position", WHOLE),
 }
 
 Tree = TypeVar("Tree", bound=PyTree)
@@ -63,16 +77,22 @@ class Layout:
     """A mesh of devices, and how a decoder's arrays lie on it.
 
     Attributes:
-        mesh: its axes are ``data``, ``kv`` and ``group``.
+        mesh: its axes are ``data``, ``sequence``, ``kv`` and ``group``.
     """
 
     mesh: Mesh
 
     @classmethod
     def of(
-        cls, config: DecoderConfig, devices: Sequence[jax.Device], *, data: int = 1, tensor: int = 1
+        cls,
+        config: DecoderConfig,
+        devices: Sequence[jax.Device],
+        *,
+        data: int = 1,
+        sequence: int = 1,
+        tensor: int = 1,
     ) -> Layout:
-        """The layout of a decoder over the first ``data``·``tensor`` of these devices.
+        """The layout of a decoder over the first ``data``·``sequence``·``tensor`` of these devices.
 
         Raises:
             ModelError: the decoder's heads or widths cannot be divided by ``tensor``.
@@ -85,13 +105,18 @@ class Layout:
                 f"a decoder of {heads}, width {config.embed_dim} and an MLP of {config.mlp_dim} cannot be "
                 f"divided over {tensor} devices: choose a `mesh` with tensor={' or '.join(usable)}"
             )
-        grid = np.asarray(devices[: data * tensor]).reshape(data, *parts)
-        return cls(Mesh(grid, (DATA, KV, GROUP)))
+        grid = np.asarray(devices[: data * sequence * tensor]).reshape(data, sequence, *parts)
+        return cls(Mesh(grid, (DATA, SEQUENCE, KV, GROUP)))
 
     def __str__(self) -> str:
-        data, kv, group = (self.mesh.shape[axis] for axis in (DATA, KV, GROUP))
-        sizes = {"data": data, "tensor": kv * group}
+        data, sequence, kv, group = self.mesh.shape.values()
+        sizes = {"data": data, "sequence": sequence, "tensor": kv * group}
         return ",".join(f"{name}={size}" for name, size in sizes.items() if size > 1) or "tensor=1"
+
+    @property
+    def sequence(self) -> int:
+        """Into how many parts the positions are divided."""
+        return int(self.mesh.shape[SEQUENCE])
 
     @property
     def whole(self) -> NamedSharding:
@@ -115,6 +140,14 @@ def laid(layout: Layout | None, x: Shaped[Array, ...], *axes: str) -> Shaped[Arr
     in_front = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - len(axes))
     spec = PartitionSpec(*in_front, *(RULES.get(name) for name in axes))
     return _lay(x, NamedSharding(layout.mesh, spec))
+
+
+def filled(layout: Layout | None, x: Shaped[Array, "... t d"]) -> Shaped[Array, "... filled d"]:
+    """What enters a layer, traced, with zeros behind its last position, so that positions can be divided."""
+    if layout is None or layout.sequence == 1:
+        return x
+    missing = -x.shape[-2] % layout.sequence
+    return laid(layout, jnp.pad(x, [*[(0, 0)] * (x.ndim - 2), (0, missing), (0, 0)]), "position", WHOLE)
 
 
 def laid_coefficients(layout: Layout | None, kept: Tree) -> Tree:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jaxtyping import Array
 
+from jaxlin_models.divided import shardings
 from jaxlin_models.sharding import Layout
-from jaxlin_models.stacks import Apart, keeps_apart
+from jaxlin_models.stacks import Apart, apart, keeps_apart
 
 #: Of every axis of an array, the first place and the one after the last.
 Index = tuple[slice, ...]
@@ -53,6 +55,21 @@ def spread(
         return Apart(layer(number) for number in range(shape[0]))
     kind = "pinned_host" if offload else None
     return _placed(layout.sharding(axes, memory_kind=kind), shape, load)
+
+
+def spread_codes(layout: Layout, axes: Sequence[str], value: Any, *, offload: bool = False) -> Any:
+    """The same of a parameter in codes, or of a stack of several forms, that is in the host's memory."""
+    if axes[0] == "layer" and keeps_apart() and not offload:
+        return Apart(_spread_arrays(layout, axes[1:], layer, None) for layer in apart(value).layers)
+    return _spread_arrays(layout, axes, value, "pinned_host" if offload else None)
+
+
+def _spread_arrays(layout: Layout, axes: Sequence[str], value: Any, memory_kind: str | None) -> Any:
+    return jax.tree.map(
+        lambda array, sharding: _placed(sharding, array.shape, array.__getitem__),
+        value,
+        shardings(layout, axes, value, memory_kind=memory_kind),
+    )
 
 
 def _placed(sharding: NamedSharding, shape: tuple[int, ...], load: Load) -> Array:

@@ -20,6 +20,7 @@ from jaxlin_models.checkpoint import Checkpoint, find
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.converted import restore
 from jaxlin_models.decoder import LOGICAL_AXES, Decoder, abstract_decoder, key_of
+from jaxlin_models.divided import check_groups
 from jaxlin_models.errors import ModelError
 from jaxlin_models.huggingface import PreTrainedConfig
 from jaxlin_models.leftover import refuse_leftover
@@ -36,7 +37,7 @@ from jaxlin_models.packing import (
 from jaxlin_models.places import Place, places_of, sizes_of, stock_part, to_stock
 from jaxlin_models.quantised import refuse_quantised_tensors
 from jaxlin_models.sharding import Layout
-from jaxlin_models.slices import Index, all_of, spread
+from jaxlin_models.slices import Index, all_of, spread, spread_codes
 from jaxlin_models.stacks import apart, keeps_apart
 from jaxlin_models.tensors import Tensors, files_of, tensors_of
 
@@ -152,6 +153,8 @@ def decoder_of(
     forms = _forms(tensors, places) if packed else {}
     if packed and not forms:
         refuse_unquantised(tensors.owner)
+    if layout is not None:
+        check_groups(layout, forms, shapes, tensors.owner)
     filled = []
     for done, (path, key, variable) in enumerate(flat):
         if progress is not None:
@@ -160,7 +163,11 @@ def decoder_of(
         put = _putter(offload) if place.stacked else jax.device_put
         load = partial(_load, key, place, shape, np.dtype(dtype), tensors)
         if key in forms and isinstance(tensors, Quantised):
-            value = put(_load_codes(key, place, forms[key], shape, np.dtype(dtype), tensors))
+            value = _load_codes(key, place, forms[key], shape, np.dtype(dtype), tensors)
+            if layout is None:
+                value = put(value)
+            else:
+                value = spread_codes(layout, LOGICAL_AXES[key], value, offload=offload and place.stacked)
         elif layout is None:
             value = put(load(all_of(shape)))
         else:
