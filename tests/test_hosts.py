@@ -76,7 +76,17 @@ def test_a_lost_process_ends_the_run_and_the_next_goes_on(
     model, out = tiny_model("llama-biases", "float64"), tmp_path / "out"
     folder = str(model.checkpoint.directory) if model.checkpoint is not None else ""
     ids = ",".join(map(str, IDS))
-    words = ["svd", "--model", folder, "--token-ids", ids, "--dtype", "float64", "--mesh", "tensor=4"]
+    words = [
+        "svd",
+        "--model",
+        folder,
+        "--token-ids",
+        ids,
+        "--dtype",
+        "float64",
+        "--mesh",
+        "sequence=2,tensor=2",
+    ]
     words += ["-k", "16", "--method", "lanczos", "--block", "1", "--out", str(out)]
     started += two(words)
     state = tmp_path / "out.state" / "state.safetensors"
@@ -97,7 +107,7 @@ def test_a_lost_process_ends_the_run_and_the_next_goes_on(
     (code, shown, told), (other, nothing, silent) = ended(started)
     assert (code, told, other, nothing, silent) == (0, "", 0, "", "")
     summary = json.loads(shown)
-    assert summary["mesh"] == "tensor=4"
+    assert summary["mesh"] == "sequence=2,tensor=2"
     assert summary["resumed_from_step"] >= 1
     matrix = np.asarray(model.jacobian(IDS).dense())
     expected = np.linalg.svd(matrix.reshape(len(matrix), -1), compute_uv=False)[:16]

@@ -140,7 +140,7 @@ def plan_job(
 
 def usable_bytes(memory: int | str | None, held: int = 0, layout: Layout | None = None) -> int:
     """What may be used on one device, as in :func:`plan_job`."""
-    usable = free_bytes() // sharing_memory(layout) + held
+    usable = free_bytes() // sharing_memory(None if layout is None else layout.mesh) + held
     if memory is None:
         return usable
     return min(usable, parse_size(memory) if isinstance(memory, str) else memory)

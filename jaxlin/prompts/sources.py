@@ -159,7 +159,8 @@ class Files(Source):
     def forms(self, memory: int | None = None) -> models.Forms | None:
         """How the weights are written that stay quantised, decided once; arguments and errors as above."""
         if "_forms" not in self.__dict__:
-            usable = free_bytes() // sharing_memory(self.layout) if memory is None else memory
+            shared = sharing_memory(None if self.layout is None else self.layout.mesh)
+            usable = free_bytes() // shared if memory is None else memory
             self.__dict__["_forms"] = chosen_forms(
                 self.located,
                 self.weights,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import jax
-from jaxlin_models.sharding import Layout
+from jax.sharding import Mesh
 
 from jaxlin.errors import JaxlinError, shortened
 
@@ -95,8 +95,6 @@ def make_room(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def sharing_memory(layout: Layout | None) -> int:
+def sharing_memory(mesh: Mesh | None) -> int:
     """How many devices of a mesh have one memory between them: on a CPU those of this process."""
-    if layout is None or jax.default_backend() != "cpu":
-        return 1
-    return len(layout.mesh.local_devices)
+    return 1 if mesh is None or jax.default_backend() != "cpu" else len(mesh.local_devices)

@@ -199,7 +199,8 @@ def _given(frozen: QueriesKeys, cotangent: Array) -> Array:
 
 def _here(frozen: QueriesKeys) -> Array:
     """The numbers of the query blocks that are here."""
-    return frozen.own[0] + jnp.arange(len(frozen.query))
+    here: Array = jnp.arange(len(frozen.query)) + frozen.own[0]
+    return here
 
 
 def _sum(one: Callable[[Array], Array], first: Index, last: Index) -> Array:
