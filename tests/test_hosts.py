@@ -76,17 +76,8 @@ def test_a_lost_process_ends_the_run_and_the_next_goes_on(
     model, out = tiny_model("llama-biases", "float64"), tmp_path / "out"
     folder = str(model.checkpoint.directory) if model.checkpoint is not None else ""
     ids = ",".join(map(str, IDS))
-    words = [
-        "svd",
-        "--model",
-        folder,
-        "--token-ids",
-        ids,
-        "--dtype",
-        "float64",
-        "--mesh",
-        "sequence=2,tensor=2",
-    ]
+    words = ["svd", "--model", folder, "--token-ids", ids, "--dtype", "float64"]
+    words += ["--mesh", "sequence=2,tensor=2"]
     words += ["-k", "16", "--method", "lanczos", "--block", "1", "--out", str(out)]
     started += two(words)
     state = tmp_path / "out.state" / "state.safetensors"
