@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jaxlin_models as models
 from marked import markdown, put_between
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,7 @@ def compiled(rows: Sequence[Row]) -> str:
         of_card = [row for row in rows if row["card"] == card]
         lines = [_line(row) for row in of_card]
         head = ["job", "compile", "longest, s", "peak, GB", "CPU's plan", "arguments, GB", "scratch, GB"]
-        head += ["copied, GB", "pass ≥, ms"]
+        head += ["copied, GB", "sent, GB", "pass ≥, ms"]
         parts.append(f"{card}, {len(of_card)} job{'s' * (len(of_card) > 1)}:\n\n{markdown(head, lines)}")
     first = rows[0]
     head = ["program", "compiled in, s", "arguments, GB", "results, MB", "scratch, MB"]
@@ -75,10 +76,10 @@ def missing(figures: Mapping[str, Any]) -> str:
 
 def _shortened(setting: str) -> str:
     """A job that has no figures, without what is usual."""
-    *words, policy = setting.split(", ")
-    usual = ("None", "probabilities", "gates stored")
+    usual = ("None", "probabilities", "gates stored", "detached")
+    words = setting.split(", ")
     kept = [word for place, word in enumerate(words) if place < 3 or word not in usual]
-    return ", ".join(kept + [f"policy {policy}"] * (policy != "detached"))
+    return ", ".join(f"policy {word}" if word in models.POLICIES else word for word in kept)
 
 
 def _line(row: Row) -> list[str]:
@@ -87,15 +88,18 @@ def _line(row: Row) -> list[str]:
     widest = max((p for p in programs if p["name"] in PASSES), key=lambda p: p["scratch"])
     passes = [program for program in programs if program["name"] in PASSES]
     bound = max(row["traffic_seconds"], row["arithmetic_seconds"] or 0)
+    longest = max(programs, key=lambda program: program["seconds"])
+    sent = next(program["sent"] for program in programs if program["name"] == "forward")
     return [
         job_of(row),
         f"all {len(programs)}" if not failed else f"not {', '.join(failed)}",
-        f"{max(program['seconds'] for program in programs):.0f}",
+        f"{longest['seconds']:.0f} ({longest['cores']:.0f})",
         f"{row['peak_compiled'] / _GB:.1f}" + ("" if row["fits"] else ", does not fit"),
         f"{row['planned']['peak'] / row['peak_compiled']:.2f} ×",
         f"{max(program['arguments'] for program in passes) / _GB:.1f}",
         f"{widest['scratch'] / _GB:.2f}",
         f"{sum(program['copied'] for program in passes) / _GB:.1f}",
+        "" if row["mesh"] is None else f"{sent / _GB:.2f}",
         f"{1e3 * bound:.1f} ({'traffic' if bound == row['traffic_seconds'] else 'arithmetic'})",
     ]
 
@@ -108,6 +112,8 @@ def job_of(row: Row) -> str:
     words += ["q, k stored"] * (dial["attention"] != "probabilities")
     words += ["gates computed again"] * (dial["gate"] != "stored")
     words += [f"policy {row['policy']}"] * (row["policy"] != "detached")
+    words += ["packed"] * row["packed"]
+    words += [] if row["mesh"] is None else [f"{row['mesh']}, each card"]
     return ", ".join(words)
 
 
