@@ -229,6 +229,13 @@ def packed(file: str) -> dict[str, Any]:
     return found
 
 
+def longrope(file: str) -> float:
+    """A prompt as long as the short factors are for, filled up beyond that."""
+    ours, expected = (jaxlin.load(file, dtype="float64", mesh=mesh) for mesh in ("sequence=4", None))
+    assert expected.config.rope_full.original_max_positions == len(IDS)
+    return apart_of(ours.jacobian(IDS), expected.jacobian(IDS))
+
+
 def restored(checkpoint: str, folder: str, expected: Model) -> float:
     """Converted, and restored onto a mesh."""
     convert(Convert(model=checkpoint, out=Path(folder), dtype="float64"))
@@ -269,6 +276,7 @@ def main(checkpoint: str, file: str, orbax: str, *only: str) -> Mapping[str, Any
         "safetensors": lambda: reads(checkpoint, FileTensors, "data=2,tensor=4"),
         "gguf": lambda: reads(file, GgufTensors, "tensor=4"),
         "packed": lambda: packed(file),
+        "longrope": lambda: longrope(str(Path(file).with_name("longrope.gguf"))),
         "converted": lambda: restored(checkpoint, orbax, one()),
     }
     return {name: check() for name, check in checks.items() if not only or name in only}

@@ -56,6 +56,7 @@ def found(eight: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
     """What the process with eight devices found."""
     folder = tmp_path_factory.mktemp("mesh")
     write_gguf("llama", folder / "llama.gguf")
+    write_gguf("phi3-longrope", folder / "longrope.gguf")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     worker = Path(__file__).parent / "mesh_worker.py"
     arguments = [str(eight), str(folder / "llama.gguf"), str(folder / "converted")]
@@ -78,6 +79,7 @@ def test_maps_are_those_of_one_device(found: Mapping[str, Any]):
         assert error < ROUNDING, case
     assert found["apart"] < ROUNDING
     assert found["converted"] < ROUNDING
+    assert found["longrope"] < ROUNDING
 
 
 def test_answers_are_those_of_one_device(found: Mapping[str, Any]):

@@ -22,7 +22,7 @@ from jaxlin_models.detach import DETACHED, Mode, Plain, Record, Replay
 from jaxlin_models.dial import Dial
 from jaxlin_models.recorded import at_position, through_transpose
 from jaxlin_models.residual import Stream
-from jaxlin_models.sharding import filled
+from jaxlin_models.sharding import filled, filled_length
 from jaxlin_models.stacks import Layer, at_layer, over_layers, stacked
 
 Place = int | Int[Array, ""]
@@ -73,8 +73,9 @@ def shares(
             no head's.
     """
     graphdef, params = nnx.split(decoder.layers)
-    position, x = position % x.shape[-2], filled(decoder.layout, x)  # counted from the front
+    position = position % x.shape[-2]  # counted from the front
     positions_of = decoder.positions(x.shape[-2], x.dtype)
+    x = filled(decoder.layout, x)
 
     def step(x: Array, index: Array, layer: tuple[Any, Mapping[str, Any]]) -> tuple[Array, Array]:
         params, coefficients = layer
@@ -100,10 +101,9 @@ def shares_transpose(
     """
     graphdef, params = nnx.split(decoder.layers)
     position = position % length
-    like = jax.eval_shape(
-        lambda: filled(decoder.layout, jnp.zeros((len(weights), length, rows.shape[-1]), rows.dtype))
-    )
-    positions_of = decoder.positions(like.shape[-2], rows.dtype)
+    places = filled_length(decoder.layout, length)
+    like = jax.ShapeDtypeStruct((len(weights), places, rows.shape[-1]), rows.dtype)
+    positions_of = decoder.positions(length, rows.dtype)
 
     def pull_back(taken: tuple[Any, Mapping[str, Any]], weights: Array) -> Array:
         params, coefficients = taken

@@ -30,7 +30,16 @@ from jaxlin_models.dial import Dial
 from jaxlin_models.modules import ACTIVATIONS, GatedMLP, RMSNorm, soft_cap
 from jaxlin_models.precision import choose_precision, working_dtype
 from jaxlin_models.rope import rotary_table
-from jaxlin_models.sharding import WHOLE, Layout, by_columns, filled, laid, laid_coefficients, whole
+from jaxlin_models.sharding import (
+    WHOLE,
+    Layout,
+    by_columns,
+    filled,
+    filled_length,
+    laid,
+    laid_coefficients,
+    whole,
+)
 from jaxlin_models.stacks import over_layers, to_stack
 from jaxlin_models.tables import scores, some_rows
 
@@ -248,8 +257,7 @@ class Decoder(nnx.Module):
         graphdef, params = nnx.split(self.layers)
         length = x.shape[-2]
         if positions_of is None:
-            x = filled(self.layout, x)
-            positions_of = self.positions(x.shape[-2], x.dtype)
+            x, positions_of = filled(self.layout, x), self.positions(length, x.dtype)
         enter = (lambda x, _: x) if enter is None else enter
 
         def step(
@@ -284,11 +292,17 @@ class Decoder(nnx.Module):
         return soft_cap(logits, self.config.final_logit_softcap)
 
     def positions(self, length: int, dtype: DTypeLike) -> Callable[[Int[Array, ""]], Positions]:
-        """What each layer needs to know about positions, as a function of the layer's index."""
+        """What each layer needs to know about the positions of a prompt of ``length``, :func:`filled`.
+
+        It is a function of the layer's index.
+        """
         config = self.config
         kinds = jnp.asarray([LAYER_TYPES.index(kind) for kind in config.layer_types])
         ropes = {"full": config.rope_full, "sliding": config.rope_sliding}
-        tables = [rotary_table(ropes[kind], config.turned_features, length, dtype) for kind in LAYER_TYPES]
+        places = filled_length(self.layout, length)
+        tables = [
+            rotary_table(ropes[kind], config.turned_features, length, dtype, places) for kind in LAYER_TYPES
+        ]
         cos, sin = (jnp.stack(pair) for pair in zip(*tables, strict=True))
         reach = jnp.asarray([length, config.sliding_window or length])
 

@@ -111,7 +111,7 @@ def through(
 ) -> Float[Array, "... t d"]:
     """Layers ``first`` … ``last`` - 1 applied to what enters the first of them."""
     length, x = x.shape[-2], filled(decoder.layout, x)
-    arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, "block", biases=biases)
+    arrays, part = _parts(decoder, recorded, length, x.dtype, "block", biases=biases)
 
     def step(layer: Layer, x: Array) -> Array:
         leaving: Array = at_layer(lambda taken, x: part(*_in_turn(taken, layer, x)), arrays, layer, x)
@@ -126,7 +126,7 @@ def through_transpose(
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`through`."""
     length, g = g.shape[-2], filled(decoder.layout, g)
-    arrays, part = _parts(decoder, recorded, g.shape[-2], g.dtype, "block")
+    arrays, part = _parts(decoder, recorded, length, g.dtype, "block")
 
     def step(i: Layer, g: Array) -> Array:
         return _transposed(arrays, part, last - 1 - i, g)
@@ -146,7 +146,7 @@ def branch(
 ) -> Float[Array, "... t d"]:
     """One layer applied to what enters it, or what its attention or MLP adds to that."""
     length, x = x.shape[-2], filled(decoder.layout, x)
-    arrays, part = _parts(decoder, recorded, x.shape[-2], x.dtype, which, biases=biases)
+    arrays, part = _parts(decoder, recorded, length, x.dtype, which, biases=biases)
     added: Array = at_layer(lambda taken, x: part(taken, layer, x), arrays, layer, x)
     return added[..., :length, :]
 
@@ -156,7 +156,7 @@ def branch_transpose(
 ) -> Float[Array, "... t d"]:
     """The transpose of :func:`branch`."""
     length, g = g.shape[-2], filled(decoder.layout, g)
-    entering = _transposed(*_parts(decoder, recorded, g.shape[-2], g.dtype, which), layer, g)
+    entering = _transposed(*_parts(decoder, recorded, length, g.dtype, which), layer, g)
     return entering[..., :length, :]
 
 

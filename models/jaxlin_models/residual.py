@@ -41,7 +41,7 @@ def stream(decoder: Decoder, x: Float[Array, "t d"]) -> Stream:
     """One ordinary forward pass from the embeddings x, which keeps 2·layers·T·d numbers."""
     graphdef, params = nnx.split(decoder.layers)
     length, x = len(x), filled(decoder.layout, x)
-    positions_of = decoder.positions(len(x), x.dtype)
+    positions_of = decoder.positions(length, x.dtype)
     mode = Plain()
 
     def step(x: Array, index: Array, params: Weights) -> tuple[Array, tuple[Array, ...]]:

@@ -71,16 +71,25 @@ def _yarn(frequencies: NDArray[np.float64], rope: RopeConfig, features: int) -> 
 
 
 def rotary_table(
-    rope: RopeConfig, features: int, length: int, dtype: DTypeLike
+    rope: RopeConfig, features: int, length: int, dtype: DTypeLike, places: int | None = None
 ) -> tuple[Float[Array, "t half"], Float[Array, "t half"]]:
-    """cos and sin of positions 0 … length-1, each [length, features / 2], times ``attention_factor``."""
+    """cos and sin of positions 0 … places-1, each [places, features / 2], times ``attention_factor``.
+
+    Args:
+        rope: which embedding.
+        features: how many leading features of a head are turned.
+        length: positions in the prompt.
+        dtype: of the tables.
+        places: how many positions; ``length`` if not given.
+    """
+    places = length if places is None else places
     frequencies = inverse_frequencies(rope, features, length)
-    coarse = np.arange(-(-length // _FINE))[:, None] * _FINE * frequencies
-    fine = np.arange(min(_FINE, length))[:, None] * frequencies
+    coarse = np.arange(-(-places // _FINE))[:, None] * _FINE * frequencies
+    fine = np.arange(min(_FINE, places))[:, None] * frequencies
     cos_a, sin_a = (jnp.asarray(f(coarse), dtype)[:, None] for f in (np.cos, np.sin))
     cos_b, sin_b = (jnp.asarray(f(fine), dtype)[None] for f in (np.cos, np.sin))
-    cos = (cos_a * cos_b - sin_a * sin_b).reshape(-1, len(frequencies))[:length]
-    sin = (sin_a * cos_b + cos_a * sin_b).reshape(-1, len(frequencies))[:length]
+    cos = (cos_a * cos_b - sin_a * sin_b).reshape(-1, len(frequencies))[:places]
+    sin = (sin_a * cos_b + cos_a * sin_b).reshape(-1, len(frequencies))[:places]
     return cos * rope.attention_factor, sin * rope.attention_factor
 
 

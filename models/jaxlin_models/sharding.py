@@ -146,8 +146,13 @@ def filled(layout: Layout | None, x: Shaped[Array, "... t d"]) -> Shaped[Array, 
     """What enters a layer, traced, with zeros behind its last position, so that positions can be divided."""
     if layout is None or layout.sequence == 1:
         return x
-    missing = -x.shape[-2] % layout.sequence
+    missing = filled_length(layout, x.shape[-2]) - x.shape[-2]
     return laid(layout, jnp.pad(x, [*[(0, 0)] * (x.ndim - 2), (0, missing), (0, 0)]), "position", WHOLE)
+
+
+def filled_length(layout: Layout | None, length: int) -> int:
+    """How many positions a prompt of this length has then."""
+    return length if layout is None else -(-length // layout.sequence) * layout.sequence
 
 
 def laid_coefficients(layout: Layout | None, kept: Tree) -> Tree:
