@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
 from jaxlin.planning.abstract import Job, weight_bytes
+from jaxlin.planning.budget import Solver, choose
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.mesh import parse_mesh
 
@@ -187,6 +189,17 @@ def test_weights_in_codes_are_divided(found: Mapping[str, Any]):
     assert packed["planned"] == packed["held"] < 0.51 * packed["whole"]
 
 
+def test_what_does_not_fit_on_a_mesh_is_told_what_would(tiny_model: Callable[[str, str], Model]):
+    """Weights and coefficients are those of one device: tensor= divides the first, sequence= the others."""
+    config = tiny_model("llama", "float32").config
+    job = Job(config, 40, layout=Layout.of(config, jax.devices() * 4, sequence=2, tensor=2))
+    weights = weight_bytes(job)
+    assert weights < 0.6 * weight_bytes(replace(job, layout=None))
+    for memory, words in ((weights // 2, "larger tensor="), (weights + 1000, "larger sequence=")):
+        with pytest.raises(JaxlinError, match=f"use a `mesh` with a {words}"):
+            choose(job, Solver(4, "lanczos"), memory)
+
+
 def test_groups_of_codes_are_not_divided(tmp_path: Path):
     """Refused by loading and by planning."""
     file = tmp_path / "tiny.gguf"
@@ -247,8 +260,6 @@ def test_what_is_no_mesh_is_refused_before_weights_are_read(eight: Path, text: s
 def test_heads_that_cannot_be_divided_are_refused(
     tiny_model: Callable[[str, str], Model], sizes: tuple[int, int, int, int], tensor: int, usable: str
 ):
-    from dataclasses import replace
-
     heads, kv_heads, width, mlp = sizes
     config = replace(
         tiny_model("llama", "float32").config,

@@ -267,6 +267,7 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
     about = "to about" if smallest.phases else "to fewer than"
     way_out = f"shorten the prompt {about} {tokens} tokens" if tokens else "use a smaller model"
     way_out = way_out if job.dtype == "bfloat16" else f"use `dtype` bfloat16, or {way_out}"
+    way_out = way_out if job.layout is None else f"use a `mesh` with a larger sequence=, or {way_out}"
     offload = _offload_that_fits(job, smallest, memory)
     return way_out if offload is None else f"use `offload` {offload}, or {way_out}"
 
