@@ -181,11 +181,11 @@ def weight_copies(text: str, matrices: Collection[int]) -> list[int]:
         matrices: sizes, in numbers, of the matrices of a layer.
     """
     found: list[int] = []
-    fused, trips = False, 1
+    loops, fused, trips = _trips(text), False, 1
     for line in text.splitlines():
         if line.startswith(("%", "ENTRY")):
             fused = line.startswith(("%fused", "%gemm_fusion", "%wrapped", "%horizontally"))
-            trips = 1 if line.startswith("ENTRY") else _trips(text, line)
+            trips = loops.get(line.split(" ", 1)[0], 1)
             continue
         match = None if fused else _INSTRUCTION.match(line)
         if (
@@ -211,21 +211,25 @@ _TYPE = re.compile(r"(\w+)\[([\d,]*)\]")
 def sent_bytes(text: str) -> list[int]:
     """Bytes that each collective of a program gives a device; loops as often as they run."""
     found: list[int] = []
-    trips = 1
+    loops, trips = _trips(text), 1
     for line in text.splitlines():
         if line.startswith(("%", "ENTRY")):
-            trips = 1 if line.startswith("ENTRY") else _trips(text, line)
+            trips = loops.get(line.split(" ", 1)[0], 1)
         elif match := _COLLECTIVE.search(line):
             kinds = [(name, axes) for name, axes in _TYPE.findall(match[1]) if name in _BYTES]
             sizes = [_BYTES[name] * math.prod(int(n) for n in axes.split(",") if n) for name, axes in kinds]
-            # What is begun has its operands as well, before its results.
-            given = sizes[len(sizes) // 2 :] if "-start(" in line and len(sizes) > 1 else sizes
+            # These two, where they are begun, have their operands before their results.
+            begun = f"{match[2]}-start(" in line and match[2] in ("all-gather", "collective-permute")
+            given = sizes[len(sizes) // 2 :] if begun else sizes
             found += [sum(given)] * trips
     return found
 
 
-def _trips(text: str, header: str) -> int:
-    """How often the body of a loop runs; 1 for what is none, or for a loop of unknown length."""
-    name = header.split(" ", 1)[0]
-    loop = re.search(rf"body={re.escape(name)}\b.*?known_trip_count\":\{{\"n\":\"(\d+)\"", text)
-    return int(loop[1]) if loop else 1
+#: The body of a loop, and how often it runs where the compiler knows.
+_LOOP = re.compile(r"body=(%[\w.-]+).*?known_trip_count\":\{\"n\":\"(\d+)\"")
+
+
+def _trips(text: str) -> dict[str, int]:
+    """How often the body of each loop of known length runs, by its name."""
+    found = (_LOOP.search(line) for line in text.splitlines() if "known_trip_count" in line)
+    return {match[1]: int(match[2]) for match in found if match}
