@@ -20,15 +20,24 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def scale() -> ModuleType:
-    spec = spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
+def benchmark(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules["scale"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def scale() -> ModuleType:
+    return benchmark("scale")
+
+
+@pytest.fixture(scope="module")
+def cards() -> ModuleType:
+    return benchmark("cards")
 
 
 def test_the_page_holds_the_figures():
@@ -43,6 +52,31 @@ def test_no_pass_copies_a_matrix_of_weights():
         passes = [program for program in row["programs"] if program["name"] in gpu_page.PASSES]
         assert len(passes) == 5
         assert all(program["copied"] == 0 and program["library"] == 0 for program in passes), row["setting"]
+
+
+PROGRAM = """
+%body.1 (p: (s32[], bf16[8,32])) -> (s32[], bf16[8,32]) {
+  %slice.2 = bf16[64,32]{1,0} dynamic-slice(%w.1, %i.1), dynamic_slice_sizes={64,32}
+  %ar.1 = bf16[8,32]{1,0} all-reduce-start(%x.1), replica_groups={{0,1}}
+  ROOT %t.1 = (s32[], bf16[8,32]{1,0}) tuple(%i.2, %ar.2)
+}
+
+%fused_copy (p.2: bf16[64,32]) -> bf16[64,32] {
+  ROOT %copy.3 = bf16[64,32]{1,0} copy(%p.2)
+}
+
+ENTRY %main (a: bf16[8,32]) -> bf16[16,32] {
+  %while.1 = (s32[]) while(%t.2), body=%body.1, backend_config={"known_trip_count":{"n":"3"}}
+  %ag.1 = (bf16[8,32]{1,0}, bf16[16,32]{1,0}) all-gather-start(%x.2), dimensions={0}
+  ROOT %ag.2 = bf16[16,32]{1,0} all-gather-done(%ag.1)
+}
+"""
+
+
+def test_copies_and_what_is_sent_are_counted_as_often_as_loops_run(cards: ModuleType):
+    assert cards.weight_copies(PROGRAM, {64 * 32}) == [2 * 64 * 32] * 3
+    assert cards.weight_copies(PROGRAM, {65 * 32}) == []
+    assert sorted(cards.sent_bytes(PROGRAM)) == [2 * 8 * 32] * 3 + [2 * 16 * 32]
 
 
 def test_a_table_of_measurements():
