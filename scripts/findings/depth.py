@@ -249,6 +249,7 @@ def draw_ranks(summary: Mapping[str, Any], axes: Any) -> None:
         ranks = summary["median rank"][name]
         axes.plot(summary["at"], ranks, "o-", color=colour, markersize=3, linewidth=1, label=label)
     axes.set(xlabel="layer", ylabel="median rank", yscale="log")
+    axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=7)
 
 
@@ -264,6 +265,7 @@ def draw_modules(split: Mapping[str, Any], axes: Any) -> None:
     axes.plot(numbers, running, color="black", linewidth=1, label="sum up to here")
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set(xlabel="layer", ylabel="mean contribution (logits)")
+    axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=7)
 
 

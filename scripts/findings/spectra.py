@@ -190,9 +190,9 @@ def draw_ranks(rows: Sequence[Row], axes: Any) -> None:
         ranks = np.sort([row[which]["stable_rank"] for row in rows])
         axes.plot(np.arange(1, len(ranks) + 1) / len(ranks), ranks, color=colour, label=which)
     axes.set(yscale="log", xlabel="part of the prompts", ylabel="stable rank, at most")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.legend(frameon=False)
+    axes.set_yticks((1, 2, 5, 10, 20, 50), labels=("1", "2", "5", "10", "20", "50"))
+    axes.set_yticks((), minor=True)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.4))
 
 
 if __name__ == "__main__":
