@@ -266,7 +266,7 @@ def draw_one(cells: Sequence[Mapping[str, Any]], axes: Any) -> None:
     axes.set(
         xlabel="perplexity under the unsteered model", ylabel="continuations that mention it", xscale="log"
     )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(0.15, axes.get_ylim()[1]))
     axes.legend(frameon=False, fontsize=7)
 
 
