@@ -122,14 +122,18 @@ def over_layers(
         return jax.lax.scan(lambda carry, layer: apply(carry, *layer), carry, (jnp.arange(count), arrays))
     kept = []
     for i in range(count):
-        carry, one = apply(carry, jnp.asarray(i), _taken(arrays, i))
+        taken, carry = _codes_in_turn(_taken(arrays, i), carry)
+        carry, one = apply(carry, jnp.asarray(i), taken)
         kept.append(one)
     return carry, jax.tree.map(lambda *layers: Apart(layers), *kept)
 
 
 def at_layer(apply: Callable[[Any, Any], Any], arrays: Any, layer: Layer, x: Any) -> Any:
     """``apply(a layer's arrays, x)``, of the layer of this number."""
-    if isinstance(layer, int) or not are_apart(arrays):
+    if isinstance(layer, int):
+        taken, x = _codes_in_turn(_taken(arrays, layer), x)
+        return apply(from_stack(taken), x)
+    if not are_apart(arrays):
         return apply(from_stack(_taken(arrays, layer)), x)
     leaves = jax.tree.leaves(arrays, is_leaf=_is_apart)
     count = next(len(leaf) for leaf in leaves if isinstance(leaf, Apart))
@@ -145,6 +149,11 @@ def in_turn(kept: Tree, x: Array) -> tuple[Tree, Array]:
     """
     waiting: tuple[Tree, Array] = jax.lax.optimization_barrier((kept, x))
     return waiting
+
+
+def _codes_in_turn(taken: Tree, x: Any) -> tuple[Tree, Any]:
+    """One layer's arrays, those of a written-out loop: codes become numbers once x has come to the layer."""
+    return jax.lax.optimization_barrier((taken, x)) if _holds(is_packed, taken) else (taken, x)
 
 
 def loop(first: Layer, last: Layer, body: Callable[[Layer, Any], Any], x: Any, arrays: Any) -> Any:
