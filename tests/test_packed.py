@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import gguf
@@ -21,7 +21,9 @@ from jaxlin_models.decoder import key_of
 from jaxlin_models.gguf.codes import FORMS, take_apart
 from jaxlin_models.mixed import Mixed
 from jaxlin_models.packed import Packed, pack, packed_shape
+from jaxlin_models.precision import contract
 from jaxlin_models.stacks import are_apart
+from jaxlin_models.tables import scores
 from jaxlin_models.weights import to_huggingface
 from test_offload import PASSES, ROUNDING, assert_same, kinds, probes
 from tiny_gguf import LARGE_BLOCKS, SMALL_BLOCKS, write_gguf
@@ -126,6 +128,20 @@ def test_rows_of_tables_and_scores_are_the_same(load: Load):
     assert [t.id for t in ours.nearest(blocks)[0][0]] == [t.id for t in expected.nearest(blocks)[0][0]]
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bfloat16"), ("float32", "bf16x3")])
+def test_a_table_is_not_converted_as_a_whole(dtype: str, precision: str):
+    """On a CPU, which multiplies other numbers than are stored: some rows at a time, with the same scores."""
+    rows, width = 4096, 512
+    table = jax.random.normal(jax.random.key(0), (rows, width)).astype(dtype)
+    hidden = jax.random.normal(jax.random.key(1), (4, width)).astype(dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxlin_models.tables.ROWS_AT_ONCE", 512)
+        program = jax.jit(partial(scores, precision=precision)).lower(hidden, table).compile()
+    whole = jax.jit(partial(contract, "...d,vd->...v", precision=precision))
+    np.testing.assert_array_equal(program(hidden, table), whole(hidden, table))
+    assert program.memory_analysis().temp_size_in_bytes < table.nbytes / 2
+
+
 # --- the same map ---
 
 
@@ -175,6 +191,13 @@ def test_layers_apart_are_the_same(load: Load, monkeypatch: pytest.MonkeyPatch):
     assert_same(ours, load("llama", "unpacked").jacobian(IDS), ROUNDING["float32"])
     planned = abstract(Job(model.config, len(IDS), forms=model.source.forms()), Dial()).operator
     assert jax.tree.structure(planned.state) == jax.tree.structure(ours.state)
+    # No layer's codes become numbers before a pass has come to it.
+    v, u = (jnp.ones((1, *shape), ours.dtype) for shape in (ours.input_shape, ours.output_shape))
+    for run, probe in ((ours.forward, v), (ours.backward, u)):
+        equations = jax.make_jaxpr(run)(ours.state, probe).eqns
+        waiting = [e for e in equations if e.primitive.name == "optimization_barrier"]
+        codes = [e for e in waiting if any(var.aval.dtype == jnp.uint8 for var in e.invars)]
+        assert len(codes) == model.config.num_layers
 
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 10, 2), reason="offloading needs JAX 0.10.2")

@@ -10,10 +10,8 @@ import jax
 import jaxlin_models as models
 from jaxlin_models.decoder import LOGICAL_AXES, Weights
 from jaxlin_models.divided import shardings
-from jaxlin_models.mixed import is_mixed
-from jaxlin_models.packed import is_packed
 from jaxlin_models.sharding import Layout, coefficient_sharding
-from jaxlin_models.stacks import Apart
+from jaxlin_models.stacks import Apart, is_in_codes
 
 from jaxlin.linear.operator import DetachedJacobian
 
@@ -34,12 +32,8 @@ def spread_weights(layout: Layout, weights: Weights, *, offload: bool) -> Weight
         places = shardings(layout, axes, value, memory_kind=kind)
         return jax.tree.map(lambda a, at: _Shape(a.shape, a.dtype, sharding=at), value, places)
 
-    placed: Weights = jax.tree_util.tree_map_with_path(place, weights, is_leaf=_is_in_codes)
+    placed: Weights = jax.tree_util.tree_map_with_path(place, weights, is_leaf=is_in_codes)
     return placed
-
-
-def _is_in_codes(node: Any) -> bool:
-    return is_packed(node) or is_mixed(node)
 
 
 def spread_operator(layout: Layout | None, operator: DetachedJacobian) -> DetachedJacobian:

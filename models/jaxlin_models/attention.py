@@ -90,9 +90,8 @@ class Attention(nnx.Module):
     ) -> Float[Array, "... t heads h"]:
         """What every head reads: P·V, before the output projection that sums over heads."""
 
-        x = laid(
-            self.layout, x, "position", WHOLE
-        )  # backwards, where what comes out of each device is summed
+        # For the way back: what comes out of each device is summed here.
+        x = laid(self.layout, x, "position", WHOLE)
 
         def compute() -> Array | QueriesKeys:
             if mode.dial.attention == "queries_keys":

@@ -115,8 +115,8 @@ def shares_transpose(
         pulled: Array = jax.linear_transpose(apply, like)(weights)[0]
         return pulled
 
-    entering = at_layer(pull_back, (params, recorded["layers"]), layer, weights)
-    return through_transpose(decoder, recorded, entering, 0, layer)[..., :length, :]
+    entering = at_layer(pull_back, (params, recorded["layers"]), layer, weights)[..., :length, :]
+    return through_transpose(decoder, recorded, entering, 0, layer)
 
 
 def _through(

@@ -154,9 +154,8 @@ class GatedMLP(nnx.Module):
         self.gate, self.up, self.down = linear(d, f), linear(d, f), linear(f, d)
 
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
-        x = laid(
-            self.layout, x, "position", WHOLE
-        )  # backwards, where what comes out of each device is summed
+        # For the way back: what comes out of each device is summed here.
+        x = laid(self.layout, x, "position", WHOLE)
         factors = mode.factors(self.kind, self.site)
         ways = [self._product(x, name, 1 / len(factors), mode) for name in factors]
         return laid(self.layout, self.down(sum(ways[1:], ways[0]), mode), "position", WHOLE)

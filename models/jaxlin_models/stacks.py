@@ -75,7 +75,7 @@ def keeps_apart() -> bool:
 
 def apart(tree: Tree) -> Tree:
     """Every stack of a pytree, or its shape, as one array a layer."""
-    separate: Tree = jax.tree.map(lambda a: Apart(_slices(a)), tree, is_leaf=_is_in_codes)
+    separate: Tree = jax.tree.map(lambda a: Apart(_slices(a)), tree, is_leaf=is_in_codes)
     return separate
 
 
@@ -113,7 +113,7 @@ def over_layers(
     def apply_at(carry: Carry, index: Array) -> tuple[Carry, Any]:
         return step(carry, index, from_stack(_taken(arrays, index)))
 
-    if _holds(_is_in_codes, arrays):
+    if _holds(is_in_codes, arrays):
         # A derivative would keep every layer's numbers for its way back: there they are computed again.
         apply, apply_at = jax.checkpoint(apply), jax.checkpoint(apply_at)
     if not are_apart(arrays):
@@ -225,5 +225,6 @@ def _is_apart(node: Any) -> bool:
     return isinstance(node, Apart)
 
 
-def _is_in_codes(node: Any) -> bool:
+def is_in_codes(node: Any) -> bool:
+    """Whether a node of a pytree is a parameter in codes, of one form or of several."""
     return is_packed(node) or is_mixed(node)
