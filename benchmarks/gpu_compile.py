@@ -163,6 +163,7 @@ def measure(setting: Setting, card: Card, planned: dict[str, Any] | None = None)
     job = Job(
         config, setting.tokens, setting.dtype, setting.precision, setting.policy,
         forms=models.assumed_forms(config) if setting.packed else None, layout=layout(setting, jax.devices()),
+        apart=True,
     )  # fmt: skip
     solver = Solver(K, "lanczos", 1)
     if planned is None:
@@ -202,7 +203,7 @@ def matrices_of(job: Job, size: MeshSize) -> Iterator[int]:
 
 
 def plan_here(job: Job, dial: models.Dial, solver: Solver) -> dict[str, Any]:
-    """What ``jaxlin plan`` says on this machine, a CPU, of all programs and of each: outputs and scratch."""
+    """What ``jaxlin plan --for-gpu`` says on a CPU, of all programs and of each: outputs and scratch."""
     programs: dict[str, int] = {}
     compile_here = memory_model.added_bytes
 

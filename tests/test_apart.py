@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 
@@ -15,6 +16,7 @@ from flax import nnx
 from jaxlin_models import Dial
 from jaxlin_models.stacks import Apart, are_apart
 from jaxlin_models.weights import to_huggingface
+from test_dial import windowed_decoder
 from test_offload import PASSES, assert_same, probes
 from tiny_checkpoints import prompt_ids
 
@@ -108,6 +110,19 @@ def test_no_layer_is_taken_from_a_stack(tiny_model, separate: Load):
                 line for line in text.splitlines() if "dynamic_slice" in line and result_size(line) >= largest
             ]
             assert bool(sliced) == expected
+
+
+def test_room_for_results_is_taken_in_turn(monkeypatch: pytest.MonkeyPatch):
+    """What a loop puts results into waits for its layer: the zeros of all layers at once are many."""
+    monkeypatch.setattr("jaxlin_models.keeps_apart", lambda: True)
+    job = Job(windowed_decoder().config, 256)
+    operator = abstract(job, Dial("queries_keys", "recomputed", block=16)).operator
+    assert are_apart(operator.state.weights["layers"])
+    for run, shape in zip(PASSES, (operator.input_shape, operator.output_shape), strict=True):
+        text = run.lower(operator, jax.ShapeDtypeStruct((1, *shape), operator.dtype)).as_text()
+        begun = re.findall(r"broadcast_in_dim (%\S+), dims = \[\] .*-> tensor<16x1x\d+x4xf32>", text)
+        assert len(begun) == 2  # of each layer's attention
+        assert not any(name.startswith("%cst") for name in begun)
 
 
 def model_size(model: Model) -> list[int]:

@@ -15,8 +15,10 @@ from test_svd import M, N, operator_of
 from tiny_checkpoints import prompt_ids
 
 from jaxlin.linear.fresh import Layout, send
+from jaxlin.linear.linearize import linearize
 from jaxlin.runtime.compilation_cache import check_compilation_cache, own_folder
 from jaxlin.solvers.choose import choose_method
+from jaxlin.solvers.svd import svd
 from jaxlin.verbs.layers import plan
 from jaxlin.verbs.options import Layers
 
@@ -35,6 +37,24 @@ def test_auto_does_not_compile_for_longer_than_all_rows_take():
     large = replace(small, state=jax.ShapeDtypeStruct((10**11,), np.float32))
     assert choose_method(large, 16).method == "lanczos"
     assert choose_method(small, 16, "gram").reason == "its 128 rows, streamed, give every singular value"
+
+
+def test_a_solve_compiles_its_own_programs_alone():
+    """Start, step, the two passes and what puts arrays on the device: none for one operation on the host."""
+    compiled: list[str] = []
+
+    def hear(event: str, seconds: float, **names: str) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    matrix = jnp.asarray(np.random.default_rng(2).standard_normal((37, 101)), jnp.float32)
+    operator = linearize(lambda x, matrix: matrix @ x, jnp.ones(101, jnp.float32), matrix)
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    try:
+        assert svd(operator, 3, method="lanczos").certificate.holds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(hear)
+    assert 4 <= len(compiled) <= 8
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import FAMILIES, QUICK_TO_COMPILE
 from flax import nnx
-from jaxlin_models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise
+from jaxlin_models import Decoder, DecoderConfig, Dial, ModelError, RopeConfig, blockwise, positions
 from jaxlin_models.cuts import Cut
 from tiny_checkpoints import prompt_ids
 
@@ -84,6 +85,23 @@ def test_recomputed_factors_of_the_other_policies(tiny_model: TinyModel, policy:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-6), ("bfloat16", 5e-2)])
 def test_every_setting_is_the_same_map_to_rounding(tiny_model: TinyModel, dtype: str, tolerance: float):
     assert max(differences(tiny_model("llama-biases", dtype), "llama-biases", DIALS[2])) < tolerance
+
+
+@pytest.mark.parametrize("policy", ["detached", "detached-gate", "half"])
+@pytest.mark.parametrize("most", [7, 15])  # 29 positions: five parts with one over, two that overlap
+def test_an_mlp_in_parts_is_the_same_map(tiny_model: TinyModel, policy: str, most: int):
+    """Recorded, forwards with biases, and backwards."""
+    name = "llama-biases"
+    model = tiny_model(name, "float64")
+    x = model.decoder.embed(jnp.asarray(prompt_ids(name)))
+    v, u = probes(x)
+    run = partial(passes.__wrapped__, *nnx.split(model.decoder), x, v, u, policy=policy)
+    for dial in (Dial(), DIALS[0]):
+        expected = run(dial=dial)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(positions, "POSITIONS_AT_ONCE", most)
+            found = run(dial=dial)
+        assert max(relative(b, a) for a, b in zip(expected, found, strict=True)) < 1e-13
 
 
 def test_setting_that_is_none_is_named():
@@ -197,9 +215,15 @@ def windowed_decoder() -> Decoder:
 
 
 def largest(jaxpr) -> int:
-    """Elements of the largest array that a program makes, loops and branches included."""
-    own = (variable.aval.size for equation in jaxpr.eqns for variable in equation.outvars)
-    return max([0, *own, *map(largest, inside(jaxpr))])
+    """Elements of the largest array that a program makes."""
+    return max(math.prod(shape) for shape in made(jaxpr))
+
+
+def made(jaxpr) -> Iterator[tuple[int, ...]]:
+    """Shapes of all arrays that a program makes, loops and branches included."""
+    yield from (variable.aval.shape for equation in jaxpr.eqns for variable in equation.outvars)
+    for inner in inside(jaxpr):
+        yield from made(inner)
 
 
 def inside(jaxpr) -> Iterator:
@@ -222,6 +246,23 @@ def test_nothing_of_queries_and_keys_is_as_large_as_a_score_matrix():
     small = size(Dial(attention="queries_keys", gate="recomputed", block=16))
     assert small < 512 * 512 / 4
     assert size(Dial()) >= 2 * 512 * 512  # or the walk would see nothing
+
+
+def test_an_mlp_never_holds_all_positions_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch):
+    """With gates computed again, nothing is as wide as the MLP at all positions; in whole passes that is."""
+    decoder = windowed_decoder()
+    x = jax.ShapeDtypeStruct((512, 8), jnp.float32)
+    v, u = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 512, 8), (1, 8)))
+    dial = Dial(attention="queries_keys", gate="recomputed", block=16)
+
+    def shapes() -> set[tuple[int, ...]]:
+        program = jax.make_jaxpr(partial(passes.__wrapped__, dial=dial), static_argnums=0)
+        return set(made(program(*nnx.split(decoder), x, v, u).jaxpr))
+
+    wide = {shape for shape in shapes() if shape[-2:] == (512, 12)}
+    assert wide
+    monkeypatch.setattr(positions, "POSITIONS_AT_ONCE", 64)
+    assert not {shape for shape in shapes() if shape[-2:] == (512, 12)}
 
 
 def test_coefficients_of_queries_and_keys_grow_linearly():

@@ -26,8 +26,9 @@ from tiny_gguf import write_gguf
 import jaxlin
 from jaxlin import JaxlinError
 from jaxlin.commands.main import main
-from jaxlin.planning.abstract import Job, weight_bytes
+from jaxlin.planning.abstract import Job, abstract, weight_bytes
 from jaxlin.planning.budget import Solver, choose
+from jaxlin.planning.memory import right_bytes
 from jaxlin.prompts.model import Model
 from jaxlin.runtime.mesh import parse_mesh
 
@@ -198,6 +199,16 @@ def test_what_does_not_fit_on_a_mesh_is_told_what_would(tiny_model: Callable[[st
     for memory, words in ((weights // 2, "larger tensor="), (weights + 1000, "larger sequence=")):
         with pytest.raises(JaxlinError, match=f"use a `mesh` with a {words}"):
             choose(job, Solver(4, "lanczos"), memory)
+
+
+def test_what_the_host_holds_is_shared_by_its_devices(tiny_model: Callable[[str, str], Model]):
+    """Right vectors wait in the memory of a CPU once, however many devices it is."""
+    config = tiny_model("llama", "float32").config
+    alone, spread = (
+        right_bytes(abstract(Job(config, 40, layout=layout), models.Dial()).operator, 5, apart=False)
+        for layout in (None, Layout.of(config, jax.devices() * 4, sequence=2, tensor=2))
+    )
+    assert alone == 5 * 40 * config.embed_dim * 4 == 4 * spread
 
 
 def test_groups_of_codes_are_not_divided(tmp_path: Path):

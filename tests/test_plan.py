@@ -19,11 +19,12 @@ from tiny_checkpoints import write_checkpoint
 
 from jaxlin.commands.main import main
 from jaxlin.errors import JaxlinError
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.planning import budget
 from jaxlin.planning.abstract import Job, abstract, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, candidates, choose, forecast, refusal
 from jaxlin.planning.job import choose_places, in_words, plan_job
-from jaxlin.planning.memory import tree_bytes
+from jaxlin.planning.memory import added_bytes, tree_bytes
 from jaxlin.results.store import write_tensors
 from jaxlin.runtime.sizes import parse_size, spell_size
 
@@ -370,6 +371,39 @@ def test_plan_prints_a_table_or_json(capsys):
     assert does_not["peak_bytes"] is None
     assert fits["passes"] > fits["k"] * 3
     assert math.isfinite(fits["flops"])
+
+
+def test_a_plan_for_a_gpu_leaves_out_what_waits_in_the_hosts_memory(capsys):
+    """Of right vectors at 4,096 tokens alone, what counts on a CPU; on a mesh of it, one device's part."""
+    options = ("--model", "demo-llama", "--tokens", "4096", "-k", "64", "--method", "lanczos", "--json")
+
+    def planned(*more: str) -> tuple[int, dict[str, int]]:
+        assert main(["plan", *options, "--memory", "40GB", *more]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        return figures["rows"][0]["peak_bytes"], figures["rows"][0]["phases"]
+
+    (peak, phases), (apart, others) = planned(), planned("--for-gpu")
+    right = 64 * 4096 * 128 * 4
+    assert phases["nearest tokens"] - others["nearest tokens"] == right
+    assert peak - apart >= right
+    assert phases["lanczos step"] == others["lanczos step"]
+    assert main(["plan", *options, "--for-gpu"]) == 2
+    assert "a GPU that is not here needs --memory: say what it has, like 40GB" in capsys.readouterr().err
+
+
+def test_the_ordinary_jacobian_holds_no_scores_of_all_layers():
+    """Scratch of its way back, twice as long a prompt: of T² numbers there are one layer's."""
+
+    def scratch(layers: int) -> int:
+        config = models.find_config("gemma-3-270m")
+        config = replace(config, num_layers=layers, layer_types=config.layer_types[:layers])
+        operator = abstract(Job(config, 1024, policy="none"), Dial()).operator
+        probe = jax.ShapeDtypeStruct((1, *operator.output_shape), operator.dtype)
+        return added_bytes(jax.jit(DetachedJacobian.rmatmat), operator, probe)
+
+    scores = 4 * 1024**2 * 4  # heads, T², float32
+    a_layer = (scratch(12) - scratch(6)) // 6
+    assert a_layer < 2 * scores  # that of all that is kept of a layer; with the scores it would be four
 
 
 @pytest.mark.parametrize(

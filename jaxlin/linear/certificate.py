@@ -109,8 +109,8 @@ def misfit(image: Array, s: Array, expected: Array) -> Array:
 
 
 def certify(
-    s: Float[Array, " k"],
-    residual: Float[Array, " k"],
+    s: Float[np.ndarray, " k"],
+    residual: Float[np.ndarray, " k"],
     tolerance: float,
     checks: tuple[Check, ...],
     energy: Energy,

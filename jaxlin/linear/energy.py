@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 #: Passes of the estimate: one block of probes.
 ENERGY_PASSES = 8
@@ -30,10 +29,9 @@ class Energy:
         return f"Energy({self.captured:.4g}{bar})"
 
 
-def energy_of_spectrum(s: Float[Array, " k"], spectrum: Float[Array, " m"]) -> Energy:
+def energy_of_spectrum(s: Float[np.ndarray, " k"], spectrum: Float[np.ndarray, " m"]) -> Energy:
     """From all singular values: no estimate, no error."""
-    total = jnp.sum(jnp.square(spectrum))
-    return Energy(float(jnp.where(total > 0, jnp.sum(jnp.square(s)) / total, 1.0)), 0.0)
+    return _energy(_squared(s), _squared(spectrum), 0.0)
 
 
 def leftover_probes(u: Float[np.ndarray, "k m"], seed: int) -> Float[np.ndarray, "p m"]:
@@ -52,12 +50,15 @@ def energy_of_leftover(s: Float[np.ndarray, " k"], lengths: Float[np.ndarray, " 
     with it.
     """
     squares = np.square(np.asarray(lengths, np.float64))
-    captured = float(np.sum(np.square(np.asarray(s, np.float64))))
-    return _energy(captured, float(squares.mean()), float(squares.std() / math.sqrt(len(squares))))
+    captured, rest = _squared(s), float(squares.mean())
+    return _energy(captured, captured + rest, float(squares.std() / math.sqrt(len(squares))))
 
 
-def _energy(captured: float, rest: float, error: float) -> Energy:
-    total = captured + rest
+def _squared(s: Float[np.ndarray, " k"]) -> float:
+    return float(np.sum(np.square(s, dtype=np.float64)))
+
+
+def _energy(captured: float, total: float, error: float) -> Energy:
     if total == 0:
         return Energy(1.0, 0.0)
     return Energy(captured / total, captured * error / total**2)

@@ -7,7 +7,7 @@ The functions of :mod:`jaxlin.prompts.operators` and :mod:`jaxlin.linear.operato
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from jaxlin.planning.memory import Phase, Shape, added_bytes, tree_bytes
 from jaxlin.planning.spread import spread_operator, spread_weights
 from jaxlin.prompts.operators import OrdinaryPass, ordinary_operator, record, whole_operator
 from jaxlin.prompts.readout import score
+from jaxlin.runtime.device import has_own_memory
 from jaxlin.runtime.offload import check_offload
 
 
@@ -42,6 +43,8 @@ class Job:
         offload: as in :func:`jaxlin.prompts.load`; where a dial is given, it says it of the coefficients.
         forms: how weights are written that stay quantised; none do if None.
         layout: how it lies on several devices. All bytes are then those of one of them.
+        apart: whether it is for a device with memory of its own, in which nothing counts that waits in the
+            host's; as the device is that is computed on, if not given.
 
     Raises:
         JaxlinError: an offload that is none, or not for this policy.
@@ -57,6 +60,7 @@ class Job:
     offload: str = "none"
     forms: models.Forms | None = None
     layout: Layout | None = None
+    apart: bool = field(default_factory=has_own_memory)
 
     def __post_init__(self) -> None:
         check_offload(self.offload, linear=models.POLICIES[self.policy].linear)
@@ -67,7 +71,7 @@ class Abstract:
     """A recorded operator in shapes, and the bytes that are held as long as it is.
 
     ``weights`` and ``coefficients`` are held where the programs run, ``host`` in the host's memory where that
-    is another one: everywhere but on a CPU. ``preparing`` compiles what runs before a solve, ``reading`` what
+    is another one. ``preparing`` compiles what runs before a solve, ``reading`` what
     reads k triplets in tokens after it.
     """
 
@@ -108,8 +112,8 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
     def preparing() -> list[Phase]:
         if not linear:
             return [Phase("forward pass", added_bytes(jax.jit(OrdinaryPass(graphdef)), x, weights))]
-        recording = added_bytes(record, graphdef, weights, x, dial, job.policy) - device_bytes(recorded)
-        return [Phase("recording coefficients", recording)]
+        recording = added_bytes(record, graphdef, weights, x, dial, job.policy)
+        return [Phase("recording coefficients", recording - device_bytes(recorded, apart=job.apart))]
 
     def reading(k: int) -> list[Phase]:
         rows = Shape((min(ROWS_AT_ONCE, job.config.vocab_size), job.config.embed_dim), storage)
@@ -121,7 +125,7 @@ def abstract(job: Job, dial: models.Dial) -> Abstract:
         hidden = Shape((k, job.config.embed_dim), x.dtype)
         return [nearest, Phase("scoring the vocabulary", added_bytes(score, graphdef, weights, hidden, True))]
 
-    held = device_bytes(weights), device_bytes(recorded)
+    held = device_bytes(weights, apart=job.apart), device_bytes(recorded, apart=job.apart)
     host = tree_bytes((weights, recorded)) - sum(held)
     return Abstract(operator, *held, host, preparing, reading)
 
@@ -153,9 +157,8 @@ def shapes_from(make: Callable[..., Any], *arguments: Any) -> Any:
     )
 
 
-def device_bytes(tree: Any) -> int:
-    """Bytes of the shapes that are in the device's memory: of all on a CPU, whose memory is the host's."""
-    apart = jax.default_backend() != "cpu"
+def device_bytes(tree: Any, *, apart: bool) -> int:
+    """Bytes of the shapes that are in the device's memory: of all where that is the host's."""
     return tree_bytes([leaf for leaf in jax.tree.leaves(tree) if not (apart and on_host(leaf))])
 
 
@@ -167,7 +170,7 @@ def weight_bytes(job: Job) -> int:
     Raises:
         models.ModelError: dtype and precision that do not go together.
     """
-    return device_bytes(_weights(job)[1])
+    return device_bytes(_weights(job)[1], apart=job.apart)
 
 
 def layer_bytes(job: Job) -> int:

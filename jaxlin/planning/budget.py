@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
-import jax
 import jax.numpy as jnp
 import jaxlin_models as models
 from jaxlin_models.dial import SHORT, AttentionSetting, GateSetting
@@ -106,14 +105,16 @@ def forecast(
     operator = shapes.operator
     k = min(16, *operator.shape) if solver.k is None else solver.k
     spare = None if memory is None else max(0, memory - shapes.weights - shapes.coefficients)
-    choice = choose_method(operator, k, solver.method, solver.block, given=solver.given, memory=spare)
+    choice = choose_method(
+        operator, k, solver.method, solver.block, given=solver.given, memory=spare, apart=job.apart
+    )
     checked = layouts(operator, k, estimates=choice.method in ITERATIVE)
     passes = choice.passes + sum(layout.passes for layout in checked)
     phases: list[Phase] = []
     if compiled:
-        held = right_bytes(operator, k)
+        held = right_bytes(operator, k, apart=job.apart)
         reading = [replace(phase, bytes=phase.bytes + held) for phase in shapes.reading(k)]
-        phases = shapes.preparing() + solve_phases(operator, choice, k) + reading
+        phases = shapes.preparing() + solve_phases(operator, choice, k, apart=job.apart) + reading
     probes = choice.block if choice.method == "lanczos" else operator.probes_per_pass
     policy = models.POLICIES[job.policy]
     flops = passes * models.pass_flops(job.config, job.length, dial, probes, policy)
@@ -260,7 +261,7 @@ def _way_out(job: Job, smallest: Forecast, memory: int) -> str:
     wide = jnp.promote_types(jnp.dtype(job.dtype), jnp.float32)
     right = positions * job.config.embed_dim * wide.itemsize  # of one triplet
     fewer = smallest.k - -(-(smallest.peak - memory) // right)
-    if fewer >= 1 and smallest.phases and jax.default_backend() == "cpu":
+    if fewer >= 1 and smallest.phases and not job.apart:
         return f"ask for `k` {fewer}"
     a_token = ((smallest.peak - smallest.weights) if smallest.phases else smallest.coefficients) / job.length
     tokens = int((memory - smallest.weights) / a_token)
@@ -286,8 +287,8 @@ def _offload_that_fits(job: Job, smallest: Forecast, memory: int) -> str | None:
 
 
 def _more_offloads(job: Job) -> tuple[str, ...]:
-    """What could be offloaded beyond what is: nothing where the host's memory is the device's, on a CPU."""
-    if jax.default_backend() == "cpu" or not models.POLICIES[job.policy].linear:
+    """What could be offloaded beyond what is: nothing where the host's memory is the device's."""
+    if not job.apart or not models.POLICIES[job.policy].linear:
         return ()
     return OFFLOADS[OFFLOADS.index(job.offload) + 1 :]
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxlin_models.sharding import held_by_one
 from jaxtyping import PyTree
 
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.runtime.mesh import sharing_memory
 from jaxlin.solvers.choose import MethodChoice
 from jaxlin.solvers.examine import layouts
 from jaxlin.solvers.lanczos import ROOM, shapes, step
@@ -49,26 +51,35 @@ def added_bytes(function: Callable[..., Any], *arguments: Any) -> int:
     return int(analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes)
 
 
-def right_bytes(operator: DetachedJacobian, k: int) -> int:
-    """Of k right vectors, where the host's memory, in which they wait, is the device's too: on a CPU."""
-    if jax.default_backend() != "cpu":
-        return 0
-    return k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
+def right_bytes(operator: DetachedJacobian, k: int, *, apart: bool) -> int:
+    """Of k right vectors, which wait in the host's memory, what counts as a device's."""
+    vectors = k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
+    return 0 if apart else vectors // _sharing(operator)
 
 
-def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int) -> list[Phase]:
+def _sharing(operator: DetachedJacobian) -> int:
+    """How many devices have the host's memory between them, where it is theirs."""
+    mesh = getattr(getattr(operator.x, "sharding", None), "mesh", None)
+    return sharing_memory(mesh if isinstance(mesh, Mesh) else None)
+
+
+def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int, *, apart: bool) -> list[Phase]:
     """The phases of :func:`jaxlin.solvers.svd`, and of reading its result in tokens and writing it.
 
     Args:
         operator: the map, of which only shapes are looked at.
         choice: method and block.
         k: how many triplets.
+        apart: whether the device has memory of its own.
     """
     m, n = operator.shape
     wide = jnp.dtype(solver_dtype(operator.dtype))
     probes = operator.probes_per_pass
-    right = right_bytes(operator, k)
+    right = right_bytes(operator, k, apart=apart)
     chunk = probes * n * wide.itemsize
+
+    def on_host(count: int) -> int:  # what counts of it as the device's
+        return 0 if apart else count // _sharing(operator)
 
     @cache
     def forward(b: int) -> int:
@@ -89,17 +100,17 @@ def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int) -> li
     elif choice.method == "power":
         narrow = _if_narrow(operator, chunk // 2)
         passes = chunk + max(forward(probes) + narrow, backward(probes) + _if_narrow(operator, chunk))
-        phases = [Phase("power step", (choice.bytes_needed if right else 0) + passes)]
+        phases = [Phase("power step", on_host(choice.bytes_needed) + passes)]
+    elif choice.method == "gram":
+        phases = [Phase("gram", on_host(choice.bytes_needed) + backward(probes))]
     else:
         phases = [Phase(choice.method, choice.bytes_needed + backward(probes))]
     pulling, checking = layouts(operator, k, estimates=choice.method in ITERATIVE)
     vector = n * operator.dtype.itemsize
-    on_host = 3 * n * wide.itemsize if right else 0  # of one vector, held against its image
-    back = state + right + backward(pulling.size) + on_host
-    ahead = state + right + forward(checking.size) + on_host
-    if right:  # probes are put together on the host, which is the device
-        ahead += checking.size * vector
-    ahead += checking.size * vector
+    compared = on_host(3 * n * wide.itemsize)  # of one vector, held against its image
+    back = state + right + backward(pulling.size) + compared
+    ahead = state + right + forward(checking.size) + compared
+    ahead += checking.size * vector + on_host(checking.size * vector)  # probes are put together on the host
     phases += [Phase("pulling left vectors back", back), Phase("checking residuals", ahead)]
     return phases
 

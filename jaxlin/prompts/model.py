@@ -27,6 +27,7 @@ from jaxlin.prompts.readout import Readout
 from jaxlin.prompts.recording import Recording
 from jaxlin.prompts.text import Prompt, up_to
 from jaxlin.results.labels import Labels
+from jaxlin.runtime.device import has_own_memory
 from jaxlin.runtime.offload import check_offload
 
 
@@ -83,7 +84,7 @@ class Model(Readout):
         """Bytes of a device's memory that the weights hold: 0 as long as they are not read."""
         if "decoder" not in self.__dict__:
             return 0
-        apart = jax.default_backend() != "cpu"
+        apart = has_own_memory()
         leaves = jax.tree.leaves(nnx.state(self.decoder))
         return sum(held_by_one(leaf) for leaf in leaves if not (apart and on_host(leaf)))
 

@@ -9,6 +9,8 @@ from jax.typing import DTypeLike
 from jaxlin_models.decoder import LOGICAL_AXES, key_of
 from jaxlin_models.sharding import Layout, held_by_one
 
+from jaxlin.runtime.device import has_own_memory
+
 
 def chosen_forms(
     checkpoint: models.Checkpoint,
@@ -49,7 +51,7 @@ def unpacked_bytes(
 ) -> int:
     """Bytes of the weights as numbers, where programs run, that one device has."""
     _, weights = models.abstract_decoder(config, jax.numpy.dtype(dtype))
-    apart = offload and jax.default_backend() != "cpu"
+    apart = offload and has_own_memory()
     held = 0
     for path, leaf in nnx.to_flat_state(weights):
         if not (apart and path[0] == "layers"):

@@ -102,11 +102,13 @@ class PlanResult:
         memory: bytes that may be used.
         backend: what the programs were compiled for: ``cpu``, ``gpu``.
         jobs: one for each model and length.
+        for_gpu: whether they are for a GPU, whatever the programs were compiled for.
     """
 
     memory: int
     backend: str
     jobs: tuple[PlannedJob, ...]
+    for_gpu: bool = False
 
     def __repr__(self) -> str:
         fits = sum(job.fits for job in self.jobs)
@@ -118,13 +120,14 @@ class PlanResult:
     def summary(self) -> dict[str, Any]:
         """All figures in plain numbers and words."""
         rows = [asdict(job) for job in self.jobs]
-        return {"memory": self.memory, "backend": self.backend, "rows": rows}
+        return {"memory": self.memory, "backend": self.backend, "for_gpu": self.for_gpu, "rows": rows}
 
     def table(self) -> RenderableType:
         """The jobs as a table, and in words why some do not fit."""
         spread = any(job.mesh is not None for job in self.jobs)
-        each = " on each device" if spread else ""
-        title = f"in {spell_size(self.memory)}{each}, compiled for {self.backend}; sizes in GB"
+        where = " of a GPU" if self.for_gpu else ""
+        where += " on each device" if spread else ""
+        title = f"in {spell_size(self.memory)}{where}, compiled for {self.backend}; sizes in GB"
         table = Table(
             title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
         )

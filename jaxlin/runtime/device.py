@@ -58,6 +58,11 @@ def device() -> jax.Device:
     return chosen if isinstance(chosen, jax.Device) else jax.local_devices()[0]
 
 
+def has_own_memory() -> bool:
+    """Whether the device's memory is another one than the host's: everywhere but on a CPU."""
+    return bool(jax.default_backend() != "cpu")
+
+
 def driver_is_loaded(folder: Path = Path("/proc/driver/nvidia")) -> bool:
     """Whether the kernel has NVIDIA's driver."""
     return folder.exists()

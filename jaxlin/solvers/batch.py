@@ -85,10 +85,10 @@ def svd_together(
         checks += prompt_checks(operator.labels)
         checks.append(stagnation(math.inf if triplets.moved is None else triplets.moved, tolerance))
         energy = energy_of_leftover(s, fresh.leftover)
-        certificate = certify(jnp.asarray(s), jnp.asarray(residual), tolerance, tuple(checks), energy)
+        certificate = certify(s, residual, tolerance, tuple(checks), energy)
         results.append(
             SVDResult(
-                U=fresh.u,
+                U=jnp.asarray(fresh.u),
                 s=jnp.asarray(s),
                 V=fresh.v,
                 residuals=jnp.asarray(residual),
@@ -119,7 +119,7 @@ class _Request:
 class _Fresh:
     """One prompt's triplets in their shapes, and what fresh passes made of them and of the checks' probes."""
 
-    u: Array
+    u: np.ndarray
     s: Float[np.ndarray, " k"]
     v: np.ndarray
     residual: Float[np.ndarray, " k"]
@@ -208,7 +208,7 @@ def _checked(
         [
             jnp.concatenate(
                 [
-                    u.astype(operator.dtype),
+                    jnp.asarray(u, operator.dtype),
                     u0[None],
                     jnp.asarray(left, operator.dtype).reshape(-1, *operator.output_shape),
                 ]
@@ -220,7 +220,7 @@ def _checked(
     again = batch.matmat(jnp.stack([v[None] for _, v in probes]))
     precision = solver_dtype(maps[0].dtype)
     lengths = _lengths(pulled[:, k + 1 :].astype(precision))
-    s, us, vs = (jnp.stack([jnp.asarray(each[place]) for each in triplets]) for place in (1, 0, 2))
+    s, us, vs = (jnp.asarray(np.stack([each[place] for each in triplets])) for place in (1, 0, 2))
     left, right = _misfits(images[:, :k], s, us), _misfits(pulled[:, :k], s, vs)
     residual = np.asarray(jnp.hypot(left, right))
     return [

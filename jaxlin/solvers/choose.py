@@ -13,7 +13,7 @@ import psutil
 
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
-from jaxlin.runtime.device import device
+from jaxlin.runtime.device import device, has_own_memory
 from jaxlin.runtime.hosts import least
 from jaxlin.runtime.sizes import spell_size
 from jaxlin.solvers.matfree import first_steps
@@ -69,6 +69,7 @@ def choose_method(
     *,
     given: Collection[str] = (),
     memory: int | None = None,
+    apart: bool | None = None,
 ) -> MethodChoice:
     """Choose a method for the top k of this operator, or check the one asked for.
 
@@ -85,6 +86,7 @@ def choose_method(
         given: which other arguments of :func:`jaxlin.svd` are given, by their names in
             :data:`jaxlin.solvers.methods.USED_BY`.
         memory: what may be used beside the model, in bytes; what is free if None.
+        apart: whether it is for a device with memory of its own, and not for a CPU; as this one is if None.
 
     Raises:
         JaxlinError: k or block out of range, an unknown method, one that does not use what is given, or
@@ -106,11 +108,12 @@ def choose_method(
     dense, kept = _DENSE_COPIES * m * n * itemsize, k * n * itemsize
     lanczos_passes = min(2 * math.ceil(_STEPS_PER_TRIPLET * k + _STEPS_BESIDE), 2 * m)
     free = free_bytes() if memory is None else memory
+    apart = has_own_memory() if apart is None else apart
     why = quick = ""
     if method == "auto":
         fits = dense <= min(_DENSE_BYTES, free // 2)
         few = lanczos_passes < m
-        whole, stepwise = _seconds(operator, lanczos_passes, block)
+        whole, stepwise = _seconds(operator, lanczos_passes, block, _RATE_BESIDE if apart else _RATE)
         method = "lanczos" if few and stepwise <= whole else "dense" if fits else "gram"
         if method not in possible:
             method = possible[0]
@@ -143,13 +146,12 @@ def choose_method(
     return MethodChoice("lanczos", reason, lanczos_passes, kept, block)
 
 
-def _seconds(operator: DetachedJacobian, passes: int, block: int) -> tuple[float, float]:
+def _seconds(operator: DetachedJacobian, passes: int, block: int, rate: float) -> tuple[float, float]:
     """At most how long all rows take with what is made of them, and lanczos with its compilation.
 
     From shapes: a pass takes at most two operations for each number that it could read and each position.
     """
     m, n = operator.shape
-    rate = _RATE if jax.default_backend() == "cpu" else _RATE_BESIDE
     numbers = sum(math.prod(getattr(leaf, "shape", ())) for leaf in jax.tree.leaves(operator.state))
     positions = operator.input_shape[0] if len(operator.input_shape) > 1 else 1
     alone = 2 * numbers * positions / rate

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -22,6 +21,7 @@ from jaxlin.linear.energy import (
 )
 from jaxlin.linear.fresh import Layout, send
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.vectors import quietly
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.solvers.recover import factorise, refuse_nonfinite
 from jaxlin.solvers.result import Triplets
@@ -29,22 +29,22 @@ from jaxlin.solvers.result import Triplets
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """Triplets in their shapes, with what fresh passes say of them.
+    """Triplets in their shapes, on the host, with what fresh passes say of them.
 
     Attributes:
         u: left vectors [k, …], ⟨u, y⟩ ≥ 0.
         s: values [k], falling.
-        v: right vectors [k, …], on the host.
+        v: right vectors [k, …].
         residual: √(‖Jv − σu‖² + ‖Jᵀu − σv‖²) [k].
         checks: those of the operator.
         energy: what the triplets capture of ‖J‖².
         passes: that it took.
     """
 
-    u: Array
-    s: Array
+    u: np.ndarray
+    s: np.ndarray
     v: np.ndarray
-    residual: Array
+    residual: np.ndarray
     checks: tuple[Check, ...]
     energy: Energy
     passes: int
@@ -92,21 +92,22 @@ def examine(
     def probe(number: int) -> np.ndarray:
         return np.asarray(others[number] if number < 3 else v[number - 3], operator.dtype)
 
-    values = np.asarray(s)
     for number, image in send(operator.matmat, probe, forward, progress, "checking residuals", "triplets"):
         if number < 3 or number == forward.count:
             images.append(image)
         elif number < forward.count:
-            left[number - 3] = misfit_of(image, float(values[number - 3]), np.asarray(u[number - 3]))
+            left[number - 3] = misfit_of(image, float(s[number - 3]), u[number - 3])
     if estimates:
-        energy = energy_of_leftover(values, pulled.leftover)
+        energy = energy_of_leftover(s, pulled.leftover)
     else:
-        energy = energy_of_spectrum(s, jnp.asarray(triplets.spectrum))
+        energy = energy_of_spectrum(s, np.asarray(triplets.spectrum))
+    with quietly():
+        residual = np.hypot(left, pulled.right).astype(s.dtype)
     return Examined(
         u=u,
         s=s,
         v=v,
-        residual=jnp.asarray(np.hypot(left, pulled.right), s.dtype),
+        residual=residual,
         checks=checks_of(operator, probes, images, pulled.of_check),
         energy=energy,
         passes=backward.passes + forward.passes,
@@ -126,8 +127,7 @@ class _Pulled:
             self._rows = np.empty((self._k, operator.shape[1]), self._precision)
         else:
             self._shaped = shaped(operator, triplets.u, triplets.s, triplets.v)
-            self._left = np.asarray(self._shaped[0]).reshape(self._k, -1)
-            self._values = np.asarray(self._shaped[1])
+            self._left = self._shaped[0].reshape(self._k, -1)
         self._others = check.reshape(1, -1)
         if seed is not None:
             self._others = np.concatenate([self._others, leftover_probes(self._left, seed)])
@@ -146,13 +146,13 @@ class _Pulled:
         if other < 0 and self._given.v is None:
             self._rows[number] = row.reshape(-1)
         elif other < 0:
-            self.right[number] = misfit_of(row, float(self._values[number]), self._shaped[2][number])
+            self.right[number] = misfit_of(row, float(self._shaped[1][number]), self._shaped[2][number])
         elif other == 0:
             self.of_check = row
         elif other < len(self._others):
             self.leftover[other - 1] = np.linalg.norm(np.asarray(row, np.float64))
 
-    def triplets(self) -> tuple[Array, Array, np.ndarray]:
+    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """u, s, v in their shapes. Of recovered ones Jᵀu = σv holds: that is what they are made from."""
         if self._given.v is not None:
             return self._shaped
@@ -165,8 +165,8 @@ def shaped(
     u: Float[Array | np.ndarray, "k m"],
     s: Float[Array | np.ndarray, " k"],
     v: Float[Array | np.ndarray, "k n"],
-) -> tuple[Array, Array, np.ndarray]:
-    """Triplets in their shapes, with signs such that ⟨u, y⟩ ≥ 0; the right ones on the host."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triplets in their shapes, on the host, with signs such that ⟨u, y⟩ ≥ 0."""
     precision = solver_dtype(operator.dtype)
     left = np.asarray(u, precision)
     overlap = left @ np.asarray(operator.y, precision).ravel()
@@ -176,7 +176,7 @@ def shaped(
         right = right.copy()
     right *= sign
     return (
-        jnp.asarray((left * sign).reshape(-1, *operator.output_shape)),
-        jnp.asarray(s, precision),
+        (left * sign).reshape(-1, *operator.output_shape),
+        np.asarray(s, precision),
         right.reshape(-1, *operator.input_shape),
     )

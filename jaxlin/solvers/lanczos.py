@@ -110,11 +110,14 @@ def _ritz(state: LanczosState, request: Request, operator: DetachedJacobian) -> 
 
 def start(operator: DetachedJacobian, b: int, seed: int) -> LanczosState:
     """The state before the first step, at b random orthonormal left vectors."""
-    precision = solver_dtype(operator.dtype)
-    m, n = operator.shape
+    state: LanczosState = beside(operator.x, _start(*operator.shape, b, solver_dtype(operator.dtype), seed))
+    return state
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _start(m: int, n: int, b: int, precision: jnp.dtype, seed: int | Array) -> LanczosState:
     like = shapes(m, n, b, ROOM, precision)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    state: LanczosState = beside(operator.x, zeros)
+    state: LanczosState = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
     first, _ = _fresh_left(jnp.zeros((b, m), precision), jnp.zeros(b, bool), state.basis, seed, 0)
     return replace(state, basis=state.basis.at[0].set(first))
 

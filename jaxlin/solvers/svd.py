@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlin.errors import JaxlinError
 from jaxlin.linear.certificate import Check, certify
@@ -97,16 +98,16 @@ def svd(
     if verify_seed is not None:
         again, _, more = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += more
-        difference = float(jnp.abs(again.s - s).max() / s[0])
+        difference = float(np.abs(again.s - s).max() / (s[0] or 1))
         checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
     # Here what is known of the prompt goes over from ``operator`` to its result.
     return SVDResult(
-        U=found.u,
-        s=s,
+        U=jnp.asarray(found.u),
+        s=jnp.asarray(s),
         V=found.v,
-        residuals=found.residual,
+        residuals=jnp.asarray(found.residual),
         spectrum=triplets.spectrum,
         method=chosen.method,
         passes=passes,
@@ -130,12 +131,12 @@ def _solve(operator: DetachedJacobian, method: str, request: Request) -> tuple[E
     checked = 0
     for triplets in SOLVERS[method](operator, request):
         found = examine(operator, triplets, request.seed, request.progress)
-        if not bool(jnp.isfinite(found.residual).all()):
+        if not np.isfinite(found.residual).all():
             raise JaxlinError(
                 "the operator's passes return NaN, infinity, or numbers whose squares are infinite: check "
                 "the weights, or use a wider dtype"
             )
         checked += found.passes
-        if bool((found.residual <= request.tolerance * found.s[0]).all()):
+        if (found.residual <= request.tolerance * found.s[0]).all():
             break
     return found, triplets, triplets.passes + checked

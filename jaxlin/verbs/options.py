@@ -253,10 +253,10 @@ class Plan(Verb, verb="plan"):
     """What a job would cost, from config.json and the length of a prompt alone: no weight is read.
 
     It says the method, the setting of the memory dial, the passes, the peak memory and the number of
-    operations. Programs are compiled for this machine, so on a CPU the memory is that of a CPU. A job that
-    does not fit is an answer too: the exit code is 0.
+    operations. It is for the machine that it runs on; with --for-gpu for a GPU, which need not be there. A
+    job that does not fit is an answer too: the exit code is 0.
 
-    Example: jaxlin plan --model gemma-3-4b llama-3.1-8b --tokens 400 4096 32768 --memory 40GB
+    Example: jaxlin plan --model gemma-3-4b llama-3.1-8b --tokens 400 4096 32768 --for-gpu --memory 40GB
     """
 
     beside = (Work,)
@@ -344,6 +344,14 @@ class Plan(Verb, verb="plan"):
             help="memory that may be used, like 40GB or 40GiB; what is free here by default",
         ),
     ] = None
+    for_gpu: Annotated[
+        bool,
+        Option(
+            group="memory",
+            help="plan for a GPU with this `memory` of its own, in which nothing counts that waits in the "
+            "host's, like right vectors. The programs are those of this machine",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,13 @@ import jax
 from jaxlin_models import DecoderConfig, find_config
 from jaxlin_models.sharding import Layout
 
+from jaxlin.errors import JaxlinError
 from jaxlin.planning.abstract import Job, weight_bytes
 from jaxlin.planning.budget import Forecast, Solver, check_length, forecasts, refusal
 from jaxlin.planning.stored import UNPACKED, Stored, stored
 from jaxlin.prompts.load import layout_of
 from jaxlin.results.plan import PlannedJob, PlanResult
+from jaxlin.runtime.device import has_own_memory
 from jaxlin.runtime.mesh import make_room, parse_mesh
 from jaxlin.runtime.progress import Progress, silent
 from jaxlin.runtime.sizes import parse_size
@@ -27,13 +29,16 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
     """Every model at every length: the first dtype and setting of the dial that fits.
 
     Raises:
-        JaxlinError: a model that cannot be found, or a length that it does not have.
+        JaxlinError: a model that cannot be found, a length that it does not have, or a GPU that is not here
+            and whose memory is not given.
     """
     lengths = (options.tokens,) if isinstance(options.tokens, int) else options.tokens
     names = (options.model,) if isinstance(options.model, str) else options.model
     meshes = (options.mesh,) if isinstance(options.mesh, str) else options.mesh or (None,)
     sizes = {mesh: None if mesh is None else parse_mesh(mesh) for mesh in meshes}
     make_room(max((size.count for size in sizes.values() if size is not None), default=1))
+    if options.for_gpu and options.memory is None and not has_own_memory():
+        raise JaxlinError("a plan for a GPU that is not here needs `memory`: say what it has, like 40GB")
     memory = free_bytes() if options.memory is None else parse_size(options.memory)
     if options.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -53,7 +58,7 @@ def plan_jobs(options: Plan, progress: Progress = silent) -> PlanResult:
         progress("compiling", len(jobs), len(asked), f"{name} at {length} tokens")
         jobs.append(plan_one(name, configs[name], length, options, memory, held[name], layouts[name, mesh]))
     progress("compiling", len(jobs), len(asked), "done")
-    return PlanResult(memory, jax.default_backend(), tuple(jobs))
+    return PlanResult(memory, jax.default_backend(), tuple(jobs), for_gpu=options.for_gpu)
 
 
 def plan_one(
@@ -69,7 +74,10 @@ def plan_one(
     solver = Solver(options.k, options.method)
     misfits = []
     for dtype in _TRIED if options.dtype is None else (options.dtype,):
-        job = Job(config, length, dtype, options.precision, offload=options.offload, layout=layout)
+        job = Job(
+            config, length, dtype, options.precision, offload=options.offload, layout=layout,
+            apart=options.for_gpu or has_own_memory(),
+        )  # fmt: skip
         packed = held.forms is not None and (held.at_once or weight_bytes(job) > memory)
         job = replace(job, forms=held.forms) if packed else job
         weights = held.name if packed else UNPACKED

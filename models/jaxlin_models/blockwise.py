@@ -33,6 +33,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxlin_models.cuts import Cut, Index
 from jaxlin_models.modules import Leaf, soft_cap
+from jaxlin_models.positions import zeros_after
 from jaxlin_models.precision import contract
 from jaxlin_models.sharding import SEQUENCE, Layout
 
@@ -177,8 +178,7 @@ def _mixed(frozen: QueriesKeys, values: Array) -> Array:
 
         return _sum(one, *frozen.cut.visible_key_blocks(i, frozen.reach))
 
-    mixed: Array = jax.lax.map(attend, _here(frozen))
-    return mixed
+    return _each(attend, _here(frozen), values)
 
 
 def _given(frozen: QueriesKeys, cotangent: Array) -> Array:
@@ -193,8 +193,20 @@ def _given(frozen: QueriesKeys, cotangent: Array) -> Array:
         first, last = frozen.cut.seeing_query_blocks(j, frozen.reach)
         return _sum(one, jnp.maximum(first, start), jnp.minimum(last, end))
 
-    given: Array = jax.lax.map(gather, jnp.arange(frozen.cut.blocks))
-    return given
+    return _each(gather, jnp.arange(frozen.cut.blocks), cotangent)
+
+
+def _each(one: Callable[[Array], Array], numbers: Int[Array, " n"], after: Array) -> Array:
+    """``one`` of each number, side by side, as ``jax.lax.map`` gives it, in room taken after ``after``."""
+    like = jax.eval_shape(one, numbers[0])
+
+    def put(i: Array, done: Array) -> Array:
+        filled: Array = jax.lax.dynamic_update_index_in_dim(done, one(numbers[i]), i, axis=0)
+        return filled
+
+    room = zeros_after(after, (len(numbers), *like.shape), like.dtype)
+    done: Array = jax.lax.fori_loop(0, len(numbers), put, room)
+    return done
 
 
 def _here(frozen: QueriesKeys) -> Array:

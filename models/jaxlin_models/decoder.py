@@ -78,6 +78,11 @@ LOGICAL_AXES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: What a derivative keeps of a layer: the results of products with weights. Probabilities, and what is made
+#: element by element, it computes again: it takes no longer, and T² numbers are those of one layer at a time.
+KEPT = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+
+
 def key_of(path: tuple[Hashable, ...]) -> str:
     """A parameter's name, with points between."""
     return ".".join(str(part) for part in path)
@@ -223,12 +228,14 @@ class Decoder(nnx.Module):
     def __call__(self, x: Float[Array, "... t d"], mode: Mode | None = None) -> Float[Array, "... t d"]:
         """Hidden states [..., T, d] of all positions, after the final norm.
 
+        Its derivative keeps what :data:`KEPT` says of each layer, which is linear in T.
+
         Args:
             x: embeddings as they enter layer 0, in the working dtype.
             mode: how coefficients are obtained, ``Plain()`` or ``Detached(policy)``; plain if not given.
         """
         mode = Plain() if mode is None else mode
-        return self.run(x, lambda _: mode)[0]
+        return self.run(x, lambda _: mode, kept_on_the_way=KEPT)[0]
 
     def run(
         self,
@@ -238,6 +245,8 @@ class Decoder(nnx.Module):
         position: int | Int[Array, ""] | None = None,
         positions_of: Callable[[Int[Array, ""]], Positions] | None = None,
         enter: Callable[[Array, Int[Array, ""]], Array] | None = None,
+        *,
+        kept_on_the_way: Callable[..., Any] | None = None,
     ) -> tuple[Float[Array, "... d"], Recorded]:
         """The one pass behind forward, detached forward, record and replay.
 
@@ -249,6 +258,8 @@ class Decoder(nnx.Module):
             positions_of: what each layer knows about positions; :meth:`positions` of x if None.
             enter: (what enters a layer, the layer's number) -> what is to enter it instead; what leaves the
                 last layer goes through it too, with the number of layers.
+            kept_on_the_way: which values a derivative of the pass keeps, as ``jax.checkpoint`` is told; all
+                that it needs if None.
 
         Returns:
             the output, and the coefficients kept on the way (stacked over layers).
@@ -269,6 +280,8 @@ class Decoder(nnx.Module):
             kept = laid_coefficients(self.layout, mode.kept)
             return x, to_stack(kept, offload=mode.dial.offload)
 
+        if kept_on_the_way is not None:
+            step = jax.checkpoint(step, policy=kept_on_the_way)
         x, kept = over_layers(step, x, (params, recorded["layers"]), self.config.num_layers)
         x = enter(x, jnp.asarray(self.config.num_layers))[..., :length, :]
         final = mode_for(recorded["final"])

@@ -109,6 +109,10 @@ class Mode(Protocol):
         """In what form coefficients are to be computed, where this mode computes them."""
 
     @property
+    def differentiated(self) -> bool:
+        """Whether JAX may be asked for a derivative; what has its coefficients is transposed at most."""
+
+    @property
     def kept(self) -> Mapping[str, Coefficient]:
         """The coefficients this mode was asked for and kept; empty unless it records."""
 
@@ -134,6 +138,10 @@ class Plain:
     @property
     def dial(self) -> Dial:
         return Dial()
+
+    @property
+    def differentiated(self) -> bool:
+        return True
 
     @property
     def kept(self) -> Mapping[str, Coefficient]:
@@ -206,6 +214,10 @@ class Record(Plain):
         return self._dial
 
     @property
+    def differentiated(self) -> bool:
+        return False
+
+    @property
     def kept(self) -> Mapping[str, Coefficient]:
         return self._kept
 
@@ -223,6 +235,10 @@ class Replay(Plain):
 
     recorded: Mapping[str, Coefficient]
     biases: bool
+
+    @property
+    def differentiated(self) -> bool:
+        return False
 
     def coefficient(self, kind: str, site: str, name: str, compute: Callable[[], Coefficient]) -> Coefficient:
         return self.recorded[f"{site}.{name}"]

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxlin_models.config import DecoderConfig
 from jaxlin_models.detach import Mode, Plain
+from jaxlin_models.positions import by_positions
 from jaxlin_models.precision import contract
 from jaxlin_models.sharding import WHOLE, Layout, laid
 
@@ -156,21 +157,36 @@ class GatedMLP(nnx.Module):
     def __call__(self, x: Float[Array, "... d"], mode: Mode) -> Float[Array, "... d"]:
         # For the way back: what comes out of each device is summed here.
         x = laid(self.layout, x, "position", WHOLE)
-        factors = mode.factors(self.kind, self.site)
-        ways = [self._product(x, name, 1 / len(factors), mode) for name in factors]
-        return laid(self.layout, self.down(sum(ways[1:], ways[0]), mode), "position", WHOLE)
+        names = mode.factors(self.kind, self.site)
+        share = 1 / len(names)
+        frozen = {name: self._coefficient(x, name, share, mode) for name in names}
 
-    def _product(
+        def product(x: Array, frozen: Mapping[str, Any]) -> Array:
+            ways = [self._product(x, name, share, frozen[name], mode) for name in names]
+            return self.down(sum(ways[1:], ways[0]), mode)
+
+        divided = self.layout is not None and self.layout.sequence > 1  # then no device has many positions
+        whole = divided or mode.differentiated
+        added = product(x, frozen) if whole else by_positions(product, x, frozen)
+        return laid(self.layout, added, "position", WHOLE)
+
+    def _coefficient(
         self, x: Float[Array, "... d"], name: str, share: float, mode: Mode
-    ) -> Float[Array, "... f"]:
-        """This share of act(g)·up, with the factor ``name`` as the coefficient."""
+    ) -> Float[Array, "... f"] | GateInput:
+        """The factor ``name``, or what it comes from."""
 
         def compute() -> Array | GateInput:
             if mode.dial.gate == "recomputed":
                 return GateInput(x.astype(self.gate.dtype))
             return self._factor(x, name, share).astype(self.gate.dtype)
 
-        frozen = mode.coefficient(self.kind, self.site, name, compute)
+        frozen: Array | GateInput = mode.coefficient(self.kind, self.site, name, compute)
+        return frozen
+
+    def _product(
+        self, x: Float[Array, "... d"], name: str, share: float, frozen: Array | GateInput, mode: Mode
+    ) -> Float[Array, "... f"]:
+        """This share of act(g)·up, with the factor ``name`` as the coefficient."""
         factor = self._factor(frozen.hidden, name, share) if isinstance(frozen, GateInput) else frozen
         live = self.up if name == "gate" else self.gate
         return laid(self.layout, factor * live(x, mode), "position", "mlp")
