@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 # Set before anything imports jax: tests never need a GPU, and children inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -47,12 +47,11 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
-from beartype.roar import BeartypeException
 from jaxtyping import install_import_hook, jaxtyped
 from tiny_checkpoints import prompt_ids, write_checkpoint
 
 #: Annotations that say shapes, which may have to agree with each other.
-_SHAPES = re.compile(r"\b(Float|Int|Bool|Num|Shaped|PyTree|Inexact)\[")
+_SHAPES = re.compile(r"\b(Float|U?Int\d*|Bool|Key|Shaped|PyTree)\[")
 
 
 def checked(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -63,7 +62,8 @@ def checked(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def decorate(thing: Any) -> Any:
         if inspect.isfunction(thing) and not _SHAPES.search(str(thing.__annotations__)):
-            with suppress(BeartypeException):  # of names that only a type checker has
+            with suppress(NameError, AttributeError):  # of names that only a static checker has
+                get_type_hints(thing)
                 return typechecker(thing)
         return jaxtyped(typechecker=typechecker)(thing)
 
