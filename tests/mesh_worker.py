@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import jaxlin_models.slices
 import numpy as np
 from flax import nnx
-from jaxlin_models import Dial
+from jaxlin_models import Dial, positions
 from jaxlin_models.gguf.tensors import GgufTensors
 from jaxlin_models.sharding import by_columns
 from jaxlin_models.stacks import are_apart
@@ -85,6 +85,9 @@ def maps(one: Callable[[], Model], on: Callable[[str], Model]) -> Iterator[tuple
             expected[policy] = one().jacobian(IDS, policy=policy)
         ours = on(mesh).jacobian(IDS, policy=policy, dial=None if policy == "none" else dial)
         yield f"{policy} {dial.attention} {dial.gate} {mesh}", apart_of(ours, expected[policy])
+    with unittest.mock.patch.object(positions, "POSITIONS_AT_ONCE", 4):
+        ours = on("tensor=2").jacobian(IDS, dial=Dial(gate="recomputed"))
+        yield "MLPs in parts", apart_of(ours, expected["detached"])
 
 
 def collectives(program: Any) -> list[tuple[str, list[int]]]:

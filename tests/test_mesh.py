@@ -77,7 +77,7 @@ def found(eight: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
 
 def test_maps_are_those_of_one_device(found: Mapping[str, Any]):
     """Under every policy, at every setting of the dial, on 2, 4 and 8 devices; apart, and converted."""
-    assert len(found["maps"]) == 11
+    assert len(found["maps"]) == 12
     for case, error in found["maps"].items():
         assert error < ROUNDING, case
     assert found["apart"] < ROUNDING

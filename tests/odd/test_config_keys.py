@@ -217,6 +217,8 @@ def try_every_key(family: Family) -> tuple[list[str], set[str]]:
         model_type = "gemma3_text" if text else family.type
         config = family.config["text_config"] if text else family.config
         for changes, possible in rounds(model_type, config):
+            if text and not possible:  # gemma3_text by itself has tried them
+                continue
             verdicts = {key: family.verdict({key: value}, text=text) for key, value in changes.items()}
             refused |= {key for key, verdict in verdicts.items() if verdict == "refused"}
             none = {key: changes[key] for key, verdict in verdicts.items() if verdict == "same"}
