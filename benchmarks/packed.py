@@ -128,7 +128,7 @@ def plans(tokens: list[int], memories: list[str]) -> list[dict[str, Any]]:
     """What ``plan`` says of larger models in codes."""
     rows = []
     for memory in memories:
-        found = jaxlin.plan(LARGE, tokens, memory=memory, weights="packed").summary()
+        found = jaxlin.plan(LARGE, tokens, memory=memory, weights="packed", for_gpu=True).summary()
         rows += [{"memory": memory, **row} for row in found["rows"]]
     return rows
 
