@@ -26,14 +26,14 @@ from jaxlin.runtime.environment import environment
 from jaxlin.solvers.choose import choose_method
 
 #: Model, most tokens of a prompt.
-SUBJECTS = (("gemma-3-270m", 64), ("gemma-3-270m", 24), ("demo-qwen", 64))
+SUBJECTS = (("gemma-3-270m", 64), ("demo-qwen", 64))
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("-k", type=int, default=8)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
