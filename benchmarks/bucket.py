@@ -2,8 +2,8 @@
 
     python benchmarks/bucket.py --json benchmarks/bucket.json
 
-Both ways make the same results with the same compiled maps, certificates, predictions and files included. One
-after the other is what ``--block`` asks for; it is given the block that a prompt alone would have.
+Both make the same results, certificates, predictions and files included; a first round compiles for both.
+One after the other is what ``--block`` asks for; it is given the block that a prompt alone would have.
 """
 
 from __future__ import annotations

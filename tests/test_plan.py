@@ -374,7 +374,7 @@ def test_plan_prints_a_table_or_json(capsys):
 
 
 def test_a_plan_for_a_gpu_leaves_out_what_waits_in_the_hosts_memory(capsys):
-    """Of right vectors at 4,096 tokens alone, what counts on a CPU; on a mesh of it, one device's part."""
+    """Right vectors, which count on a CPU; what programs take is the same."""
     options = ("--model", "demo-llama", "--tokens", "4096", "-k", "64", "--method", "lanczos", "--json")
 
     def planned(*more: str) -> tuple[int, dict[str, int]]:
@@ -392,7 +392,7 @@ def test_a_plan_for_a_gpu_leaves_out_what_waits_in_the_hosts_memory(capsys):
 
 
 def test_the_ordinary_jacobian_holds_no_scores_of_all_layers():
-    """Scratch of its way back, twice as long a prompt: of T² numbers there are one layer's."""
+    """What its way back holds of another layer is less than the layer's T² numbers, kept a few times."""
 
     def scratch(layers: int) -> int:
         config = models.find_config("gemma-3-270m")

@@ -71,8 +71,8 @@ class Abstract:
     """A recorded operator in shapes, and the bytes that are held as long as it is.
 
     ``weights`` and ``coefficients`` are held where the programs run, ``host`` in the host's memory where that
-    is another one. ``preparing`` compiles what runs before a solve, ``reading`` what
-    reads k triplets in tokens after it.
+    is another one. ``preparing`` compiles what runs before a solve, ``reading`` what reads k triplets in
+    tokens after it.
     """
 
     operator: DetachedJacobian

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -54,13 +54,13 @@ def added_bytes(function: Callable[..., Any], *arguments: Any) -> int:
 def right_bytes(operator: DetachedJacobian, k: int, *, apart: bool) -> int:
     """Of k right vectors, which wait in the host's memory, what counts as a device's."""
     vectors = k * operator.shape[1] * jnp.dtype(solver_dtype(operator.dtype)).itemsize
-    return 0 if apart else vectors // _sharing(operator)
+    return _on_host(operator, vectors, apart=apart)
 
 
-def _sharing(operator: DetachedJacobian) -> int:
-    """How many devices have the host's memory between them, where it is theirs."""
+def _on_host(operator: DetachedJacobian, count: int, *, apart: bool) -> int:
+    """Of bytes in the host's memory, what counts as a device's: its part, where it is theirs."""
     mesh = getattr(getattr(operator.x, "sharding", None), "mesh", None)
-    return sharing_memory(mesh if isinstance(mesh, Mesh) else None)
+    return 0 if apart else count // sharing_memory(mesh if isinstance(mesh, Mesh) else None)
 
 
 def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int, *, apart: bool) -> list[Phase]:
@@ -78,8 +78,7 @@ def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int, *, ap
     right = right_bytes(operator, k, apart=apart)
     chunk = probes * n * wide.itemsize
 
-    def on_host(count: int) -> int:  # what counts of it as the device's
-        return 0 if apart else count // _sharing(operator)
+    on_host = partial(_on_host, operator, apart=apart)
 
     @cache
     def forward(b: int) -> int:
