@@ -110,7 +110,7 @@ def certified(job: Job) -> Solve:
 def warm_up(operator: DetachedJacobian, method: str, request: Request) -> None:
     """Compile everything a solve will run, the recurrence in every size it may grow to."""
     step = operator.probes_per_pass
-    checked = layouts(operator, request.k, estimates=method in ITERATIVE)
+    checked = layouts(operator.probes_per_pass, request.k, estimates=method in ITERATIVE)
     for b in {1, step, request.k % step or step, *(layout.size for layout in checked)}:
         operator.matmat(jnp.zeros((b, *operator.input_shape), operator.dtype))
         operator.rmatmat(jnp.zeros((b, *operator.output_shape), operator.dtype)).block_until_ready()

@@ -168,12 +168,15 @@ def batch(one: Callable[[], Model], on: Callable[[str], Model]) -> list[Any]:
         OperatorBatch.of([m.jacobian(p) for p in prompts]) for m in (on("data=2,tensor=4"), one())
     )
     u = jax.random.normal(jax.random.key(0), (2, 1, one().config.embed_dim), theirs.maps.dtype)
-    gate = ours.maps.state.recorded["layers"]["mlp.gate"]
-    return [
-        error(ours.rmatmat(u), theirs.rmatmat(u)),
-        list(gate.shape),
-        list(gate.addressable_shards[0].data.shape),
-    ]
+    found = []
+    for _ in range(2):  # as they are, and with another prompt in the second place
+        gate = ours.maps.state.recorded["layers"]["mlp.gate"]
+        sizes = list(gate.shape), list(gate.addressable_shards[0].data.shape)
+        found.append([error(ours.rmatmat(u), theirs.rmatmat(u)), *sizes])
+        other = [*IDS[3:], *IDS[:3]]
+        ours = ours.with_map(1, on("data=2,tensor=4").jacobian(other))
+        theirs = OperatorBatch.of([one().jacobian(prompt) for prompt in (IDS, other)])
+    return found
 
 
 def reads(source: str, kind: type, mesh: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tiny_checkpoints import prompt_ids, write_checkpoint
 
 import jaxlin
 from jaxlin.commands.main import main
+from jaxlin.solvers import batch
 from jaxlin.verbs import svd as one
 from jaxlin.verbs.index import Index
 
@@ -255,11 +256,15 @@ def test_what_is_kept_of_right_vectors(tmp_path: Path, model: jaxlin.Model, targ
         model.svd(IDS[:7], keep="none", **options)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+@pytest.mark.parametrize(("dtype", "places"), [("float64", 3), ("float64", 2), ("bfloat16", 2)])
 def test_a_bucket_goes_through_one_recurrence(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, places: int
 ):
-    """The triplets are those of the dense matrix; weights are not copied for every prompt."""
+    """The triplets are those of the dense matrix; weights are not copied for every prompt.
+
+    Where there are fewer places than prompts, one that is done makes room for the next.
+    """
+    monkeypatch.setattr(batch, "_POSITIONS", 16 * places)
     precision = None if dtype == "float64" else "float32"
     model, lengths = jaxlin.load(str(checkpoint), dtype=dtype, precision=precision), (8, 12, 16)
     sizes, honest = [], one.svd_together
@@ -276,8 +281,17 @@ def test_a_bucket_goes_through_one_recurrence(
 
     monkeypatch.setattr(one, "svd_together", watched)
     prompts = [IDS[30 - length :] for length in lengths]
+    stepped, step = [], batch.step_together
+
+    def noted(maps, state, *rest):
+        stepped.append(state.steps.tolist())
+        return step(maps, state, *rest)
+
+    monkeypatch.setattr(batch, "step_together", noted)
     many = model.svd_many(prompts, out=tmp_path / "out", k=3, method="lanczos")
     assert sizes == [3]
+    assert {len(steps) for steps in stepped} == {places}
+    assert sum(steps.count(0) for steps in stepped) == 3
     for row, ids in zip(many.rows, prompts, strict=True):
         failed = {check.name for check in jaxlin.read(tmp_path / "out" / row["id"]).certificate.failed}
         assert failed == {check.name for check in model.svd(ids, k=3).certificate.failed}

@@ -65,15 +65,15 @@ def test_probes_are_sent_in_calls_of_one_size(count: int, most: int, again: bool
     layout, sizes = Layout.of(count, most, again=again), []
 
     def run(probes: np.ndarray) -> np.ndarray:
-        sizes.append(len(probes))
+        sizes.append(probes.shape[1])
         return 2 * probes
 
-    got = list(send(run, lambda i: np.full(3, i), layout))
+    got = list(send(run, [lambda i: np.full(3, i), lambda i: np.full(3, i + 100)], layout))
     assert sizes == [layout.size] * layout.calls
     assert layout.size <= most
     assert count + again <= layout.passes < count + again + most
     for number, image in got:
-        np.testing.assert_array_equal(image, 2 * (number % count))
+        np.testing.assert_array_equal(image, 2 * (number % count) + np.array([[0] * 3, [200] * 3]))
     if again:  # the first probe once more, and not in the call that it was in before
         assert count < layout.passes
         assert count // layout.size > 0

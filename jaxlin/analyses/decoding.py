@@ -18,8 +18,9 @@ from jaxlin.results.labels import TokenScore
 #: An array [vocab, d], or what gives rows of one by slices.
 Table = Any
 
-#: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes.
-ROWS_AT_ONCE = 16384
+#: Rows of the vocabulary that are looked at together: a copy of a large table would be gigabytes, and one of
+#: some megabytes takes no new pages.
+ROWS_AT_ONCE = 4096
 #: Vectors whose logits are looked at together.
 _VECTORS_AT_ONCE = 64
 
@@ -41,12 +42,12 @@ def best_outputs(
     tokens: list[tuple[TokenScore, ...]] = []
     for start in range(0, len(u), _VECTORS_AT_ONCE):
         scores = logits(jnp.asarray(u[start : start + _VECTORS_AT_ONCE]))
-        best, ids = jax.lax.top_k(scores, min(top, scores.shape[-1]))
+        best, ids = map(np.asarray, jax.lax.top_k(scores, min(top, scores.shape[-1])))
         tokens.extend(_spell(text, *pair) for pair in zip(ids, best, strict=True))
     return tokens
 
 
-def _spell(text: Callable[[int], str], ids: Array, values: Array) -> tuple[TokenScore, ...]:
+def _spell(text: Callable[[int], str], ids: np.ndarray, values: np.ndarray) -> tuple[TokenScore, ...]:
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return tuple(TokenScore(i, text(i), value) for i, value in pairs)
 
@@ -65,7 +66,7 @@ def nearest_tokens(
         count: how many tokens of each.
         text: a token's spelling.
     """
-    cosines, rows = _nearest(jnp.asarray(blocks), vocabulary, count)
+    cosines, rows = map(np.asarray, _nearest(jnp.asarray(blocks), vocabulary, count))
     return [
         [_spell(text, *pair) for pair in zip(*each, strict=True)] for each in zip(rows, cosines, strict=True)
     ]
@@ -90,11 +91,14 @@ def cosines_of(
     blocks: Float[Array, "k p d"], vocabulary: Float[Array, "vocab d"]
 ) -> Float[Array, "k p vocab"]:
     """The cosine of each block to each of some rows of the vocabulary."""
-    table = _unit(vocabulary.astype(blocks.dtype))
-    return jnp.einsum("kpd,vd->kpv", _unit(blocks), table, precision=jax.lax.Precision.HIGHEST)
+    table = vocabulary.astype(blocks.dtype)
+    # Divided after the product: a table of rows of length one would be a second one.
+    dots = jnp.einsum("kpd,vd->kpv", blocks, table, precision=jax.lax.Precision.HIGHEST)
+    return dots / _lengths(blocks)[..., None] / _lengths(table)
 
 
-def _unit(rows: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Rows of length one; those of zeros, which unused tokens may have, stay as they are."""
-    norms = jnp.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / jnp.where(norms > 0, norms, 1)
+def _lengths(rows: Float[Array, "... d"]) -> Float[Array, ...]:
+    """Of rows; 1 of those of zeros, which unused tokens may have."""
+    norms = jnp.linalg.norm(rows, axis=-1)
+    lengths: Array = jnp.where(norms > 0, norms, 1)
+    return lengths

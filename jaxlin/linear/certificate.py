@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from jaxlin.linear.energy import Energy
-from jaxlin.linear.fresh import Layout, send
+from jaxlin.linear.fresh import Alone, Layout, send
 from jaxlin.linear.operator import DetachedJacobian, solver_dtype
 from jaxlin.linear.vectors import quietly
 
@@ -99,15 +98,6 @@ def misfit_of(image: Shaped[np.ndarray, ...], s: float, expected: Shaped[np.ndar
         return _norm(difference)
 
 
-@jax.jit
-def misfit(image: Array, s: Array, expected: Array) -> Array:
-    """‖image − σ·expected‖ of each probe, in the precision of ``s``."""
-    k = len(s)
-    difference = image.astype(s.dtype).reshape(k, -1) - s[:, None] * expected.astype(s.dtype).reshape(k, -1)
-    lengths: Array = jnp.linalg.norm(difference, axis=1)
-    return lengths
-
-
 def certify(
     s: Float[np.ndarray, " k"],
     residual: Float[np.ndarray, " k"],
@@ -134,7 +124,7 @@ def check_operator(operator: DetachedJacobian, seed: int) -> tuple[Check, ...]:
     u, v = probes_of(operator, seed)
     probes = forward_probes(operator, v)
     layout = Layout.of(len(probes), min(2, operator.probes_per_pass), again=True)
-    images = [image for _, image in send(operator.matmat, lambda i: probes[i], layout)]
+    images = [image for _, (image,) in send(Alone(operator).matmat, [lambda i: probes[i]], layout)]
     return checks_of(operator, (u, v), images, operator.rmatvec(jnp.asarray(u)))
 
 

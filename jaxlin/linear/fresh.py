@@ -8,13 +8,14 @@ whether a pass gives the same answer twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
 
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.runtime.progress import Progress, silent
 
 
@@ -44,28 +45,68 @@ class Layout:
         return self.size * self.calls
 
 
+@runtime_checkable
+class Passes(Protocol):
+    """Passes of n maps of one shape, each with b probes of its own."""
+
+    def matmat(self, v: Shaped[np.ndarray, "n b ..."]) -> Any:
+        """J·V of each."""
+
+    def rmatmat(self, u: Shaped[np.ndarray, "n b ..."]) -> Any:
+        """Jᵀ·U of each."""
+
+    @property
+    def probes_per_pass(self) -> int:
+        """How many probes of each to send together when many are needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """Those of one map."""
+
+    operator: DetachedJacobian
+
+    def matmat(self, v: Shaped[np.ndarray, "1 b ..."]) -> Shaped[np.ndarray, "1 b ..."]:
+        """J·V."""
+        return np.asarray(self.operator.matmat(v[0]))[None]
+
+    def rmatmat(self, u: Shaped[np.ndarray, "1 b ..."]) -> Shaped[np.ndarray, "1 b ..."]:
+        """Jᵀ·U."""
+        return np.asarray(self.operator.rmatmat(u[0]))[None]
+
+    @property
+    def probes_per_pass(self) -> int:
+        """How many probes to send together."""
+        return self.operator.probes_per_pass
+
+
 def send(
-    run: Callable[[Shaped[np.ndarray, "b ..."]], Any],
-    probe: Callable[[int], Any],
+    run: Callable[[Shaped[np.ndarray, "n b ..."]], Any],
+    probes: Sequence[Callable[[int], Any]],
     layout: Layout,
     progress: Progress = silent,
     stage: str = "",
     unit: str = "",
-) -> Iterator[tuple[int, Shaped[np.ndarray, ...]]]:
-    """What the passes make of each probe, on the host: (its number, its image).
+) -> Iterator[tuple[int, Shaped[np.ndarray, "n ..."]]]:
+    """What the passes of n maps make of each probe, on the host: (its number, its images).
 
     Args:
-        run: the passes of some probes.
-        probe: a probe by its number, below ``layout.count``.
+        run: the passes of some probes of every map.
+        probes: of each map, a probe by its number, below ``layout.count``.
         layout: how they are sent.
         progress: told of every call as ``stage``, in ``unit``.
 
     Yields:
         numbers from 0 to ``layout.passes`` - 1; those from ``count`` on are of the first probes once more.
     """
+    like = np.asarray(probes[0](0))
     for call in range(layout.calls):
         numbers = range(call * layout.size, (call + 1) * layout.size)
         progress(stage, min(numbers.start, layout.count), layout.count, unit)
-        images = np.asarray(run(np.stack([np.asarray(probe(n % layout.count)) for n in numbers])))
-        yield from zip(numbers, images, strict=True)
+        block = np.empty((len(probes), layout.size, *like.shape), like.dtype)  # long ones: copied once
+        for of_map, probe in zip(block, probes, strict=True):
+            for place, number in enumerate(numbers):
+                of_map[place] = probe(number % layout.count)
+        images = np.asarray(run(block))
+        yield from zip(numbers, np.moveaxis(images, 1, 0), strict=True)
     progress(stage, layout.count, layout.count, unit)

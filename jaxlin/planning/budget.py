@@ -108,7 +108,7 @@ def forecast(
     choice = choose_method(
         operator, k, solver.method, solver.block, given=solver.given, memory=spare, apart=job.apart
     )
-    checked = layouts(operator, k, estimates=choice.method in ITERATIVE)
+    checked = layouts(operator.probes_per_pass, k, estimates=choice.method in ITERATIVE)
     passes = choice.passes + sum(layout.passes for layout in checked)
     phases: list[Phase] = []
     if compiled:

@@ -104,7 +104,7 @@ def solve_phases(operator: DetachedJacobian, choice: MethodChoice, k: int, *, ap
         phases = [Phase("gram", on_host(choice.bytes_needed) + backward(probes))]
     else:
         phases = [Phase(choice.method, choice.bytes_needed + backward(probes))]
-    pulling, checking = layouts(operator, k, estimates=choice.method in ITERATIVE)
+    pulling, checking = layouts(operator.probes_per_pass, k, estimates=choice.method in ITERATIVE)
     vector = n * operator.dtype.itemsize
     compared = on_host(3 * n * wide.itemsize)  # of one vector, held against its image
     back = state + right + backward(pulling.size) + compared

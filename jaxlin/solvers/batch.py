@@ -1,46 +1,36 @@
-"""Many prompts' triplets by one Lanczos recurrence that goes through all of their maps together.
+"""Many prompts' triplets by Lanczos recurrences that go through their maps together.
 
 At short prompts a pass of one prompt is too small for the machine, and a block of several probes of it makes
 a poorer Krylov space of the same size. Here the block is of one probe, and what fills the machine are the
-prompts. Each prompt's triplets are those of its own step, at which its own values have come to rest: who else
-is in the batch changes nothing but rounding.
+prompts. Each prompt's triplets are those of its own step, at which its own values have come to rest; the next
+prompt takes its place. Who else is in the batch changes nothing but rounding.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from jaxlin.linear.batch import OperatorBatch
-from jaxlin.linear.certificate import (
-    CHECK_PASSES,
-    certify,
-    checks_of,
-    forward_probes,
-    misfit,
-    probes_of,
-)
-from jaxlin.linear.energy import ENERGY_PASSES, energy_of_leftover, leftover_probes
-from jaxlin.linear.operator import DetachedJacobian, solver_dtype
+from jaxlin.linear.batch import OperatorBatch, data_groups, put_in
+from jaxlin.linear.operator import DetachedJacobian
 from jaxlin.linear.tolerance import checked_tolerance
-from jaxlin.results.labels import prompt_checks
 from jaxlin.results.svd import SVDResult
 from jaxlin.solvers.convergence import PAST_K, Ritz
-from jaxlin.solvers.examine import shaped
+from jaxlin.solvers.examine import Examined, examine_together
 from jaxlin.solvers.lanczos import MARGIN, ROOM, LanczosState, combine, start, step_together
-from jaxlin.solvers.recover import RightBlocks, factorise
-from jaxlin.solvers.result import Triplets
-from jaxlin.solvers.svd import stagnation, svd
+from jaxlin.solvers.recover import refuse_nonfinite
+from jaxlin.solvers.result import Request, Triplets
+from jaxlin.solvers.svd import result_of, svd
 
-#: Steps between two looks at whether a prompt's values have come to rest.
-_LOOK = 2
+#: Input positions of all prompts that one pass of a group of devices carries: matrices of so many columns
+#: are multiplied at their full rate, and fewer prompts wait for the slowest of them at the end.
+_POSITIONS = 256
 _METHOD = "lanczos"
 
 
@@ -67,111 +57,79 @@ def svd_together(
     """
     bare = [operator.bare for operator in operators]
     tolerance = checked_tolerance(bare[0], tolerance)
-    most = bare[0].shape[0] if max_passes is None else max(max_passes // 2, k)
+    most = 2 * bare[0].shape[0] if max_passes is None else max_passes
+    request = Request(k, tolerance, seed, 1, most)
     began = time.perf_counter()
-    batch = OperatorBatch.of(bare)
-    found = _lanczos(batch, bare, _Request(k, tolerance, seed, min(most, bare[0].shape[0])))
-    checked = _checked(batch, bare, found, seed)
+    size = _at_once(bare)
+    found = _lanczos(bare, size, request)
+    examined = _examined(bare, found, size, seed)
     seconds = (time.perf_counter() - began) / len(bare)
     results = []
-    for operator, triplets, fresh in zip(operators, found, checked, strict=True):
-        s, residual = fresh.s, fresh.residual
-        holds = bool(np.isfinite(residual).all() and (residual <= tolerance * s[0]).all())
-        if not holds and max_passes is None:
-            options = {"tolerance": tolerance, "seed": seed}
+    for operator, triplets, fresh in zip(operators, found, examined, strict=True):
+        holds = (fresh.residual <= tolerance * fresh.s[0]).all()
+        if holds or (max_passes is not None and np.isfinite(fresh.residual).all()):
+            passes = triplets.passes + fresh.passes
+            results.append(result_of(operator, _METHOD, request, triplets, fresh, passes, seconds))
+        else:
+            options = {"tolerance": tolerance, "seed": seed, "max_passes": max_passes}
             results.append(svd(operator, k, method=_METHOD, **options))  # type: ignore[arg-type]
-            continue
-        checks = list(checks_of(operator, fresh.probes, [*fresh.images, *fresh.again], fresh.pulled))
-        checks += prompt_checks(operator.labels)
-        checks.append(stagnation(math.inf if triplets.moved is None else triplets.moved, tolerance))
-        energy = energy_of_leftover(s, fresh.leftover)
-        certificate = certify(s, residual, tolerance, tuple(checks), energy)
-        results.append(
-            SVDResult(
-                U=jnp.asarray(fresh.u),
-                s=jnp.asarray(s),
-                V=fresh.v,
-                residuals=jnp.asarray(residual),
-                spectrum=None,
-                method=_METHOD,
-                passes=triplets.passes + 2 * k + CHECK_PASSES + ENERGY_PASSES,
-                seconds=seconds,
-                seed=seed,
-                certificate=certificate,
-                x=operator.x,
-                y=operator.y,
-                offset=operator.offset,
-                labels=operator.labels,
-            )
-        )
     return results
 
 
-@dataclass(frozen=True)
-class _Request:
-    k: int
-    tolerance: float
-    seed: int
-    most: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Fresh:
-    """One prompt's triplets in their shapes, and what fresh passes made of them and of the checks' probes."""
-
-    u: np.ndarray
-    s: Float[np.ndarray, " k"]
-    v: np.ndarray
-    residual: Float[np.ndarray, " k"]
-    probes: tuple[np.ndarray, np.ndarray]
-    images: Array
-    again: Array
-    pulled: Array
-    leftover: Float[np.ndarray, " p"]
-
-
-def _lanczos(batch: OperatorBatch, maps: Sequence[DetachedJacobian], request: _Request) -> list[Triplets]:
-    """The candidates of all maps, each from its own step."""
+def _at_once(maps: Sequence[DetachedJacobian]) -> int:
+    """How many of these maps go through a pass together; about as many in every round."""
     first = maps[0]
-    alone = start(first, 1, request.seed)
-    state = LanczosState(
-        **{
-            name: value if name == "steps" else jnp.broadcast_to(value, (batch.count, *value.shape))
-            for name, value in vars(alone).items()
-        }
-    )
-    kept = [RightBlocks(whole=True) for _ in maps]
+    positions = first.input_shape[0] if len(first.input_shape) > 1 else 1
+    most = max(2, _POSITIONS // positions) * data_groups(first.x)
+    return math.ceil(len(maps) / math.ceil(len(maps) / most))
+
+
+def _lanczos(maps: Sequence[DetachedJacobian], size: int, request: Request) -> list[Triplets]:
+    """The candidates of all maps, each from its own step; ``size`` recurrences go on at once."""
+    fresh, batch = start(maps[0], 1, request.seed), OperatorBatch.of(maps, size)
+    state = jax.tree.map(lambda a: jnp.broadcast_to(a, (size, *a.shape)), fresh)
+    places, waiting = dict(enumerate(range(size))), iter(range(size, len(maps)))
+    steps = [0] * size
     found: dict[int, Triplets] = {}
-    aim, steps = MARGIN * request.tolerance, 0
-    while len(found) < batch.count:
-        state = step_together(batch.maps, _with_room(state, steps), request.seed, batch.axes)
-        steps += 1
-        right = np.asarray(state.right)
-        for i in range(batch.count):
-            if i not in found:
-                kept[i].add(right[i])
-        early = steps < min(request.k + PAST_K, first.shape[0]) or (steps - request.k - PAST_K) % _LOOK
-        if early and steps < request.most:
-            continue
-        diagonal, below = (np.asarray(a, np.float64) for a in (state.diagonal, state.below))
-        restarted = np.asarray(state.restarted)
-        for i in range(batch.count):
-            if i in found:
-                continue
-            ritz = Ritz.of(
-                diagonal[i, :steps],
-                below[i, : steps + 1],
-                wanted=request.k,
-                outputs=first.shape[0],
-                since_restart=steps - int(restarted[i]),
-                unit_roundoff=first.unit_roundoff,
-            )
-            if ritz.meets(aim) or steps >= request.most:
-                q = combine(state.basis[i], ritz.left)
-                u, s, v = factorise(q, kept[i].combined(ritz.right * ritz.s))
-                found[i] = Triplets(u, s, v, 2 * steps, moved=ritz.moved)
-                kept[i] = RightBlocks(whole=False)
-    return [found[i] for i in range(batch.count)]
+    while places:
+        state = step_together(batch.maps, _with_room(state, max(steps)), request.seed, batch.axes)
+        steps = [of_place + 1 for of_place in steps]
+        for place, ritz in _at_rest(state, {place: steps[place] for place in places}, maps[0], request):
+            q = combine(state.basis[place], ritz.left)
+            found[places.pop(place)] = Triplets(q, ritz.s, None, 2 * steps[place], moved=ritz.moved)
+            following = next(waiting, None)
+            if following is not None:
+                places[place], steps[place] = following, 0
+                batch = batch.with_map(place, maps[following])
+                state = _with_state(state, place, fresh)
+    return [found[number] for number in range(len(maps))]
+
+
+def _at_rest(
+    state: LanczosState, steps: Mapping[int, int], operator: DetachedJacobian, request: Request
+) -> list[tuple[int, Ritz]]:
+    """The places that are done after so many steps of their own, with their values."""
+    most = min(max(request.max_passes // 2, request.k), operator.shape[0])
+    # Before there are enough, none is.
+    looked = {place: own for place, own in steps.items() if own >= min(request.k + PAST_K, most)}
+    if not looked:
+        return []
+    diagonal, below = (np.array(a, np.float64) for a in (state.diagonal, state.below))
+    restarted = np.array(state.restarted)
+    done = []
+    for place, own in looked.items():
+        refuse_nonfinite(diagonal[place, :own])
+        ritz = Ritz.of(
+            diagonal[place, :own],
+            below[place, : own + 1],
+            wanted=request.k,
+            outputs=operator.shape[0],
+            since_restart=own - int(restarted[place]),
+            unit_roundoff=operator.unit_roundoff,
+        )
+        if ritz.meets(MARGIN * request.tolerance) or own >= most:
+            done.append((place, ritz))
+    return done
 
 
 def _with_room(state: LanczosState, steps: int) -> LanczosState:
@@ -186,66 +144,28 @@ def _with_room(state: LanczosState, steps: int) -> LanczosState:
     return replace(state, **more)
 
 
-def _checked(
-    batch: OperatorBatch, maps: Sequence[DetachedJacobian], found: Sequence[Triplets], seed: int
-) -> list[_Fresh]:
-    """Fresh passes of everything that a certificate looks at: the probes of all maps go together."""
-    k = len(found[0].s)
-    triplets = []
-    for operator, each in zip(maps, found, strict=True):
-        assert each.v is not None, "the right blocks of every map wait on the host"
-        triplets.append(shaped(operator, each.u, each.s, each.v))
-    probes = [probes_of(operator, seed) for operator in maps]
-    sent = [jnp.stack(forward_probes(operator, v)) for operator, (_, v) in zip(maps, probes, strict=True)]
-    forwards = jnp.stack(
-        [
-            jnp.concatenate([jnp.asarray(v, operator.dtype), others])
-            for operator, (_, _, v), others in zip(maps, triplets, sent, strict=True)
-        ]
-    )
-    leftover = [leftover_probes(np.asarray(each.u).reshape(k, -1), seed) for each in found]
-    backwards = jnp.stack(
-        [
-            jnp.concatenate(
-                [
-                    jnp.asarray(u, operator.dtype),
-                    u0[None],
-                    jnp.asarray(left, operator.dtype).reshape(-1, *operator.output_shape),
-                ]
-            )
-            for operator, (u, _, _), (u0, _), left in zip(maps, triplets, probes, leftover, strict=True)
-        ]
-    )
-    images, pulled = batch.matmat(forwards), batch.rmatmat(backwards)
-    again = batch.matmat(jnp.stack([v[None] for _, v in probes]))
-    precision = solver_dtype(maps[0].dtype)
-    lengths = _lengths(pulled[:, k + 1 :].astype(precision))
-    s, us, vs = (jnp.asarray(np.stack([each[place] for each in triplets])) for place in (1, 0, 2))
-    left, right = _misfits(images[:, :k], s, us), _misfits(pulled[:, :k], s, vs)
-    residual = np.asarray(jnp.hypot(left, right))
-    return [
-        _Fresh(
-            u=triplets[i][0],
-            s=np.asarray(s[i]),
-            v=triplets[i][2],
-            residual=residual[i],
-            probes=probes[i],
-            images=images[i, k:],
-            again=again[i],
-            pulled=pulled[i, k],
-            leftover=np.asarray(lengths[i]),
-        )
-        for i in range(batch.count)
-    ]
+def _with_state(states: LanczosState, place: int, fresh: LanczosState) -> LanczosState:
+    """The same states, with one that has not begun in this place."""
+    room = states.basis.shape[1] - len(fresh.basis)
+    longer = {
+        name: jnp.pad(value, [(0, room), *[(0, 0)] * (value.ndim - 1)])
+        for name, value in vars(fresh).items()
+        if name in ("basis", "diagonal", "below")
+    }
+    own = jax.tree.leaves(replace(fresh, **longer))
+    put = put_in(jax.tree.leaves(states), own, place, (0,) * len(own))
+    renewed: LanczosState = jax.tree.unflatten(jax.tree.structure(states), put)
+    return renewed
 
 
-@jax.jit
-def _misfits(images: Array, s: Array, expected: Array) -> Array:
-    lengths: Array = jax.vmap(misfit)(images, s, expected)
-    return lengths
-
-
-@jax.jit
-def _lengths(pulled: Array) -> Array:
-    lengths: Array = jnp.linalg.norm(pulled.reshape(*pulled.shape[:2], -1), axis=-1)
-    return lengths
+def _examined(
+    maps: Sequence[DetachedJacobian], found: Sequence[Triplets], size: int, seed: int
+) -> list[Examined]:
+    """Fresh passes of what was found, ``size`` maps at a time: the last ones with some of those before."""
+    examined: list[Examined] = []
+    for first in range(0, len(maps), size):
+        begin = min(first, len(maps) - size)
+        own = slice(begin, begin + size)
+        together = examine_together(OperatorBatch.of(maps[own]), maps[own], found[own], seed)
+        examined += together[first - begin :]
+    return examined

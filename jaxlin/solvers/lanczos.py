@@ -152,15 +152,14 @@ def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> 
 def step_together(maps: DetachedJacobian, state: LanczosState, seed: int | Array, axes: Axes) -> LanczosState:
     """The same step of every map of an :class:`jaxlin.linear.batch.OperatorBatch`.
 
-    The states are one whose arrays have an axis for the maps in front; they are all at the same step.
+    The states are one whose arrays have an axis for the maps in front; each is at a step of its own.
     """
-    of_states = LanczosState(basis=0, right=0, diagonal=0, below=0, steps=None, restarted=0)
 
     def one(operator: DetachedJacobian, state: LanczosState) -> LanczosState:
         following: LanczosState = _step(operator, state, seed, keep_rows=False)[0]
         return following
 
-    stepped: LanczosState = jax.vmap(one, (axes_of(maps, axes), of_states), of_states)(maps, state)
+    stepped: LanczosState = jax.vmap(one, (axes_of(maps, axes), 0))(maps, state)
     return stepped
 
 

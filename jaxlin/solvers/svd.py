@@ -92,38 +92,53 @@ def svd(
     request = Request(k, tolerance, seed, chosen.block, most, progress, store, scratch)
     started = time.perf_counter()
     found, triplets, passes = _solve(bare, chosen.method, request)
-    s, checks = found.s, [*found.checks, *prompt_checks(operator.labels)]
-    if triplets.moved is not None:
-        checks.append(stagnation(triplets.moved, tolerance))
+    more_checks = []
     if verify_seed is not None:
         again, _, more = _solve(bare, chosen.method, replace(request, seed=verify_seed, store=None))
         passes += more
-        difference = float(np.abs(again.s - s).max() / (s[0] or 1))
-        checks.append(
+        difference = float(np.abs(again.s - found.s).max() / (found.s[0] or 1))
+        more_checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
-    # Here what is known of the prompt goes over from ``operator`` to its result.
+    seconds = time.perf_counter() - started
+    return result_of(operator, chosen.method, request, triplets, found, passes, seconds, *more_checks)
+
+
+def result_of(
+    operator: DetachedJacobian,
+    method: str,
+    request: Request,
+    triplets: Triplets,
+    found: Examined,
+    passes: int,
+    seconds: float,
+    *more_checks: Check,
+) -> SVDResult:
+    """The result of an examined candidate, with its certificate.
+
+    What is known of the prompt goes over from ``operator`` to it.
+    """
+    checks = [*found.checks, *prompt_checks(operator.labels)]
+    if triplets.moved is not None:
+        meaning = "largest change of a σ/σ₁ over the last steps"
+        checks.append(Check("stagnation", triplets.moved, request.tolerance, meaning))
+    checks += more_checks
     return SVDResult(
         U=jnp.asarray(found.u),
-        s=jnp.asarray(s),
+        s=jnp.asarray(found.s),
         V=found.v,
         residuals=jnp.asarray(found.residual),
         spectrum=triplets.spectrum,
-        method=chosen.method,
+        method=method,
         passes=passes,
-        seconds=time.perf_counter() - started,
-        seed=seed,
-        certificate=certify(s, found.residual, tolerance, tuple(checks), found.energy),
+        seconds=seconds,
+        seed=request.seed,
+        certificate=certify(found.s, found.residual, request.tolerance, tuple(checks), found.energy),
         x=operator.x,
         y=operator.y,
         offset=operator.offset,
         labels=operator.labels,
     )
-
-
-def stagnation(moved: float, tolerance: float) -> Check:
-    """Whether the values of an iteration had come to rest."""
-    return Check("stagnation", moved, tolerance, "largest change of a σ/σ₁ over the last steps")
 
 
 def _solve(operator: DetachedJacobian, method: str, request: Request) -> tuple[Examined, Triplets, int]:
