@@ -26,7 +26,7 @@ from jaxlin.runtime.environment import environment
 from jaxlin.solvers.choose import choose_method
 
 #: Model, most tokens of a prompt.
-SUBJECTS = (("gemma-3-270m", 64), ("demo-qwen", 64))
+SUBJECTS = (("gemma-3-270m", 16), ("gemma-3-270m", 32), ("gemma-3-270m", 64), ("demo-qwen", 64))
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from jaxlin.results.prediction import KEPT, PredictedToken, Prediction
 if TYPE_CHECKING:
     from jaxlin.prompts.readout import Readout
 
-#: Rows of the vocabulary that are held in float64 at once.
-ROWS_AT_ONCE = 8192
+#: Rows of the vocabulary that are held in float64 at once: of some megabytes, which take no new pages.
+ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)

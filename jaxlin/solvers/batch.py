@@ -41,6 +41,7 @@ def svd_together(
     tolerance: float | None = None,
     seed: int = 0,
     max_passes: int | None = None,
+    batch_size: int | None = None,
 ) -> list[SVDResult]:
     """The k largest singular triplets of several maps of one shape, each with its own certificate.
 
@@ -51,6 +52,7 @@ def svd_together(
         operators: maps that differ in their arrays alone.
         k: how many triplets of each.
         tolerance, seed, max_passes: as there.
+        batch_size: how many maps other calls have, if more, with which this one shares its programs.
 
     Raises:
         JaxlinError: a tolerance out of range, or what that function raises.
@@ -60,7 +62,7 @@ def svd_together(
     most = 2 * bare[0].shape[0] if max_passes is None else max_passes
     request = Request(k, tolerance, seed, 1, most)
     began = time.perf_counter()
-    size = _at_once(bare)
+    size = min(len(bare), _at_once(bare[0], batch_size or len(bare)))
     found = _lanczos(bare, size, request)
     examined = _examined(bare, found, size, seed)
     seconds = (time.perf_counter() - began) / len(bare)
@@ -76,12 +78,11 @@ def svd_together(
     return results
 
 
-def _at_once(maps: Sequence[DetachedJacobian]) -> int:
-    """How many of these maps go through a pass together; about as many in every round."""
-    first = maps[0]
-    positions = first.input_shape[0] if len(first.input_shape) > 1 else 1
-    most = max(2, _POSITIONS // positions) * data_groups(first.x)
-    return math.ceil(len(maps) / math.ceil(len(maps) / most))
+def _at_once(operator: DetachedJacobian, count: int) -> int:
+    """How many of so many maps go through a pass together, so that no round has much fewer."""
+    positions = operator.input_shape[0] if len(operator.input_shape) > 1 else 1
+    most = max(2, _POSITIONS // positions) * data_groups(operator.x)
+    return math.ceil(count / math.ceil(count / most))
 
 
 def _lanczos(maps: Sequence[DetachedJacobian], size: int, request: Request) -> list[Triplets]:

@@ -159,21 +159,21 @@ class _Run:
             self._note(failed_row(entry, fingerprint(self.asked, entry), sentence))
             yield
 
-        def size(one: Planned) -> tuple[int, int]:
+        def shape(one: Planned) -> tuple[int, int]:
             return one[1].length or len(one[1].places.seen), len(one[1].kept or ())
 
-        for _, group in groupby(sorted(planned, key=size), key=size):
-            for some in self._batches(list(group)):
-                self._solve(some)
+        for _, group in groupby(sorted(planned, key=shape), key=shape):
+            alike = list(group)
+            size = self._batch_size(alike)
+            for start in range(0, len(alike), size):
+                self._solve(alike[start : start + size], size)
                 yield
 
-    def _batches(self, group: Sequence[Planned]) -> Iterator[Sequence[Planned]]:
-        """Prompts of one size, as many together as the verb can take; all but the last as many."""
+    def _batch_size(self, group: Sequence[Planned]) -> int:
+        """How many prompts of one size go together: as many as the verb can take, in equal batches."""
         verb = self._verb
         most = verb.batch_of(group[0][1], self.options) if hasattr(verb, "batch_of") else 1
-        size = -(-len(group) // -(-len(group) // most))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        return -(-len(group) // -(-len(group) // most))
 
     def _planned(self, todo: Sequence[Entry]) -> tuple[list[Planned], dict[str, tuple[Entry, str]]]:
         """How each prompt will be made, and why those cannot be that are refused."""
@@ -194,9 +194,12 @@ class _Run:
         """The module of the verb, with its ``plan`` and ``make``."""
         return import_module(f"jaxlin.verbs.{self.options.verb}")
 
-    def _solve(self, some: Sequence[Planned]) -> None:
-        """Solve some prompts, write their results and note them; or note why one cannot be solved."""
-        if len(some) > 1 and self._together(some):
+    def _solve(self, some: Sequence[Planned], size: int) -> None:
+        """Solve a batch, of ``size`` prompts unless it is the last, write their results and note them.
+
+        Or note why one cannot be solved.
+        """
+        if len(some) > 1 and self._together(some, size):
             return
         for entry, plan in some:
             with self._claimed([(entry, plan)]) as claims:
@@ -210,14 +213,14 @@ class _Run:
                     else:
                         self._note(self._written(entry))
 
-    def _together(self, some: Sequence[Planned]) -> bool:
+    def _together(self, some: Sequence[Planned], size: int) -> bool:
         """Solve several prompts as one; False, and nothing done, where one of them may be at fault."""
         with self._claimed(some) as claims:
             if not claims:
                 return True
             try:
                 plans = [plan for _, _, plan in claims]
-                results = self._verb.make_together(self.model, plans, self.options)
+                results = self._verb.make_together(self.model, plans, self.options, size)
             except (JaxlinError, MemoryError, RuntimeError) as error:
                 _reason(error)
                 self.left -= len(some) - len(claims)  # they will be counted once more

@@ -124,9 +124,11 @@ def make(
 
 
 def make_together(
-    model: Model, planned: Sequence[PlannedMap], options: Svd, progress: Progress = silent
+    model: Model, planned: Sequence[PlannedMap], options: Svd, size: int, progress: Progress = silent
 ) -> list[SVDResult]:
     """As :func:`make`, of several prompts that are planned for one shape, whose passes go together.
+
+    ``size`` is how many there are in other batches of this shape, with which programs are shared.
 
     Raises:
         JaxlinError: what cannot be met by one of them.
@@ -140,7 +142,7 @@ def make_together(
         ]
     results = svd_together(
         [each.operator for each in prepared], prepared[0].k,
-        tolerance=options.tol, seed=options.seed, max_passes=options.max_passes,
+        tolerance=options.tol, seed=options.seed, max_passes=options.max_passes, batch_size=size,
     )  # fmt: skip
     return [
         finished(replace(each, choice=replace(each.choice, block=1)), result, options, progress).keeping(

@@ -27,7 +27,7 @@ Floats = NDArray[Any]
 _PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 #: Queries whose scores are held at once, and rows of the head.
-_QUERIES, _ROWS = 512, 16384
+_QUERIES, _ROWS = 512, 4096
 
 
 def second_logits(

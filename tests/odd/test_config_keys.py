@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxlin_models import DecoderConfig, ModelError, families, load_decoder
+from jaxlin_models import DecoderConfig, ModelError, config_file, families, load_decoder
 from jaxlin_models.checkpoint import find
 from jaxlin_models.families import keys
 from numpy.typing import NDArray
@@ -202,6 +202,23 @@ def rounds(model_type: str, config: Mapping[str, Any]) -> Iterator[tuple[dict[st
         yield {name: values[name][number] for name in names if number < len(values[name])}, True
     for value in NONSENSE:
         yield {name: value for name in names if not (name == "num_labels" and value == 10**24)}, False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_once() -> Iterator[None]:
+    """transformers' config of the same keys is made once: most keys are left out before it is asked."""
+    made: dict[str, PreTrainedConfig] = {}
+    honest = config_file.in_transformers
+
+    def remembered(model_type: str, used: Mapping[str, Any]) -> PreTrainedConfig:
+        name = repr((model_type, used))
+        if name not in made:
+            made[name] = honest(model_type, used)
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_file, "in_transformers", remembered)
+        yield
 
 
 @pytest.fixture(scope="module", params=BASES)
