@@ -112,3 +112,25 @@ def test_every_public_name_has_an_example():
     assert set(jaxlin.__all__) <= used
     methods = {node.attr for node in ast.walk(examples) if isinstance(node, ast.Attribute)}
     assert {verb for verb, options in VERBS.items() if Load in options.beside} <= methods
+
+
+def test_the_command_does_not_import_torch_and_a_library_hides_nothing():
+    """transformers would import it, for seconds; in a process that is not the command's own it may."""
+    pytest.importorskip("torch")
+    script = """
+import sys
+from jaxlin.commands.main import main
+sys.argv = ["jaxlin", "models", "--json"]
+arguments = None if OWN else sys.argv[1:]
+assert main(arguments) == 0
+print(sorted(sys.modules.keys() & {"torch", "transformers"}), file=sys.stderr)
+import torch
+from transformers.utils import is_torch_available
+print(is_torch_available(), file=sys.stderr)
+"""
+    said = {}
+    for own in (True, False):
+        command = [sys.executable, "-c", f"OWN = {own}\n{script}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said[own] = done.stderr.split("\n")[:2]
+    assert said == {True: ["['transformers']", "False"], False: ["['torch', 'transformers']", "True"]}

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from jaxlin.commands.connect import connect, leave, quiet_unless_first, speaker
 from jaxlin.commands.limited import check_room, is_limited, supervised
 from jaxlin.commands.parser import Command, Parsed, parse, translated
 from jaxlin.commands.stdout import say, silence
+from jaxlin.commands.without_torch import without_torch
 from jaxlin.commands.xla_flags import check_xla_flags
 from jaxlin.errors import JaxlinError, shortened
 from jaxlin.runtime.failure import in_words, lost_process
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # escapes, not a crash, on a terminal without Unicode
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(list(sys.argv[1:] if arguments is None else arguments), own_process=arguments is None)
     except SystemExit as shown:  # after the help of a verb
         return int(shown.code or 0)
     except KeyboardInterrupt as interrupt:
@@ -86,7 +88,7 @@ def command_of(verb: str) -> Command:
     return Command(verb, (*VERBS[verb].beside, VERBS[verb]))
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, own_process: bool) -> int:
     translate: Callable[[str], str] = str
     try:
         _check_place()
@@ -102,7 +104,7 @@ def _run(words: list[str]) -> int:
         command = command_of(verb)
         translate = translated(command)
         parsed = parse(command, words[1:])
-        run = _prepared(verb, parsed)
+        run = _prepared(verb, parsed, own_process=own_process)
         with interruptible():
             code = run()
         if parsed.get("coordinator") is not None:
@@ -125,7 +127,7 @@ def _check_place() -> None:
         raise JaxlinError("the working directory is gone: change to one that is there") from error
 
 
-def _prepared(verb: str, parsed: Parsed) -> Callable[[], int]:
+def _prepared(verb: str, parsed: Parsed, *, own_process: bool) -> Callable[[], int]:
     """The work of a verb, once it is decided what JAX and transformers go by; an idle GPU is told of."""
     # What is wrong with a checkpoint our own sentences say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -151,7 +153,9 @@ def _prepared(verb: str, parsed: Parsed) -> Callable[[], int]:
         parsed = quiet_unless_first(parsed)
     # A verb that asks one model about one prompt needs no command of its own.
     own = f"jaxlin.commands.{verb}"
-    module = import_module(own if find_spec(own) is not None else "jaxlin.commands.ask")
+    # The functions of ``contributions`` are the user's, and may use torch by way of transformers.
+    with without_torch() if own_process and verb != "contributions" else nullcontext():
+        module = import_module(own if find_spec(own) is not None else "jaxlin.commands.ask")
     return partial(cast("Callable[[Parsed], int]", module.run), parsed)
 
 
