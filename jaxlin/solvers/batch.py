@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from jaxlin.linear.tolerance import checked_tolerance
 from jaxlin.results.svd import SVDResult
 from jaxlin.solvers.convergence import PAST_K, Ritz
 from jaxlin.solvers.examine import Examined, examine_together
-from jaxlin.solvers.lanczos import MARGIN, ROOM, LanczosState, combine, start, step_together
+from jaxlin.solvers.lanczos import MARGIN, ROOM, LanczosState, combine, lengthened, start, step_together
 from jaxlin.solvers.recover import refuse_nonfinite
 from jaxlin.solvers.result import Request, Triplets
 from jaxlin.solvers.svd import result_of, svd
@@ -133,29 +132,17 @@ def _at_rest(
     return done
 
 
-def _with_room(state: LanczosState, steps: int) -> LanczosState:
+def _with_room(states: LanczosState, steps: int) -> LanczosState:
     """The same states, with room for one more step."""
-    if steps + 2 <= state.basis.shape[1]:
-        return state
-    more = {
-        name: jnp.pad(value, [(0, 0), (0, ROOM), *[(0, 0)] * (value.ndim - 2)])
-        for name, value in vars(state).items()
-        if name in ("basis", "diagonal", "below")
-    }
-    return replace(state, **more)
+    return states if steps + 2 <= states.basis.shape[1] else lengthened(states, ROOM, axis=1)
 
 
 def _with_state(states: LanczosState, place: int, fresh: LanczosState) -> LanczosState:
-    """The same states, with one that has not begun in this place."""
-    room = states.basis.shape[1] - len(fresh.basis)
-    longer = {
-        name: jnp.pad(value, [(0, room), *[(0, 0)] * (value.ndim - 1)])
-        for name, value in vars(fresh).items()
-        if name in ("basis", "diagonal", "below")
-    }
-    own = jax.tree.leaves(replace(fresh, **longer))
-    put = put_in(jax.tree.leaves(states), own, place, (0,) * len(own))
-    renewed: LanczosState = jax.tree.unflatten(jax.tree.structure(states), put)
+    """The same states, with one that has not begun in this place. ``states`` are used up."""
+    leaves, structure = jax.tree.flatten(states)
+    own = jax.tree.leaves(lengthened(fresh, states.basis.shape[1] - len(fresh.basis)))
+    put = put_in(leaves, own, place, (0,) * len(own))
+    renewed: LanczosState = structure.unflatten(put)  # type: ignore[attr-defined]
     return renewed
 
 

@@ -132,14 +132,17 @@ def shapes(m: int, n: int, b: int, room: int, precision: jnp.dtype) -> LanczosSt
 
 def with_room(state: LanczosState) -> LanczosState:
     """The same state, with room for one more step."""
-    room = len(state.basis)
-    if int(state.steps) + 2 <= room:
-        return state
-    longer = [
-        jnp.concatenate([a, jnp.zeros((ROOM, *a.shape[1:]), a.dtype)])
-        for a in (state.basis, state.diagonal, state.below)
-    ]
-    return replace(state, basis=longer[0], diagonal=longer[1], below=longer[2])
+    return state if int(state.steps) + 2 <= len(state.basis) else lengthened(state, ROOM)
+
+
+def lengthened(state: LanczosState, more: int, axis: int = 0) -> LanczosState:
+    """The same state, or states, with zeros for so many more blocks, which lie along this axis."""
+
+    def pad(blocks: Array) -> Array:
+        padded: Array = jnp.pad(blocks, [(0, more if i == axis else 0) for i in range(blocks.ndim)])
+        return padded
+
+    return replace(state, basis=pad(state.basis), diagonal=pad(state.diagonal), below=pad(state.below))
 
 
 def step(operator: DetachedJacobian, state: LanczosState, seed: int | Array) -> LanczosState:
