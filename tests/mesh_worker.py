@@ -33,6 +33,7 @@ from jaxlin.planning.abstract import Job, abstract
 from jaxlin.prompts.model import Model
 from jaxlin.prompts.operators import record
 from jaxlin.prompts.readout import score
+from jaxlin.solvers import batch as batches
 from jaxlin.solvers.lanczos import start, step
 from jaxlin.verbs.convert import convert
 from jaxlin.verbs.options import Convert
@@ -146,6 +147,14 @@ def answers(one: Callable[[], Model], on: Callable[[str], Model]) -> Iterator[tu
     for method in ("dense", "gram", "lanczos", "matfree", "power"):
         found = model.svd(IDS, k=3, method=method)
         yield f"svd {method}", [error(found.s, s[:3]), found.certificate.holds]
+    # More prompts than places: one that is done is replaced.
+    prompts = [IDS, IDS[::-1], *([*IDS[i:], *IDS[:i]] for i in range(1, 4))]
+    with unittest.mock.patch.object(batches, "_POSITIONS", 1):
+        ours, theirs = (
+            batches.svd_together([m.jacobian(prompt) for prompt in prompts], 3) for m in (model, alone)
+        )
+    errors = [error(mine.s, other.s) for mine, other in zip(ours, theirs, strict=True)]
+    yield "svd together", [max(errors), all(mine.certificate.holds for mine in ours)]
     each = np.linalg.svd(matrix.swapaxes(0, 1), compute_uv=False)[:, 0]
     for method in ("exact", "shared"):
         found = model.tokens(IDS, k=1, method=method)

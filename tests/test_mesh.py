@@ -87,7 +87,7 @@ def test_maps_are_those_of_one_device(found: Mapping[str, Any]):
 
 def test_answers_are_those_of_one_device(found: Mapping[str, Any]):
     """By every method and of every verb."""
-    assert len(found["answers"]) == 10
+    assert len(found["answers"]) == 11
     for verb, (error, holds) in found["answers"].items():
         assert error < 1e-8, verb
         assert holds, verb

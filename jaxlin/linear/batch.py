@@ -111,9 +111,15 @@ def _stacked(each: Sequence[Array], axis: int) -> Array:
 def put_in(
     arrays: Sequence[Array], others: Sequence[Array], place: int, axes: tuple[int, ...]
 ) -> list[Array]:
-    """Arrays with others in one place of their axes, where they lie; the first ones are written to."""
+    """Arrays with others in one place of their axes; the first ones are written to.
+
+    On a mesh they stay divided as they are. What lay on no device in particular is whole on all of them.
+    """
     put = _updated(arrays, others, place, axes)
-    return [jax.device_put(new, old.sharding) for new, old in zip(put, arrays, strict=True)]
+    return [
+        jax.device_put(new, old.sharding) if isinstance(old.sharding, NamedSharding) else new
+        for new, old in zip(put, arrays, strict=True)
+    ]
 
 
 @partial(jax.jit, static_argnames="axes", donate_argnums=0)
