@@ -1,7 +1,4 @@
-"""Gemma 3 270M and SmolLM2-135M-Instruct, wherever their packages are installed (make real-models).
-
-Their maps are compared with stock's by make crosscheck-real, in float64.
-"""
+"""Gemma 3 270M and SmolLM2-135M-Instruct, wherever their packages are installed (make real-models)."""
 
 from __future__ import annotations
 
@@ -79,3 +76,18 @@ def test_tokens_are_those_of_stock_and_text_comes_back(
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     for given in (prompt, text):
         assert tokenizer(given)["input_ids"] == model.tokenize(given)
+
+
+@pytest.mark.parametrize(("name", "types", "length", "prompt", "next_token"), [SMOLLM])
+def test_logits_are_those_of_stock(
+    name: str, types: set[str], length: int, prompt: str, next_token: str
+) -> None:
+    """Of both models make crosscheck-real compares the whole Jacobian, in float64."""
+    pytest.importorskip("torch")
+    import torch_oracle as oracle
+
+    model, path = loaded(name), installed_file(name)
+    ids = model.tokenize(prompt)
+    stock = oracle.logits(oracle.load_stock(path), ids)[-1].numpy()
+    ours = np.asarray(model.logits(model.jacobian(ids).y), np.float64)
+    assert np.linalg.norm(ours - stock) <= 1e-5 * np.linalg.norm(stock)

@@ -38,7 +38,7 @@ class OperatorBatch:
     def of(cls, operators: Sequence[DetachedJacobian], count: int | None = None) -> OperatorBatch:
         """Of maps that differ in their arrays alone, or of the first ``count``; their labels are left out.
 
-        What one array of all of them is shared also with those that come later, see :meth:`with_map`.
+        What is one array for all of them is there once, also for those that come later (:meth:`with_map`).
         """
         structure: Any = jax.tree.structure(operators[0].bare)
         kinds: list[Any] = [jax.tree.structure(operator.bare) for operator in operators]
@@ -99,11 +99,12 @@ def _stacked(each: Sequence[Array], axis: int) -> Array:
     """Arrays with an axis more, which is divided over a mesh's ``data`` where it can be."""
     together = jnp.stack(each, axis)
     place = getattr(each[0], "sharding", None)
-    if not isinstance(place, NamedSharding) or len(each) % data_groups(each[0]):
+    if not isinstance(place, NamedSharding) or DATA not in place.mesh.shape:  # or of the host's memory
+        return together
+    if len(each) % data_groups(each[0]):
         return together
     spec = [*place.spec, *[None] * (each[0].ndim - len(place.spec))]
-    if DATA in place.mesh.shape:
-        spec.insert(axis, DATA)
+    spec.insert(axis, DATA)
     divided: Array = jax.device_put(together, NamedSharding(place.mesh, PartitionSpec(*spec)))
     return divided
 

@@ -70,7 +70,7 @@ def svd_together(
         holds = (fresh.residual <= tolerance * fresh.s[0]).all()
         if holds or (max_passes is not None and np.isfinite(fresh.residual).all()):
             passes = triplets.passes + fresh.passes
-            results.append(result_of(operator, _METHOD, request, triplets, fresh, passes, seconds))
+            results.append(result_of(operator, _METHOD, request, triplets, fresh, passes, lambda: seconds))
         else:
             options = {"tolerance": tolerance, "seed": seed, "max_passes": max_passes}
             results.append(svd(operator, k, method=_METHOD, **options))  # type: ignore[arg-type]

@@ -100,7 +100,10 @@ def svd(
         more_checks.append(
             Check("second seed", difference, tolerance, f"largest |σ − σ'|/σ₁ from seed {verify_seed}")
         )
-    seconds = time.perf_counter() - started
+
+    def seconds() -> float:
+        return time.perf_counter() - started
+
     return result_of(operator, chosen.method, request, triplets, found, passes, seconds, *more_checks)
 
 
@@ -111,12 +114,12 @@ def result_of(
     triplets: Triplets,
     found: Examined,
     passes: int,
-    seconds: float,
+    seconds: Callable[[], float],
     *more_checks: Check,
 ) -> SVDResult:
     """The result of an examined candidate, with its certificate.
 
-    What is known of the prompt goes over from ``operator`` to it.
+    What is known of the prompt goes over from ``operator`` to it. ``seconds`` is asked after its checks.
     """
     checks = [*found.checks, *prompt_checks(operator.labels)]
     if triplets.moved is not None:
@@ -131,7 +134,7 @@ def result_of(
         spectrum=triplets.spectrum,
         method=method,
         passes=passes,
-        seconds=seconds,
+        seconds=seconds(),
         seed=request.seed,
         certificate=certify(found.s, found.residual, request.tolerance, tuple(checks), found.energy),
         x=operator.x,
